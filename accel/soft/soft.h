@@ -81,6 +81,11 @@ typedef struct SoftBus {
     void (*tpr_set)(void *opaque, uint8_t cr8);
     void (*a20_changed)(void *opaque);                         /* unused by most */
     void (*code_written)(void *opaque, SoftCpu *by, uint64_t gpa, uint64_t granules); /* tell other vCPUs */
+    /*
+     * NULL (one vCPU) or: a page got its first code bits; other vCPUs must lose their write tags for it. Returns when they
+     * have: soft_code_sync() does that given the list of vCPUs. Called from the dispatcher, no instruction is under way.
+     */
+    void (*code_protected)(void *opaque, SoftCpu *by, uint64_t gpa);
 } SoftBus;
 
 typedef struct SoftSeg {
@@ -124,9 +129,13 @@ struct SoftCpu {
     alignas(64) uint64_t r[SOFT_NREGS]; /* r[R_ZERO] is always 0 */
     SoftFlags fl;
     uint32_t sysflags;         /* RFLAGS without CF PF AF ZF SF OF; bit 1 set. DF is kept here */
-    uint32_t mode;             /* MODE_* */
-    _Atomic uint32_t poll;     /* SOFT_POLL_*; 0: nothing to do */
     uint32_t cpl;
+    /* mode and jump_gen are compared as one word (exec.h): they validate jump cache entries. */
+    alignas(8) uint32_t mode;  /* MODE_* */
+    uint32_t jump_gen;         /* counts TLB flushes of any kind and code invalidations: bump it with tlb_gen */
+    _Atomic uint32_t poll;     /* SOFT_POLL_*; 0: nothing to do */
+    _Atomic uint32_t flush_done; /* counts SOFT_POLL_FLUSH requests served (soft_code_sync) */
+    _Atomic bool in_guest;     /* inside soft_run() */
     const Op *op;              /* hot handlers store it before anything that may raise */
     uint64_t ip;               /* between blocks: where to go on (offset in CS) */
     uint64_t ip_cur, ip_next;  /* during a cold instruction */
@@ -163,7 +172,7 @@ struct SoftCpu {
     uint32_t exc_error;
     int exc_delivering;        /* vector in delivery, for double faults; -1 */
     uint32_t db_pending;       /* DR6 bits to raise #DB with after this instruction */
-    sigjmp_buf unwind;         /* use __builtin_setjmp buffers or _setjmp: exec.c decides */
+    sigjmp_buf unwind;         /* filled with _setjmp(): no signal mask; siglongjmp(c->unwind, 1) leaves */
 
     const SoftBus *bus;
     void *bus_opaque;
@@ -171,8 +180,13 @@ struct SoftCpu {
     uint32_t index, apic_id;
     SoftBlocks *blocks;
     SoftTlb *views[2];         /* kernel, user */
+    SoftTlb *slow_view;        /* always empty: in use while slow_checks is set */
+    bool slow_checks;          /* every access must be looked at: alignment checks or data breakpoints */
+    bool split_locked;         /* holds the split lock; given up when an exception unwinds */
+    uint8_t ext;               /* the EXT bit of error codes: delivering an interrupt or exception */
+    uint32_t tlb_gen, tlb_global_gen; /* count flushes: caches keyed by linear address fold them into their keys */
     struct SoftCodeTlb *code_tlb;
-    uint64_t breakpoints[32];  /* gdb software breakpoints by linear address */
+    uint64_t breakpoints[32];  /* gdb software breakpoints by linear address; soft_blocks_flush() after a change */
     unsigned nbreakpoints;
 };
 
@@ -208,6 +222,11 @@ void soft_blocks_flush(SoftCpu *c);                                       /* all
 void soft_blocks_invalidate(SoftCpu *c, uint64_t gpa_page, uint64_t granules);
 void soft_blocks_queue_inval(SoftCpu *target, uint64_t gpa_page, uint64_t granules); /* any thread */
 void soft_blocks_drain_inval(SoftCpu *c);                                 /* own thread, at SOFT_POLL_INVAL */
+/*
+ * For SoftBus.code_protected: makes every other vCPU flush its TLB and waits until each has, or is outside soft_run() (it will
+ * before its next instruction). Serves by's own flush requests meanwhile, so two vCPUs may wait for each other.
+ */
+void soft_code_sync(SoftCpu *by, SoftCpu *const *cpus, unsigned ncpus);
 
 /* intr.c. Raise: unwinds, never returns. */
 _Noreturn void soft_raise(SoftCpu *c, int vector);                       /* no error code (#UD, #DE, #NM ..) */

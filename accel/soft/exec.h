@@ -1,0 +1,149 @@
+/*
+ * The block interpreter: decoded blocks, their Op records and how handlers go from one to the next.
+ *
+ * A block is a run of instructions of one page. Each instruction is one Op; its handler ends in a sibling call of the next
+ * one. There are two kinds of handlers:
+ *  - hot ones do a frequent instruction in a frequent form and never raise: where a TLB probe misses or something unusual
+ *    comes up they change nothing and call op_slow(), which decodes the instruction again from the block's own copy of its
+ *    bytes and runs its InsnFn. So every instruction has exactly one complete implementation, the InsnFn.
+ *  - op_cold runs an InsnFn directly.
+ *
+ * What an InsnFn sees and does:
+ *  - c->ip_cur is the instruction's IP, c->ip_next the one behind it. A transfer of control writes c->ip_next. A REP
+ *    instruction that stops in the middle (poll, chunk) writes c->ip_next = c->ip_cur.
+ *  - After it the interpreter goes on in the block only if ip_next is the next instruction, mode and jump_gen are as before,
+ *    and none of irq_shadow, halted, db_pending is set. Flushes and mode changes therefore need no other signal.
+ *  - soft_unwind() with exc_vector < 0 leaves to the dispatcher, which goes on at c->ip (set by the caller).
+ *  - An exception is pushed with c->ip_cur (faults) or c->ip_next (soft: INT n).
+ *  - Interrupts and traps (#DB) come in between instructions; then ip_cur == ip_next == c->ip.
+ */
+#pragma once
+
+#include "flags.h"
+#include "insn.h"
+#include "mem.h"
+
+#include <string.h>
+
+typedef void OpFn(SoftCpu *c, const Op *op);
+
+/* Register numbers in an Op are byte offsets into c->r. 48 bytes. */
+struct Op {
+    OpFn *fn;
+    union {
+        uint64_t imm;           /* branches: target IP when taken */
+        const Insn *insn;       /* op_cold: behind the block's ops */
+    };
+    union {
+        int64_t disp;
+        const Op *taken;        /* chained target; NULL: not yet or never */
+    };
+    const Op *fall;             /* the same for the not-taken side */
+    uint64_t ip;
+    uint8_t dst, src, base, index;
+    uint8_t mul;                /* index factor: 1, 2, 4, 8 */
+    uint8_t len;
+    uint8_t idx;                /* number of this Op in its block */
+    uint8_t aux;                /* OP_ADDR32 and segment (0: none) of odd addresses; cc */
+};
+_Static_assert(sizeof(struct Op) == 48, "Op is sized for the cache");
+
+enum { OP_ADDR32 = 0x80, OP_SEG = 0x0f }; /* aux: OP_SEG holds SEG_* + 1 */
+
+enum { BLOCK_MAX_INSNS = 60, BLOCK_MAX_BYTES = BLOCK_MAX_INSNS * 15 };
+
+typedef struct Block Block;
+struct Block {
+    uint64_t gpa;               /* physical address of the first byte */
+    uint64_t ip;
+    uint64_t gpa2;              /* BLOCK_ONE_PAGE or the second page of an instruction that crosses */
+    uint32_t mode;
+    uint16_t nbytes;            /* of guest code */
+    uint8_t ninsns, nops;
+    Block *hash_next, *page_next, *page2_next;
+    uint64_t granules, granules2;
+    const uint8_t *bytes;       /* own copy of the code */
+    Op ops[];
+};
+#define BLOCK_ONE_PAGE UINT64_MAX
+
+/* The jump cache: linear IP to first Op. Valid if ip and (mode, jump_gen) match. */
+enum { JUMP_BITS = 12, JUMP_SIZE = 1 << JUMP_BITS };
+typedef struct JumpEntry {
+    uint64_t ip;
+    uint64_t key;
+    const Op *op;
+} JumpEntry;
+
+/* blocks.c owns the rest of it. */
+struct SoftBlocks {
+    JumpEntry jump[JUMP_SIZE];
+    struct BlockStore *store;
+};
+
+/* The mode and jump_gen words as one. */
+static inline uint64_t jump_key(const SoftCpu *c)
+{
+    uint64_t k;
+    memcpy(&k, &c->mode, sizeof k);
+    return k;
+}
+
+static inline JumpEntry *jump_entry(SoftCpu *c, uint64_t ip)
+{
+    return &c->blocks->jump[(ip ^ (ip >> JUMP_BITS)) & (JUMP_SIZE - 1)];
+}
+
+static inline const Op *jump_find(SoftCpu *c, uint64_t ip)
+{
+    const JumpEntry *e = jump_entry(c, ip);
+    return __builtin_expect(e->ip == ip && e->key == jump_key(c), 1) ? e->op : NULL;
+}
+
+/* True: leave to the dispatcher at the next transfer of control. */
+static inline bool op_polled(SoftCpu *c)
+{
+    return __builtin_expect(atomic_load_explicit(&c->poll, memory_order_relaxed) != 0, 0);
+}
+
+static inline Block *op_block(const Op *op)
+{
+    return (Block *)((uintptr_t)(op - op->idx) - offsetof(Block, ops));
+}
+
+/* exec.c: handlers and what they fall back to. */
+OpFn op_cold;     /* op->insn by its InsnFn */
+OpFn op_slow;     /* a hot Op's instruction the complete way */
+OpFn op_fall;     /* end of a block without a transfer */
+OpFn op_taken;    /* follows the taken side of a branch: chain, poll */
+OpFn op_not_taken;
+OpFn op_break;    /* gdb breakpoint */
+
+/* Has the word-sized comparisons of jump targets: 64-bit code, or 32-bit code over flat segments. */
+static inline bool mode_hot(uint32_t mode)
+{
+    uint32_t flat32 = MODE_CODE32 | MODE_FLAT | MODE_SS32;
+    return (mode & MODE_CODE64) || (mode & flat32) == flat32;
+}
+
+/* blocks.c. The block at c->ip, decoded if need be; NULL: run one instruction by itself (code not in RAM). May raise. */
+Block *block_get(SoftCpu *c);
+/* Serves SOFT_POLL_FLUSH and SOFT_POLL_INVAL. */
+void blocks_poll(SoftCpu *c);
+/* translate.c: fills op from in. next tells the following instruction for fusion or is NULL. */
+typedef struct Translate {
+    uint32_t mode;
+    uint32_t flags;   /* FLAGS_OP_* left by the instruction before; TR_FLAGS_UNKNOWN */
+    uint64_t page_ip; /* IP of the page's first byte: targets within are chained */
+    bool cross;
+} Translate;
+enum { TR_FLAGS_UNKNOWN = 0xff };
+void translate_insn(Translate *t, const Insn *in, Op *op, const Insn *next);
+/* The instruction ends a block: control does not go on behind it, or the interpreter would leave anyway. */
+bool translate_ends(const Insn *in);
+
+/* For intr.c: nothing to compute, a raising instruction has ip_cur set. Kept for the files that raise elsewhere. */
+static inline void soft_sync_ip(SoftCpu *c)
+{
+    (void)c;
+}
