@@ -1,0 +1,79 @@
+/*
+ * Accelerators behind one table: tcg (our own engine), qtest, later kvm. Nothing above this header knows which one runs.
+ * One thread per vCPU; all of it is paused by accel_pause() and resumed by accel_resume().
+ */
+#pragma once
+
+#include "accel/x86-state.h"
+#include "memory/addrspace.h"
+
+typedef struct Accel Accel;
+typedef struct VCpu VCpu;
+typedef struct Chardev Chardev;
+typedef struct Lapic Lapic;
+struct Machine;
+
+typedef struct AccelClass {
+    const char *name;               /* "tcg", "qtest", "kvm" */
+    size_t size;                    /* of its Accel struct */
+    const PropSpec *props;          /* -accel NAME,prop=…; may be NULL */
+    bool (*available)(void);        /* NULL: always */
+    bool (*init)(Accel *a, struct Machine *m, GError **err);
+    void (*fini)(Accel *a);
+    bool (*vcpu_init)(Accel *a, VCpu *cpu, GError **err);
+    void (*vcpu_fini)(VCpu *cpu);
+    void (*vcpu_loop)(VCpu *cpu);   /* the thread's body; NULL: no thread (qtest) */
+    void (*vcpu_kick)(VCpu *cpu);   /* any thread: leave guest code soon, look at cpu->request */
+    void (*get_state)(VCpu *cpu, X86State *ret); /* paused */
+    void (*set_state)(VCpu *cpu, const X86State *s);
+    void (*reset)(VCpu *cpu);       /* paused */
+} AccelClass;
+extern const AccelClass *const accel_classes[]; /* accel/accel.c */
+
+struct Accel {
+    const AccelClass *cls;
+    struct Machine *machine;
+};
+
+/* What others ask of a vCPU (bits of VCpu.request, set by vcpu_request()). */
+enum { VCPU_IRQ = 1 << 0, VCPU_NMI = 1 << 1, VCPU_INIT = 1 << 2, VCPU_SIPI = 1 << 3, VCPU_PAUSE = 1 << 4, VCPU_QUIT = 1 << 5,
+    VCPU_RUN_FN = 1 << 6 };
+
+struct VCpu {
+    Obj obj;                        /* "qemu64-x86_64-cpu" in /machine/unattached */
+    Accel *accel;
+    unsigned index;
+    uint32_t apic_id;
+    Lapic *lapic;                   /* set by the board before the first run; NULL on none */
+    _Atomic uint32_t request;
+    uint8_t sipi_vector;
+    GThread *thread;
+    int thread_id;
+    bool paused, stop, created;     /* VM lock */
+    bool halted;                    /* for query-cpus and info cpus */
+    void *impl;                     /* the accelerator's */
+    void (*run_fn)(VCpu *cpu, void *opaque);
+    void *run_opaque;
+};
+
+const AccelClass *accel_find(const char *name);
+/* names: "kvm:tcg" parts in order; the first that can be made wins. opts: its -accel properties, may be NULL. */
+Accel *accel_new(const AccelClass *cls, struct Machine *m, const Json *opts, GError **err);
+VCpu *vcpu_new(Accel *a, unsigned index, uint32_t apic_id, GError **err); /* made paused; its thread starts in accel_start */
+void accel_start(Accel *a);         /* threads exist; still paused */
+void accel_pause(Accel *a);         /* main, VM lock held; returns when every vCPU stands */
+void accel_resume(Accel *a);
+void accel_quit(Accel *a);          /* joins the threads */
+void vcpu_request(VCpu *cpu, uint32_t bits); /* any thread */
+VCpu *vcpu_current(void);           /* this thread's, or NULL */
+void vcpu_run_on(VCpu *cpu, void (*fn)(VCpu *, void *), void *opaque); /* runs fn in cpu's thread, waits; VM lock held */
+void vcpu_get_state(VCpu *cpu, X86State *ret); /* VM lock; the vCPU is stopped for it when it runs */
+void vcpu_set_state(VCpu *cpu, const X86State *s);
+/* Guest virtual memory as this vCPU sees it (monitor, gdb). False: not mapped. */
+bool vcpu_debug_translate(VCpu *cpu, uint64_t la, Gpa *ret);
+bool accel_is_qtest(const Accel *a);
+
+/* Doorbells (ioeventfd) and MSI routes (irqfd): the soft engine keeps its own table, KVM the kernel's. VM lock held. */
+bool accel_ioeventfd_add(Accel *a, const Doorbell *d);  /* false: not supported, the device takes the exit itself */
+void accel_ioeventfd_del(Accel *a, const Doorbell *d);
+bool accel_has_irqfd(const Accel *a);

@@ -1,0 +1,2 @@
+/* gdb remote protocol. Filled in by gdbstub/; see gdbstub.c. */
+#pragma once

@@ -1,0 +1,62 @@
+/* Devices and buses: life cycle, placement, hot plug. */
+#pragma once
+
+#include "hw/core/irq.h"
+#include "memory/addrspace.h"
+#include "object/obj.h"
+
+typedef struct Bus Bus;
+typedef struct Machine Machine;
+
+/* First member of every device (class flag OBJ_DEVICE). */
+typedef struct Dev {
+    Obj obj;
+    char *id;              /* user's id, NULL: none */
+    Bus *bus;              /* where it sits; NULL: none */
+    GPtrArray *buses;      /* Bus* it provides */
+    bool hotplugged;
+    bool unplug_pending;
+} Dev;
+
+typedef struct BusClass {
+    const char *type;      /* "PCI", "PCIE", "virtio-bus", "SCSI", "virtio-serial-bus", "ISA", "System" */
+    const char *fits;      /* ObjClass.bus names it takes besides type, e.g. PCIE takes "PCI"; NULL: none */
+    unsigned max_devs;     /* 0: any number */
+    /* Chooses and checks the place (PCI slot); called before realize. NULL: nothing to do. */
+    bool (*plug)(Bus *b, Dev *d, GError **err);
+    void (*unplugged)(Bus *b, Dev *d);
+    /* device_del: starts the removal; the bus calls dev_unplug_done() later or at once. NULL: "Bus 'x' does not support hotplugging". */
+    bool (*unplug_request)(Bus *b, Dev *d, GError **err);
+    char *(*dev_path)(const Bus *b, const Dev *d); /* firmware path for bootorder; NULL */
+    void (*describe_dev)(const Bus *b, const Dev *d, GString *out); /* info qtree */
+} BusClass;
+
+struct Bus {
+    Obj obj;
+    const BusClass *cls;
+    Dev *parent;           /* the device that provides it; NULL: the machine */
+    GPtrArray *devs;
+    bool hotplug;          /* may devices come and go while running */
+};
+
+/* Embeds: b lies in its provider. name: "pci.0", "vs0.0"; NULL: "<parent id>.<n>" or "<bus type>.<n>". */
+void bus_init(Bus *b, const BusClass *cls, Dev *parent, Obj *tree_parent, const char *name);
+void bus_fini(Bus *b);
+const char *bus_name(const Bus *b);
+Bus *bus_find(Machine *m, const char *name_or_path);             /* "pci.0", "root0" */
+Bus *bus_find_for(Machine *m, const char *type, bool *ret_full);  /* first one that takes this type and has room */
+
+/*
+ * -device / device_add: args has driver, id, bus and properties. Finds class and bus, applies compat, -global and user
+ * properties, plugs, realizes, places it in the tree. Error texts are QEMU's. hotplug: the machine runs.
+ */
+Dev *dev_create(Machine *m, const Json *args, bool hotplug, GError **err);
+/* A board's own device: no user properties. Takes o. */
+bool dev_realize_on(Machine *m, Dev *d, Bus *bus, const char *id, GError **err);
+bool dev_del(Machine *m, const char *id_or_path, GError **err);  /* device_del */
+/* The guest let go: unrealizes, detaches, events DEVICE_DELETED (children first). */
+void dev_unplug_done(Machine *m, Dev *d);
+Dev *dev_find(Machine *m, const char *id_or_path, GError **err); /* "Device 'x' not found" class DeviceNotFound */
+Machine *dev_machine(const Dev *d);
+/* For messages: "virtio-blk-pci,id=disk0". */
+char *dev_name(const Dev *d);

@@ -1,0 +1,112 @@
+/*
+ * PCI functions and buses (PCI Local Bus 3.0, PCIe 5.0): config space with write masks, BARs, capabilities, INTx, MSI-X.
+ * Control plane: VM lock. msix_fire and pci_dma's space: any thread.
+ */
+#pragma once
+
+#include "hw/core/dev.h"
+#include "hw/core/machine.h"
+#include "memory/dma.h"
+
+typedef struct PciFn PciFn;
+typedef struct PciBus PciBus;
+typedef enum PciBarKind { PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM32_PREF, PCI_BAR_MEM64, PCI_BAR_MEM64_PREF } PciBarKind;
+typedef struct PciBar { PciBarKind kind; Region *region; uint64_t size, addr; bool mapped; } PciBar;
+enum { PCI_NO_ADDR = UINT64_C(0xffffffffffffffff) };
+
+typedef struct PciOps {             /* ObjClass.ops of a PCI device type */
+    uint16_t vendor, device, subsys_vendor, subsys; /* subsys 0: 1af4:1100 */
+    uint8_t revision;
+    uint32_t class_code;            /* 0x010000: class, subclass, prog-if */
+    bool is_express;                /* may carry a PCIe capability on a PCIe bus */
+    bool is_bridge;
+    bool (*realize)(PciFn *f, GError **err);
+    void (*unrealize)(PciFn *f);
+    void (*reset)(PciFn *f);        /* function reset: system reset, FLR */
+    /* After the default handling of a config write / instead of nothing. NULL: default only. */
+    void (*config_wrote)(PciFn *f, unsigned off, unsigned len);
+    uint32_t (*config_read)(PciFn *f, unsigned off, unsigned len, uint32_t val); /* may change what is read; NULL */
+} PciOps;
+
+struct PciFn {
+    Dev dev;
+    const PciOps *ops;
+    uint8_t *config, *wmask, *w1cmask; /* 256 or 4096 bytes */
+    unsigned config_size;
+    int32_t addr_prop;              /* property addr: devfn, -1 for the first free slot */
+    bool multifunction;
+    uint8_t devfn;
+    PciBar bar[7];                  /* 6: expansion ROM */
+    uint8_t cap_used[256];          /* allocation map */
+    DmaSpace *dma;
+    struct Msix *msix;
+    bool irq_level;                 /* INTx as the device drives it */
+    /* Properties every function has (QEMU's names). */
+    char *romfile;
+    uint32_t romsize, acpi_index;
+    int32_t rombar;
+    char *failover_pair_id;
+    bool flag_bits[16];             /* x-pcie-* switches without effect on us, kept for property compatibility */
+    uint64_t max_bounce;
+};
+extern const PropSpec pci_fn_props[];
+
+struct PciBus {
+    Bus bus;
+    PciFn *fn[256];                 /* by devfn */
+    uint8_t number;                 /* as programmed; root: 0 */
+    PciFn *bridge;                  /* upstream bridge function; NULL: root */
+    bool express;
+    Region *mem, *io;               /* containers where BARs are mapped */
+    /* Root buses: INTx pin (0..3 = A..D) of devfn to the board. Bridges swizzle upward. */
+    void (*set_intx)(void *opaque, unsigned devfn, unsigned pin, bool level);
+    void *intx_opaque;
+    uint8_t slot_min;               /* first slot for devices without addr */
+};
+
+/* Root bus of a host bridge. name "pci.0" / "pcie.0". */
+void pci_bus_init_root(PciBus *b, Machine *m, Obj *parent, const char *name, bool express, Region *mem, Region *io);
+/* Config access by a host bridge: bus number, devfn, register. Absent: all ones. */
+uint32_t pci_config_read(PciBus *root, unsigned bus, unsigned devfn, unsigned reg, unsigned len);
+void pci_config_write(PciBus *root, unsigned bus, unsigned devfn, unsigned reg, unsigned len, uint32_t val);
+/* hw/pci/host.c: port cf8/cfc mechanism (qtest.md 2.5: low address bits count) and an ECAM region for a root bus. */
+typedef struct PciHost { PciBus *root; uint32_t config_address; Region conf, data, ecam; } PciHost;
+void pci_host_init(PciHost *h, PciBus *root, Obj *owner, Region *io);
+void pci_host_ecam_map(PciHost *h, Region *mem, bool on, uint64_t base, uint64_t size);
+
+/* For ops->realize. */
+unsigned pci_add_cap(PciFn *f, uint8_t id, unsigned len);              /* next free place; returns its offset */
+unsigned pci_add_cap_at(PciFn *f, uint8_t id, unsigned off, unsigned len);
+unsigned pci_add_ext_cap(PciFn *f, uint16_t id, uint8_t ver, unsigned len);
+unsigned pci_find_cap(const PciFn *f, uint8_t id);                     /* 0: none */
+void pci_set_bar(PciFn *f, unsigned i, PciBarKind kind, Region *r);    /* size: r->size, a power of two */
+void pci_config_set_pin(PciFn *f, uint8_t pin);                        /* 1 = INTA */
+bool pci_bar_mapped(const PciFn *f, unsigned i);
+void pci_set_irq(PciFn *f, bool level);                                /* INTx; VM lock held */
+bool pci_on_express(const PciFn *f);                                   /* its bus is PCIe */
+bool pci_on_root(const PciFn *f);                                      /* its bus is a root bus */
+PciBus *pci_bus_of(const PciFn *f);
+bool pci_rom_load(PciFn *f, const char *file, GError **err);           /* BAR 6 */
+static inline void pci_set8(PciFn *f, unsigned off, uint8_t v)
+{
+    f->config[off] = v;
+}
+void pci_set16(PciFn *f, unsigned off, uint16_t v);
+void pci_set32(PciFn *f, unsigned off, uint32_t v);
+uint16_t pci_get16(const PciFn *f, unsigned off);
+uint32_t pci_get32(const PciFn *f, unsigned off);
+
+/* MSI-X (PCI 3.0, 6.8.2). Table and PBA lie in `bar`, which the caller set as BAR `bar_index`. */
+bool msix_init(PciFn *f, unsigned vectors, Region *bar, unsigned bar_index, uint64_t table, uint64_t pba, unsigned cap_off, GError **err);
+void msix_fini(PciFn *f);
+void msix_reset(PciFn *f);
+bool msix_enabled(const PciFn *f);        /* any thread */
+unsigned msix_vectors(const PciFn *f);    /* 0: no capability */
+void msix_fire(PciFn *f, unsigned vector);/* from any thread; masked: sets the pending bit */
+void msix_clear_pending(PciFn *f, unsigned vector);
+int msix_irqfd(PciFn *f, unsigned vector);/* -1: none; else an eventfd KVM listens to */
+
+/* Two helpers for boards. */
+PciFn *pci_create_simple(Machine *m, PciBus *bus, unsigned devfn, const char *type, GError **err);
+void pci_describe(Machine *m, GString *out); /* info pci */
+extern const struct QmpCmd pci_qmp_cmds[];   /* query-pci */

@@ -1,0 +1,104 @@
+/* A virtio device and its transport (VIRTIO 1.4, 2.1-2.5, 3): features, status, config space, queues. Knows no PCI. */
+#pragma once
+
+#include "hw/core/dev.h"
+#include "hw/virtio/vq.h"
+#include "util/loop.h"
+
+enum { VIRTIO_QUEUE_MAX = 1024 };
+enum { VIRTIO_F_NOTIFY_ON_EMPTY = 24, VIRTIO_F_ANY_LAYOUT = 27, VIRTIO_F_INDIRECT_DESC = 28, VIRTIO_F_EVENT_IDX = 29,
+    VIRTIO_F_BAD_FEATURE = 30, VIRTIO_F_VERSION_1 = 32, VIRTIO_F_ACCESS_PLATFORM = 33, VIRTIO_F_RING_PACKED = 34,
+    VIRTIO_F_IN_ORDER = 35, VIRTIO_F_ORDER_PLATFORM = 36, VIRTIO_F_SR_IOV = 37, VIRTIO_F_NOTIFICATION_DATA = 38,
+    VIRTIO_F_NOTIF_CONFIG_DATA = 39, VIRTIO_F_RING_RESET = 40, VIRTIO_F_ADMIN_VQ = 41, VIRTIO_F_SUSPEND = 43 };
+enum { VIRTIO_STATUS_ACKNOWLEDGE = 1, VIRTIO_STATUS_DRIVER = 2, VIRTIO_STATUS_DRIVER_OK = 4, VIRTIO_STATUS_FEATURES_OK = 8,
+    VIRTIO_STATUS_NEEDS_RESET = 64, VIRTIO_STATUS_FAILED = 128 };
+#define VIRTIO_BIT(b) { .word = { [(b) / 64] = 1ull << ((b) % 64) } }
+
+/* The constants of one virtio device type: ObjClass.ops of "virtio-X-device". */
+typedef struct VirtioOps {
+    uint16_t id;                                          /* VIRTIO 1.4, 5 */
+    uint16_t transitional_id;                             /* PCI: 0x1000.., 0: none, modern only */
+    uint32_t pci_class;
+    VirtioFeatures features;                              /* always offered; properties add more */
+    const VqSpec *vqs;
+    unsigned nvqs;
+    /* Number of queues and the spec of each when it depends on properties (net pairs, blk num-queues, serial ports). NULL: vqs. */
+    unsigned (*queue_count)(VirtioDev *d);
+    const VqSpec *(*queue_spec)(VirtioDev *d, unsigned i, uint16_t *ret_size);
+    unsigned default_vectors;                             /* vectors=auto: this when > 0, else queues + 1 */
+    size_t config_size;                                   /* 0: none */
+    size_t (*config_len)(VirtioDev *d);                   /* NULL: config_size. By offered features, as QEMU 10.0 does */
+    VirtioFeatures (*offer)(VirtioDev *d, VirtioFeatures f); /* ask the backend what it can do */
+    VirtioFeatures (*offer_legacy)(VirtioDev *d, VirtioFeatures f); /* the legacy window differs (blk SCSI, net GSO); NULL */
+    bool (*features_ok)(VirtioDev *d);                    /* a subset it refuses; NULL: all valid ones are fine */
+    void (*config)(VirtioDev *d, void *cfg);              /* fill config_size bytes */
+    void (*config_wrote)(VirtioDev *d, const void *cfg, size_t off, size_t len); /* cfg: what would be read, with the write in */
+    bool (*start)(VirtioDev *d, GError **err);            /* DRIVER_OK was set (legacy: or first kick) */
+    void (*stop)(VirtioDev *d);                           /* reset, unplug, or the VM stopped: finishes or drops all held elems */
+    void (*queue_reset)(VirtioDev *d, unsigned i);        /* RING_RESET: give back what is held of queue i; NULL: nothing held */
+    bool (*realize)(VirtioDev *d, GError **err);          /* properties are set; before queues are made */
+    void (*unrealize)(VirtioDev *d);
+    void (*reset)(VirtioDev *d);                          /* device state to defaults, after stop; NULL */
+    void (*plugged)(VirtioDev *d);                        /* queues exist, transport is up; NULL */
+} VirtioOps;
+
+typedef struct VirtioBusOps {
+    void (*irq_queue)(Obj *transport, unsigned vq);       /* from the device's loop */
+    void (*irq_config)(Obj *transport);
+    bool (*queue_fds)(Obj *transport, unsigned vq, int *ret_kick, int *ret_call); /* for vhost */
+    DmaSpace *(*dma)(Obj *transport);
+    unsigned (*default_queues)(Obj *transport);           /* num-queues=auto: number of vCPUs; NULL: 1 */
+} VirtioBusOps;
+
+struct VirtioDev {
+    Dev dev;
+    const VirtioOps *ops;
+    Loop *loop;                                           /* its thread owns all that follows */
+    Obj *transport;
+    const VirtioBusOps *bus_ops;
+    VirtioFeatures host_features, features;               /* 128 bits: VIRTIO 1.4 net uses bits above 63 */
+    VirtioFeatures prop_features;                         /* set by PROP_FEATURE rows of devices and transport */
+    uint8_t status;
+    bool legacy;                                          /* driven through the legacy interface (VERSION_1 not accepted) */
+    bool started, broken;
+    uint32_t config_gen;
+    bool config_gen_read;
+    VirtQueue *vqs;
+    unsigned nvqs;
+    void *config_cache;                                   /* config_len bytes */
+    bool use_started, use_disabled_flag, disable_legacy_check, x_ignore_backend_features; /* QEMU's property names */
+};
+extern const PropSpec virtio_props[];                     /* indirect_desc, event_idx, packed, in_order, … */
+
+static inline bool virtio_has(const VirtioDev *d, unsigned bit)
+{
+    return d->features.word[bit / 64] >> (bit % 64) & 1;
+}
+static inline bool vf_has(VirtioFeatures f, unsigned bit)
+{
+    return f.word[bit / 64] >> (bit % 64) & 1;
+}
+static inline void vf_set(VirtioFeatures *f, unsigned bit, bool on)
+{
+    f->word[bit / 64] = (f->word[bit / 64] & ~(1ull << (bit % 64))) | (uint64_t)on << (bit % 64);
+}
+VirtQueue *virtio_queue(VirtioDev *d, unsigned i);
+void virtio_config_changed(VirtioDev *d);                 /* main loop or d->loop: generation, ISR, interrupt */
+void virtio_fail(VirtioDev *d, const char *fmt, ...) G_GNUC_PRINTF(2, 3); /* DEVICE_NEEDS_RESET */
+
+/* What a device gives a transport (hw/virtio/virtio.c); the transport knows no device type. VM lock held. */
+typedef struct VqLayout { uint16_t size; uint64_t desc, driver, device; } VqLayout;
+bool virtio_realize(VirtioDev *d, Obj *transport, const VirtioBusOps *bus_ops, GError **err);
+void virtio_unrealize(VirtioDev *d);
+VirtioFeatures virtio_offered(const VirtioDev *d, bool legacy);
+bool virtio_accept(VirtioDev *d, VirtioFeatures f);       /* FEATURES_OK, or not; legacy: on first use */
+void virtio_set_status(VirtioDev *d, uint8_t status);     /* 0 is reset */
+bool virtio_enable_queue(VirtioDev *d, unsigned i, const VqLayout *at, GError **err);
+void virtio_reset_queue(VirtioDev *d, unsigned i);        /* RING_RESET */
+bool virtio_queue_enabled(const VirtioDev *d, unsigned i);
+uint16_t virtio_queue_max(const VirtioDev *d, unsigned i); /* 0: no such queue */
+void virtio_kick(VirtioDev *d, unsigned i);               /* any thread */
+size_t virtio_config_len(const VirtioDev *d);
+void virtio_config_read(VirtioDev *d, size_t off, void *dst, size_t len);  /* past the end: 0xff */
+void virtio_config_write(VirtioDev *d, size_t off, const void *src, size_t len);
+uint8_t virtio_config_generation(VirtioDev *d);

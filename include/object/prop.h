@@ -1,0 +1,94 @@
+/*
+ * One table language for everything a user can set: -device, -netdev, every option, every QMP argument. Parsing, help,
+ * introspection and documentation are walks over PropSpec tables.
+ */
+#pragma once
+
+#include "util/err.h"
+#include "util/json.h"
+
+#include <stddef.h>
+
+struct Obj;
+
+typedef struct VirtioFeatures { uint64_t word[2]; } VirtioFeatures; /* 128 feature bits */
+
+typedef struct PropType {
+    const char *name;                                          /* "bool", "uint32", "size", "OnOffAuto" */
+    bool (*set)(void *field, const Json *val, GError **err);   /* from QMP/JSON; err: only what is wrong, the caller names it */
+    bool (*parse)(void *field, const char *text, GError **err); /* from the command line */
+    void (*get)(const void *field, JsonWriter *w, const char *name);
+    void (*release)(void *field);                              /* NULL where the field owns nothing */
+    const char *const *values;                                 /* enums: the names, NULL-terminated; else NULL */
+} PropType;
+
+typedef struct PropSpec {
+    const char *name;
+    const PropType *type;
+    size_t offset;
+    int bit;                                                   /* prop_feature: bit number in a VirtioFeatures */
+    union { uint64_t u; int64_t i; const char *s; } def;
+    unsigned flags;
+    const char *help;
+} PropSpec;
+enum {
+    PROP_NO_DEFAULT = 1 << 0, /* not shown, field stays zero */
+    PROP_RUNTIME = 1 << 1,    /* may be set after realize */
+    PROP_INTERNAL = 1 << 2,   /* not in help, not for users */
+    PROP_REQUIRED = 1 << 3,   /* QMP arguments and -netdev: "Parameter 'x' is missing" */
+    PROP_READONLY = 1 << 4,
+};
+
+/* Several tables make one type: PCI's, virtio-pci's, virtio's, the device's own. */
+typedef struct PropGroup {
+    const PropSpec *props;
+    struct Obj *(*target)(struct Obj *o);                      /* NULL: the object itself */
+} PropGroup;                                                   /* arrays end with { NULL, NULL } */
+
+extern const PropType prop_bool, prop_u8, prop_u16, prop_u32, prop_u64, prop_i32, prop_i64, prop_size, prop_size32, prop_str,
+    prop_feature, prop_on_off_auto, prop_mac, prop_pci_addr, prop_json, prop_double, prop_str_list;
+typedef enum OnOffAuto { ON_OFF_AUTO_AUTO, ON_OFF_AUTO_ON, ON_OFF_AUTO_OFF } OnOffAuto;
+typedef struct MacAddr { uint8_t a[6]; bool set; } MacAddr;
+
+/* Data only. _Generic rejects a field of the wrong C type. */
+#define PROP_AT(T, f, C) _Generic(&((T *)0)->f, C *: offsetof(T, f))
+#define PROP_ROW(n, T, f, C, ty, d, h) \
+    { .name = (n), .type = &(ty), .offset = PROP_AT(T, f, C), .bit = -1, .def.u = (d), .help = (h) }
+#define PROP_BOOL(n, T, f, d, h) PROP_ROW(n, T, f, bool, prop_bool, d, h)
+#define PROP_U8(n, T, f, d, h) PROP_ROW(n, T, f, uint8_t, prop_u8, d, h)
+#define PROP_U16(n, T, f, d, h) PROP_ROW(n, T, f, uint16_t, prop_u16, d, h)
+#define PROP_U32(n, T, f, d, h) PROP_ROW(n, T, f, uint32_t, prop_u32, d, h)
+#define PROP_U64(n, T, f, d, h) PROP_ROW(n, T, f, uint64_t, prop_u64, d, h)
+#define PROP_SIZE(n, T, f, d, h) PROP_ROW(n, T, f, uint64_t, prop_size, d, h)
+#define PROP_SIZE32(n, T, f, d, h) PROP_ROW(n, T, f, uint32_t, prop_size32, d, h)
+#define PROP_I32(n, T, f, d, h) \
+    { .name = (n), .type = &prop_i32, .offset = PROP_AT(T, f, int32_t), .bit = -1, .def.i = (d), .help = (h) }
+#define PROP_ON_OFF_AUTO(n, T, f, d, h) PROP_ROW(n, T, f, OnOffAuto, prop_on_off_auto, d, h)
+#define PROP_FEATURE(n, T, f, b, d, h) \
+    { .name = (n), .type = &prop_feature, .offset = PROP_AT(T, f, VirtioFeatures), .bit = (b), .def.u = (d), .help = (h) }
+#define PROP_STR(n, T, f, h) \
+    { .name = (n), .type = &prop_str, .offset = PROP_AT(T, f, char *), .bit = -1, .flags = PROP_NO_DEFAULT, .help = (h) }
+#define PROP_MAC(n, T, f, h) \
+    { .name = (n), .type = &prop_mac, .offset = PROP_AT(T, f, MacAddr), .bit = -1, .flags = PROP_NO_DEFAULT, .help = (h) }
+/* An enum kept as int; ty is a PropType with .values made by PROP_ENUM_TYPE. */
+#define PROP_ENUM(n, T, f, ty, d, h) PROP_ROW(n, T, f, int, ty, d, h)
+/* Any sub-tree, kept as Json* (lists of objects); checked by the owner. */
+#define PROP_JSON(n, T, f, h) \
+    { .name = (n), .type = &prop_json, .offset = PROP_AT(T, f, Json *), .bit = -1, .flags = PROP_NO_DEFAULT, .help = (h) }
+#define PROP_END { .name = NULL }
+#define PROP_ENUM_TYPE(var, tyname, vals) const PropType var = { .name = (tyname), .values = (vals) }
+
+/* Enum types are recognised by .values != NULL (PROP_ENUM_TYPE); set, parse and get stay NULL. */
+
+/* Plain structs (option arguments, QMP arguments): defaults, then args; unknown keys are errors ("Invalid parameter 'x'"). */
+void prop_defaults(const PropSpec *specs, void *target);
+bool prop_apply_struct(const PropSpec *specs, void *target, const Json *args, GError **err);
+void prop_release(const PropSpec *specs, void *target);
+
+/* Objects: through cls->props groups. Errors are QEMU's: "Property 'virtio-net-pci.foo' not found", "Parameter 'mq' expects 'on' or 'off'". */
+bool prop_set(struct Obj *o, const char *name, const Json *val, GError **err);
+bool prop_set_text(struct Obj *o, const char *name, const char *text, GError **err);
+Json *prop_get(struct Obj *o, const char *name, GError **err);
+/* Finds the row and the object it lies in; NULL: none. */
+const PropSpec *prop_find(struct Obj *o, const char *name, struct Obj **ret_target);
+bool prop_was_set(const struct Obj *o, const char *name); /* by a user, -global or compat list, since obj_new */

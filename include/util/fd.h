@@ -1,0 +1,23 @@
+/* File descriptors that close themselves, eventfds, memfds. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <unistd.h>
+
+static inline void autofd_close(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+    }
+}
+#define autofd __attribute__((cleanup(autofd_close))) int
+int fd_steal(int *fd);                     /* returns *fd and sets it to -1 */
+int fd_eventfd(void);                      /* non-blocking, close-on-exec; aborts when the host has none left */
+void fd_signal(int eventfd);               /* write 1; any thread */
+bool fd_drain(int eventfd);                /* true if it was signalled */
+bool fd_set_nonblock(int fd, bool on);
+int fd_memfd(const char *name, uint64_t size, GError **err); /* -1 on failure */
+/* An inherited descriptor from a command line ("fd=7"): checked to be open. */
+int fd_from_text(const char *text, GError **err);

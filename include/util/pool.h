@@ -1,0 +1,12 @@
+/* Worker threads for blocking work; the result is posted back to the submitting loop. */
+#pragma once
+
+#include "util/loop.h"
+
+typedef struct PoolJob {
+    void (*work)(struct PoolJob *j); /* in a worker */
+    void (*done)(struct PoolJob *j); /* in the submitting loop */
+    Loop *loop;
+    struct PoolJob *next;
+} PoolJob; /* embedded in the request */
+void pool_submit(PoolJob *j);        /* from j->loop's thread; the pool is the process's, threads start on demand (max 64) */
