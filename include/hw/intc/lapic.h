@@ -47,3 +47,8 @@ void lapic_set_extint(Lapic *l, bool level);
 void lapic_bus_set_pic(LapicBus *b, int (*ack)(void *opaque), void *opaque);
 void lapic_nmi_pin(Lapic *l, bool level);      /* LINT1 */
 void lapic_describe(const Lapic *l, GString *out);
+
+/* For the type table and tests. */
+extern const ObjClass lapic_class;             /* "apic" */
+/* TSC_ADJUST or a written TSC: what the guest reads minus clock_tsc(); the deadline timer follows. The vCPU's thread. */
+void lapic_set_tsc_offset(Lapic *l, int64_t ticks);

@@ -1,0 +1,14 @@
+/* 82093AA I/O APIC: 24 pins, version 0x20 with an EOI register. VM lock held; EOIs arrive from any thread and are posted. */
+#pragma once
+
+#include "hw/core/dev.h"
+#include "hw/intc/lapic.h"
+
+enum { IOAPIC_PINS = 24 };
+typedef struct Ioapic Ioapic;
+extern const ObjClass ioapic_class; /* "ioapic" */
+
+/* Maps its 4 KiB window at base (0xfec00000) of mem. Messages go through bus; its EOI listener is registered here. */
+Ioapic *ioapic_new(Obj *tree, Region *mem, uint64_t base, LapicBus *bus);
+Irq *ioapic_irq(Ioapic *i, unsigned pin); /* input 0..23, level as on the wire after polarity: true is asserted */
+void ioapic_describe(const Ioapic *i, GString *out);
