@@ -5,6 +5,7 @@
 #pragma once
 
 #include "object/obj.h"
+#include "object/qmp.h"
 #include "util/loop.h"
 
 #include <sys/uio.h>
@@ -87,7 +88,7 @@ void blk_on_resize(Blk *b, LoopFn *fn, void *opaque);
 typedef enum BlkOnError { BLK_ON_ERROR_AUTO, BLK_ON_ERROR_REPORT, BLK_ON_ERROR_IGNORE, BLK_ON_ERROR_ENOSPC, BLK_ON_ERROR_STOP } BlkOnError;
 extern const PropType prop_blk_on_error;       /* BlockdevOnError */
 
-extern const struct QmpCmd block_qmp_cmds[];   /* query-block, query-named-block-nodes, blockdev-add/del, block_resize … */
+extern const QmpCmd block_qmp_cmds[];   /* query-block, query-named-block-nodes, blockdev-add/del, block_resize … */
 void blk_describe(GString *out);               /* info block */
 
 /* prop type for drive=ID: keeps a Blk*; "Property 'virtio-blk-device.drive' can't find value 'nope'". */

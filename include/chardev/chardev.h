@@ -5,6 +5,7 @@
 #pragma once
 
 #include "object/obj.h"
+#include "object/qmp.h"
 #include "util/loop.h"
 
 typedef struct Chardev Chardev;
@@ -54,7 +55,7 @@ void chardev_set_escape(int ch);                   /* -echr; Ctrl-a x quits, c s
 void chardev_set_quit(void (*fn)(void *opaque), void *opaque); /* what Ctrl-a x does */
 bool chardev_help(GString *out);                   /* -chardev help */
 
-extern const struct QmpCmd chardev_qmp_cmds[];     /* query-chardev, chardev-add, chardev-remove, ringbuf-* */
+extern const QmpCmd chardev_qmp_cmds[];     /* query-chardev, chardev-add, chardev-remove, ringbuf-* */
 
 /* prop type for -device …,chardev=ID: keeps a Chardev*. */
 extern const PropType prop_chardev;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "object/obj.h"
+#include "object/qmp.h"
 #include "util/loop.h"
 
 #include <sys/uio.h>
@@ -67,7 +68,7 @@ void net_describe(GString *out);       /* info network */
 void net_default_mac(MacAddr *ret);
 /* -nic / -net nic: model, mac, netdev id; boards and main make the devices. */
 
-extern const struct QmpCmd net_qmp_cmds[];
+extern const QmpCmd net_qmp_cmds[];
 
 /* prop type for netdev=ID: keeps a NetPort* that has no peer yet; "Property 'virtio-net-device.netdev' can't find value 'x'". */
 extern const PropType prop_netdev;

@@ -7,6 +7,7 @@
 #include "hw/core/dev.h"
 #include "hw/core/machine.h"
 #include "memory/dma.h"
+#include "object/qmp.h"
 
 typedef struct PciFn PciFn;
 typedef struct PciBus PciBus;
@@ -109,4 +110,4 @@ int msix_irqfd(PciFn *f, unsigned vector);/* -1: none; else an eventfd KVM liste
 /* Two helpers for boards. */
 PciFn *pci_create_simple(Machine *m, PciBus *bus, unsigned devfn, const char *type, GError **err);
 void pci_describe(Machine *m, GString *out); /* info pci */
-extern const struct QmpCmd pci_qmp_cmds[];   /* query-pci */
+extern const QmpCmd pci_qmp_cmds[];   /* query-pci */

@@ -1,0 +1,55 @@
+/* Inside chardev/: a back end's class and the state all character devices share. */
+#pragma once
+
+#include "chardev/chardev.h"
+#include "object/qmp.h"
+
+enum { CHARDEV_MAX_FE = 4, CHARDEV_MUX_BUF = 512, CHARDEV_OUT_MAX = 16 << 20 };
+
+typedef struct ChardevClass {
+    const char *name;
+    size_t size;
+    const PropSpec *props; /* options behind "id" and the common ones */
+    size_t opts_size;
+    bool (*open)(Chardev *c, void *opts, GError **err);
+    void (*close)(Chardev *c);
+    /* Bytes taken now; 0: full, want_write() is asked to watch; -1: the peer is gone, the bytes are
+     * dropped. */
+    ssize_t (*write)(Chardev *c, const void *buf, size_t len);
+    void (*watch)(Chardev *c); /* c->want_read / c->want_write changed; NULL: no descriptors */
+    char *(*filename)(const Chardev *c); /* query-chardev */
+    void (*send_break)(Chardev *c);      /* NULL: ignored */
+    int (*take_fd)(Chardev *c);          /* NULL: none */
+} ChardevClass;
+
+struct Chardev {
+    const ChardevClass *cls;
+    char *id;
+    bool connected; /* somebody is at the other end */
+    bool mux;
+    ChardevFe *fe[CHARDEV_MAX_FE];
+    unsigned nfe, focus;
+    bool escape; /* mux: the escape character was the last byte */
+    struct {
+        uint8_t buf[CHARDEV_MUX_BUF];
+        unsigned len;
+    } held[CHARDEV_MAX_FE]; /* mux: input its front end cannot take yet */
+    GByteArray *out;        /* chardev_write_all: not written yet */
+    bool want_read, want_write;
+    int log_fd;
+};
+
+/* For back ends. */
+size_t chardev_be_room(Chardev *c); /* how much input is wanted now */
+void chardev_be_input(Chardev *c, const uint8_t *buf, size_t len); /* len <= room */
+void chardev_be_connected(Chardev *c, bool on);
+void chardev_be_writable(Chardev *c);
+void chardev_be_update(Chardev *c); /* recomputes want_read/want_write, calls watch */
+
+extern const ChardevClass chardev_null, chardev_stdio, chardev_file, chardev_pipe, chardev_pty,
+    chardev_ringbuf, chardev_socket;
+bool ringbuf_write(Chardev *c, const uint8_t *buf, size_t len);
+GByteArray *ringbuf_read(Chardev *c, size_t max);
+/* Legacy text of a socket ("unix:/p,server", "tcp:h:p,…", "telnet:") into -chardev arguments;
+ * false: not a socket. */
+bool char_socket_from_text(const char *text, Json *args, GError **err);

@@ -1,0 +1,814 @@
+/* Character devices: the registry, front ends, the multiplexer with its escape keys, and the QMP
+ * rows. */
+#include "chardev-internal.h"
+#include "util/fd.h"
+#include "util/keyval.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+static const ChardevClass *const chardev_classes_all[] = {
+    &chardev_null,
+    &chardev_stdio,
+    &chardev_file,
+    &chardev_pipe,
+    &chardev_pty,
+    &chardev_ringbuf,
+    &chardev_socket,
+    NULL,
+};
+
+/* The process's character devices: made from the command line and QMP, found by name. Main loop
+ * only. */
+static struct {
+    GPtrArray *all;
+    int escape;
+    void (*quit)(void *opaque);
+    void *quit_opaque;
+} reg = { .escape = 1 };
+
+typedef struct CommonOpts {
+    bool mux, logappend;
+    char *logfile;
+} CommonOpts;
+static const PropSpec common_props[] = {
+    PROP_BOOL("mux", CommonOpts, mux, false, "share it between several front ends"),
+    PROP_STR("logfile", CommonOpts, logfile, "file that gets a copy of the output"),
+    PROP_BOOL("logappend", CommonOpts, logappend, false, "append to the log file"),
+    PROP_END,
+};
+
+static const ChardevClass *class_find(const char *name)
+{
+    for (unsigned i = 0; chardev_classes_all[i]; i++) {
+        if (!strcmp(chardev_classes_all[i]->name, name)) {
+            return chardev_classes_all[i];
+        }
+    }
+    return NULL;
+}
+
+bool chardev_help(GString *out)
+{
+    g_string_append(out, "Available chardev backend types: \n");
+    for (unsigned i = 0; chardev_classes_all[i]; i++) {
+        g_string_append_printf(out, "  %s\n", chardev_classes_all[i]->name);
+    }
+    return true;
+}
+
+Chardev *chardev_find(const char *id)
+{
+    for (unsigned i = 0; reg.all && i < reg.all->len; i++) {
+        Chardev *c = g_ptr_array_index(reg.all, i);
+        if (!strcmp(c->id, id)) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+const char *chardev_id(const Chardev *c)
+{
+    return c->id;
+}
+
+bool chardev_is_mux(const Chardev *c)
+{
+    return c->mux;
+}
+
+void chardev_each(void (*fn)(Chardev *c, void *opaque), void *opaque)
+{
+    for (unsigned i = 0; reg.all && i < reg.all->len; i++) {
+        fn(g_ptr_array_index(reg.all, i), opaque);
+    }
+}
+
+static void chardev_free(Chardev *c)
+{
+    if (c->cls->close) {
+        c->cls->close(c);
+    }
+    if (c->log_fd >= 0) {
+        close(c->log_fd);
+    }
+    if (c->out) {
+        g_byte_array_free(c->out, TRUE);
+    }
+    g_free(c->id);
+    g_free(c);
+}
+
+static bool open_log(Chardev *c, const CommonOpts *o, GError **err)
+{
+    if (!o->logfile) {
+        return true;
+    }
+    c->log_fd = open(
+        o->logfile, O_WRONLY | O_CREAT | O_CLOEXEC | (o->logappend ? O_APPEND : O_TRUNC), 0666);
+    return c->log_fd >= 0 || err_set_errno(err, "Unable to open logfile %s", o->logfile);
+}
+
+/* Moves the members that every back end has from args into o. */
+static bool take_common(Json *args, CommonOpts *o, GError **err)
+{
+    g_autoptr(Json) mine = json_object();
+
+    for (const PropSpec *p = common_props; p->name; p++) {
+        Json *v = json_get(args, p->name);
+        if (v) {
+            json_set(mine, p->name, json_ref(v));
+            json_remove(args, p->name);
+        }
+    }
+    prop_defaults(common_props, o);
+    return prop_apply_struct(common_props, o, mine, err);
+}
+
+static Chardev *create(const ChardevClass *cls, const char *id, Json *args, GError **err)
+{
+    CommonOpts common = { 0 };
+    g_autofree void *opts = g_malloc0(MAX(cls->opts_size, 1));
+    Chardev *c = g_malloc0(cls->size);
+
+    c->cls = cls;
+    c->id = g_strdup(id);
+    c->log_fd = -1;
+    if (cls->props) {
+        prop_defaults(cls->props, opts);
+    }
+    static const PropSpec none[] = { PROP_END };
+    bool ok = take_common(args, &common, err) &&
+              prop_apply_struct(cls->props ? cls->props : none, opts, args, err) &&
+              open_log(c, &common, err);
+    c->mux = common.mux;
+    if (ok) {
+        if (!reg.all) {
+            reg.all = g_ptr_array_new();
+        }
+        ok = cls->open(c, opts, err);
+    }
+    if (cls->props) {
+        prop_release(cls->props, opts);
+    }
+    prop_release(common_props, &common);
+    if (!ok) {
+        Chardev dead = *c;
+        if (dead.log_fd >= 0) {
+            close(dead.log_fd);
+        }
+        g_free(c->id);
+        g_free(c);
+        return NULL;
+    }
+    g_ptr_array_add(reg.all, c);
+    return c;
+}
+
+Chardev *chardev_create(const Json *args, GError **err)
+{
+    const char *backend = json_get_str_or(args, "backend", NULL),
+               *id = json_get_str_or(args, "id", NULL);
+
+    if (!backend) {
+        err_set(err, "chardev: \"%s\" missing backend", id ? id : "(null)");
+        return NULL;
+    }
+    if (!id) {
+        err_set(err, "chardev: no id specified");
+        return NULL;
+    }
+    if (chardev_find(id)) {
+        err_set(err, "Chardev with id '%s' already exists", id);
+        return NULL;
+    }
+    const ChardevClass *cls = class_find(strcmp(backend, "tty") ? backend : "file");
+    if (!cls) {
+        err_set(err, "'%s' is not a valid char driver name", backend);
+        return NULL;
+    }
+    g_autoptr(Json) rest = json_copy(args);
+    json_remove(rest, "backend");
+    json_remove(rest, "id");
+    return create(cls, id, rest, err);
+}
+
+Chardev *chardev_from_text(const char *id, const char *text, GError **err)
+{
+    g_autoptr(Json) args = json_object();
+    const char *p = text;
+
+    if (g_str_has_prefix(text, "chardev:")) {
+        Chardev *c = chardev_find(text + 8);
+        if (!c) {
+            err_set(err, "chardev \"%s\" not found", text + 8);
+        }
+        return c;
+    }
+    if (!strcmp(text, "none")) {
+        return NULL;
+    }
+    json_set(args, "id", json_str(id));
+    if (g_str_has_prefix(p, "mon:")) {
+        p += 4;
+        json_set(args, "mux", json_bool(true));
+        if (!strcmp(p, "stdio")) {
+            json_set(args, "signal", json_bool(false)); /* Ctrl-C is the guest's */
+        }
+    }
+    if (!strcmp(p, "stdio") || !strcmp(p, "null") || !strcmp(p, "pty")) {
+        json_set(args, "backend", json_str(p));
+    } else if (g_str_has_prefix(p, "file:") || g_str_has_prefix(p, "pipe:")) {
+        json_set(args, "backend", json_str(p[0] == 'f' ? "file" : "pipe"));
+        json_set(args, "path", json_text(p + 5));
+    } else if (!char_socket_from_text(p, args, err)) {
+        if (err && !*err) {
+            err_set(err, "'%s' is not a valid char driver", p);
+        }
+        return NULL;
+    }
+    return chardev_create(args, err);
+}
+
+bool chardev_remove(const char *id, GError **err)
+{
+    Chardev *c = chardev_find(id);
+
+    if (!c) {
+        return err_set(err, "Chardev '%s' not found", id);
+    }
+    if (c->nfe) {
+        return err_set(err, "Chardev '%s' is busy", id);
+    }
+    g_ptr_array_remove(reg.all, c);
+    chardev_free(c);
+    return true;
+}
+
+void chardev_cleanup(void)
+{
+    while (reg.all && reg.all->len) {
+        Chardev *c = g_ptr_array_index(reg.all, reg.all->len - 1);
+        g_ptr_array_set_size(reg.all, (gint)reg.all->len - 1);
+        for (unsigned i = 0; i < c->nfe; i++) {
+            c->fe[i]->chr = NULL;
+        }
+        chardev_free(c);
+    }
+    g_clear_pointer(&reg.all, g_ptr_array_unref);
+}
+
+void chardev_set_escape(int ch)
+{
+    reg.escape = ch;
+}
+
+void chardev_set_quit(void (*fn)(void *opaque), void *opaque)
+{
+    reg.quit = fn;
+    reg.quit_opaque = opaque;
+}
+
+/* ---- front ends ---- */
+
+static size_t fe_room(const ChardevFe *fe)
+{
+    return fe->ops && fe->ops->can_receive ? fe->ops->can_receive(fe->opaque) : 0;
+}
+
+static void fe_event(ChardevFe *fe, ChardevEvent ev)
+{
+    if (fe->ops && fe->ops->event) {
+        fe->ops->event(fe->opaque, ev);
+    }
+}
+
+bool chardev_fe_init(ChardevFe *fe, Chardev *c, const ChardevFeOps *ops, void *opaque, GError **err)
+{
+    *fe = (ChardevFe){ .chr = c, .ops = ops, .opaque = opaque };
+    if (!c) {
+        return true;
+    }
+    if (c->nfe >= (c->mux ? CHARDEV_MAX_FE : 1u)) {
+        fe->chr = NULL;
+        return err_set(err, "chardev '%s' is already in use", c->id);
+    }
+    fe->tag = c->nfe;
+    c->fe[c->nfe++] = fe;
+    c->focus = fe->tag; /* the newest has the keyboard first */
+    fe->open = true;
+    if (c->connected) {
+        fe_event(fe, CHARDEV_OPENED);
+    }
+    chardev_be_update(c);
+    return true;
+}
+
+void chardev_fe_fini(ChardevFe *fe)
+{
+    Chardev *c = fe->chr;
+
+    if (!c) {
+        return;
+    }
+    unsigned at = fe->tag;
+    for (unsigned i = at; i + 1 < c->nfe; i++) {
+        c->fe[i] = c->fe[i + 1];
+        c->fe[i]->tag = i;
+        c->held[i] = c->held[i + 1];
+    }
+    c->nfe--;
+    c->held[c->nfe].len = 0;
+    if (c->focus >= c->nfe || c->focus > at) {
+        c->focus = c->focus ? c->focus - 1 : 0;
+    }
+    fe->chr = NULL;
+    chardev_be_update(c);
+}
+
+/* Gives a mux front end what was held back for it. */
+static void flush_held(Chardev *c, unsigned i)
+{
+    while (c->held[i].len) {
+        size_t n = MIN(fe_room(c->fe[i]), c->held[i].len);
+        if (!n) {
+            return;
+        }
+        uint8_t tmp[CHARDEV_MUX_BUF];
+        memcpy(tmp, c->held[i].buf, n);
+        c->held[i].len -= (unsigned)n;
+        memmove(c->held[i].buf, c->held[i].buf + n, c->held[i].len);
+        c->fe[i]->ops->receive(c->fe[i]->opaque, tmp, n);
+    }
+}
+
+void chardev_fe_accept(ChardevFe *fe)
+{
+    if (fe->chr) {
+        if (fe->chr->mux) {
+            flush_held(fe->chr, fe->tag);
+        }
+        chardev_be_update(fe->chr);
+    }
+}
+
+void chardev_fe_set_open(ChardevFe *fe, bool open)
+{
+    fe->open = open;
+    if (fe->chr) {
+        chardev_be_update(fe->chr);
+    }
+}
+
+bool chardev_connected(const ChardevFe *fe)
+{
+    return fe->chr && fe->chr->connected;
+}
+
+int chardev_take_fd(ChardevFe *fe)
+{
+    return fe->chr && fe->chr->cls->take_fd ? fe->chr->cls->take_fd(fe->chr) : -1;
+}
+
+void chardev_break(ChardevFe *fe)
+{
+    if (fe->chr && fe->chr->cls->send_break) {
+        fe->chr->cls->send_break(fe->chr);
+    }
+}
+
+static void write_log(Chardev *c, const void *buf, size_t len)
+{
+    if (c->log_fd >= 0 && len && write(c->log_fd, buf, len) < 0) {
+        report_warning("chardev %s: cannot write its log: %s", c->id, strerror(errno));
+        close(c->log_fd);
+        c->log_fd = -1;
+    }
+}
+
+size_t chardev_write(ChardevFe *fe, const void *buf, size_t len)
+{
+    Chardev *c = fe->chr;
+
+    if (!c || !len) {
+        return len; /* nobody listens: the bytes are gone, as on a real port */
+    }
+    if (c->out && c->out->len) {
+        c->want_write = true;
+        chardev_be_update(c);
+        return 0;
+    }
+    ssize_t n = c->cls->write(c, buf, len);
+    if (n < 0) {
+        return len;
+    }
+    write_log(c, buf, (size_t)n);
+    if ((size_t)n < len) {
+        c->want_write = true;
+        chardev_be_update(c);
+    }
+    return (size_t)n;
+}
+
+void chardev_write_all(ChardevFe *fe, const void *buf, size_t len)
+{
+    size_t n = chardev_write(fe, buf, len);
+    Chardev *c = fe->chr;
+
+    if (n == len || !c) {
+        return;
+    }
+    if (!c->out) {
+        c->out = g_byte_array_new();
+    }
+    if (c->out->len + (len - n) > CHARDEV_OUT_MAX) {
+        log_guest_error("chardev %s: its peer does not read, output dropped", c->id);
+        g_byte_array_set_size(c->out, 0);
+        return;
+    }
+    g_byte_array_append(c->out, (const uint8_t *)buf + n, (guint)(len - n));
+    c->want_write = true;
+    chardev_be_update(c);
+}
+
+/* ---- back ends ---- */
+
+void chardev_be_update(Chardev *c)
+{
+    bool read = c->nfe && chardev_be_room(c) > 0;
+
+    if (read != c->want_read || c->cls->watch) {
+        c->want_read = read;
+        if (c->cls->watch) {
+            c->cls->watch(c);
+        }
+    }
+}
+
+size_t chardev_be_room(Chardev *c)
+{
+    if (!c->nfe) {
+        return 0;
+    }
+    if (!c->mux) {
+        return fe_room(c->fe[0]);
+    }
+    return CHARDEV_MUX_BUF -
+           c->held[c->focus].len; /* escape keys work even when the front end is stuck */
+}
+
+static void mux_focus(Chardev *c, unsigned to)
+{
+    fe_event(c->fe[c->focus], CHARDEV_MUX_OUT);
+    c->focus = to;
+    fe_event(c->fe[c->focus], CHARDEV_MUX_IN);
+}
+
+static void mux_say(Chardev *c, const char *text)
+{
+    chardev_write_all(c->fe[c->focus], text, strlen(text));
+}
+
+static void mux_help(Chardev *c)
+{
+    g_autofree char *esc = reg.escape < 32 ? g_strdup_printf("C-%c", reg.escape + 'a' - 1)
+                                           : g_strdup_printf("%c", reg.escape);
+    g_autofree char *text = g_strdup_printf("\n\r"
+                                            "%s h    print this help\n\r"
+                                            "%s x    exit emulator\n\r"
+                                            "%s b    send break (magic sysrq)\n\r"
+                                            "%s c    switch between console and monitor\n\r"
+                                            "%s %s  sends %s\n\r",
+        esc, esc, esc, esc, esc, esc, esc);
+    mux_say(c, text);
+}
+
+/* One byte of input; true if it is for the front end. */
+static bool mux_escape(Chardev *c, uint8_t ch)
+{
+    if (!c->escape) {
+        c->escape = reg.escape && ch == reg.escape;
+        return !c->escape;
+    }
+    c->escape = false;
+    if (ch == reg.escape) {
+        return true;
+    }
+    switch (ch) {
+    case 'h':
+    case '?':
+        mux_help(c);
+        break;
+    case 'x':
+        mux_say(c, "QEMU: Terminated\n\r");
+        if (reg.quit) {
+            reg.quit(reg.quit_opaque);
+        }
+        break;
+    case 'b':
+        fe_event(c->fe[c->focus], CHARDEV_BREAK);
+        break;
+    case 'c':
+        mux_focus(c, (c->focus + 1) % c->nfe);
+        break;
+    default:
+        break;
+    }
+    return false;
+}
+
+void chardev_be_input(Chardev *c, const uint8_t *buf, size_t len)
+{
+    if (!c->nfe) {
+        return;
+    }
+    if (!c->mux) {
+        c->fe[0]->ops->receive(c->fe[0]->opaque, buf, len);
+        return;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (mux_escape(c, buf[i]) && c->nfe && c->held[c->focus].len < CHARDEV_MUX_BUF) {
+            c->held[c->focus].buf[c->held[c->focus].len++] = buf[i];
+            flush_held(c, c->focus);
+        }
+    }
+}
+
+void chardev_be_connected(Chardev *c, bool on)
+{
+    if (c->connected == on) {
+        return;
+    }
+    c->connected = on;
+    if (!on && c->out) {
+        g_byte_array_set_size(c->out, 0);
+    }
+    for (unsigned i = 0; i < c->nfe; i++) {
+        fe_event(c->fe[i], on ? CHARDEV_OPENED : CHARDEV_CLOSED);
+    }
+    if (!on) {
+        chardev_be_writable(c); /* a writer that waited goes on; its bytes are dropped */
+    }
+}
+
+void chardev_be_writable(Chardev *c)
+{
+    while (c->out && c->out->len) {
+        ssize_t n = c->cls->write(c, c->out->data, c->out->len);
+        if (n == 0) {
+            return;
+        }
+        if (n < 0) {
+            g_byte_array_set_size(c->out, 0);
+            break;
+        }
+        write_log(c, c->out->data, (size_t)n);
+        g_byte_array_remove_range(c->out, 0, (guint)n);
+    }
+    if (c->want_write) {
+        c->want_write = false;
+        for (unsigned i = 0; i < c->nfe; i++) {
+            if (c->fe[i]->ops->writable) {
+                c->fe[i]->ops->writable(c->fe[i]->opaque);
+            }
+        }
+    }
+    chardev_be_update(c);
+}
+
+/* ---- property and QMP ---- */
+
+static bool chardev_prop_set(void *field, const Json *val, GError **err)
+{
+    const char *id = json_get_str(val);
+
+    if (!id || !*id) {
+        *(Chardev **)field = NULL;
+        return true;
+    }
+    Chardev *c = chardev_find(id);
+    if (!c) {
+        return err_set(err, "can't find value '%s'", id);
+    }
+    if (c->nfe && !c->mux) {
+        return err_set(err, "can't take value '%s', it's in use", id);
+    }
+    *(Chardev **)field = c;
+    return true;
+}
+
+static bool chardev_prop_parse(void *field, const char *text, GError **err)
+{
+    g_autoptr(Json) v = json_str(text);
+    return chardev_prop_set(field, v, err);
+}
+
+static void chardev_prop_get(const void *field, JsonWriter *w, const char *name)
+{
+    Chardev *const *c = field;
+    jw_str(w, name, *c ? (*c)->id : "");
+}
+
+const PropType prop_chardev = {
+    .name = "str", .set = chardev_prop_set, .parse = chardev_prop_parse, .get = chardev_prop_get
+};
+
+static void query_one(Chardev *c, void *opaque)
+{
+    JsonWriter *w = opaque;
+    g_autofree char *file = c->cls->filename ? c->cls->filename(c) : g_strdup(c->cls->name);
+
+    jw_begin_object(w, NULL);
+    bool open = false;
+    for (unsigned i = 0; i < c->nfe; i++) {
+        open |= c->fe[i]->open;
+    }
+    jw_bool(w, "frontend-open", open);
+    jw_str(w, "filename", c->mux ? "mux" : file);
+    jw_str(w, "label", c->id);
+    jw_end_object(w);
+}
+
+static Json *qmp_query_chardev(
+    G_GNUC_UNUSED void *m, G_GNUC_UNUSED const void *args, G_GNUC_UNUSED GError **err)
+{
+    JsonWriter *w = json_writer_new();
+
+    jw_begin_array(w, NULL);
+    chardev_each(query_one, w);
+    jw_end_array(w);
+    return json_writer_free(w);
+}
+
+static Json *qmp_query_backends(
+    G_GNUC_UNUSED void *m, G_GNUC_UNUSED const void *args, G_GNUC_UNUSED GError **err)
+{
+    Json *list = json_array();
+
+    for (unsigned i = 0; chardev_classes_all[i]; i++) {
+        Json *o = json_object();
+        json_set(o, "name", json_str(chardev_classes_all[i]->name));
+        json_append(list, o);
+    }
+    return list;
+}
+
+/* {"type": "socket", "data": {"addr": {"type": "unix", "data": {"path": …}}, "server": true}} into
+ * flat arguments. */
+static void flatten(Json *to, const Json *from)
+{
+    for (unsigned i = 0; i < json_len(from); i++) {
+        const char *key = json_key_at(from, i);
+        Json *v = json_val_at(from, i);
+        if (!strcmp(key, "addr") && json_type(v) == JSON_OBJECT) {
+            const char *type = json_get_str_or(v, "type", "");
+            Json *d = json_get(v, "data");
+            if (!strcmp(type, "fd") && d) {
+                json_set(to, "fd", json_str(json_get_str_or(d, "str", "")));
+            } else if (d) {
+                flatten(to, d);
+            }
+        } else {
+            json_set(to, !strcmp(key, "out") ? "path" : key, json_ref(v));
+        }
+    }
+}
+
+static Json *qmp_chardev_add(G_GNUC_UNUSED void *m, const Json *args, GError **err)
+{
+    const Json *backend = json_get(args, "backend");
+    g_autoptr(Json) flat = json_object();
+
+    if (!json_get_str_or(args, "id", NULL)) {
+        err_set(err, "Parameter 'id' is missing");
+        return NULL;
+    }
+    if (!backend || json_type(backend) != JSON_OBJECT || !json_get_str_or(backend, "type", NULL)) {
+        err_set(err, "Parameter 'backend' is missing");
+        return NULL;
+    }
+    if (json_get(backend, "data") && json_type(json_get(backend, "data")) == JSON_OBJECT) {
+        flatten(flat, json_get(backend, "data"));
+    }
+    if (!strcmp(json_get_str(json_get(backend, "type")), "socket") && !json_get(flat, "server")) {
+        json_set(
+            flat, "server", json_bool(true)); /* QMP's default differs from the command line's */
+        json_set(flat, "wait", json_bool(false));
+    }
+    json_set(flat, "id", json_str(json_get_str(json_get(args, "id"))));
+    json_set(flat, "backend", json_str(json_get_str(json_get(backend, "type"))));
+    Chardev *c = chardev_create(flat, err);
+    if (!c) {
+        return NULL;
+    }
+    Json *ret = json_object();
+    g_autofree char *file = c->cls->filename ? c->cls->filename(c) : NULL;
+    if (c->cls == &chardev_pty && file) {
+        json_set(ret, "pty", json_str(file + strlen("pty:")));
+    }
+    return ret;
+}
+
+typedef struct IdArgs {
+    char *id;
+} IdArgs;
+static const PropSpec id_props[] = {
+    { .name = "id",
+        .type = &prop_str,
+        .offset = PROP_AT(IdArgs, id, char *),
+        .bit = -1,
+        .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
+        .help = "character device" },
+    PROP_END,
+};
+
+static Json *qmp_chardev_remove(G_GNUC_UNUSED void *m, const void *args, GError **err)
+{
+    const IdArgs *a = args;
+    return chardev_remove(a->id, err) ? json_object() : NULL;
+}
+
+typedef struct RingArgs {
+    char *device, *data, *format;
+    uint64_t size;
+} RingArgs;
+static const PropSpec ring_props[] = {
+    { .name = "device",
+        .type = &prop_str,
+        .offset = PROP_AT(RingArgs, device, char *),
+        .bit = -1,
+        .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
+        .help = "ring buffer" },
+    PROP_STR("data", RingArgs, data, "text to write"),
+    PROP_STR("format", RingArgs, format, "utf8 or base64"),
+    PROP_U64("size", RingArgs, size, 0, "bytes to read"),
+    PROP_END,
+};
+
+static Chardev *find_ring(const RingArgs *a, GError **err)
+{
+    Chardev *c = chardev_find(a->device);
+
+    if (!c) {
+        err_set(err, "Device '%s' not found", a->device);
+    } else if (c->cls != &chardev_ringbuf) {
+        err_set(err, "%s is not a ringbuf device", a->device);
+        c = NULL;
+    }
+    return c;
+}
+
+static Json *qmp_ringbuf_write(G_GNUC_UNUSED void *m, const void *args, GError **err)
+{
+    const RingArgs *a = args;
+    Chardev *c = find_ring(a, err);
+
+    if (!c) {
+        return NULL;
+    }
+    gsize n = a->data ? strlen(a->data) : 0;
+    g_autofree guchar *raw =
+        a->format && !strcmp(a->format, "base64") && a->data ? g_base64_decode(a->data, &n) : NULL;
+    ringbuf_write(c, raw ? raw : (const uint8_t *)a->data, n);
+    return json_object();
+}
+
+static Json *qmp_ringbuf_read(G_GNUC_UNUSED void *m, const void *args, GError **err)
+{
+    const RingArgs *a = args;
+    Chardev *c = find_ring(a, err);
+
+    if (!c) {
+        return NULL;
+    }
+    g_autoptr(GByteArray) b = ringbuf_read(c, a->size);
+    if (a->format && !strcmp(a->format, "base64")) {
+        g_autofree char *text = g_base64_encode(b->data, b->len);
+        return json_str(text);
+    }
+    g_autofree char *text = g_utf8_make_valid((const char *)b->data, (gssize)b->len);
+    return json_str(text);
+}
+
+const QmpCmd chardev_qmp_cmds[] = {
+    { .name = "query-chardev", .run = qmp_query_chardev },
+    { .name = "query-chardev-backends", .run = qmp_query_backends },
+    { .name = "chardev-add", .run_raw = qmp_chardev_add },
+    { .name = "chardev-remove",
+        .args_spec = id_props,
+        .args_size = sizeof(IdArgs),
+        .run = qmp_chardev_remove },
+    { .name = "ringbuf-write",
+        .args_spec = ring_props,
+        .args_size = sizeof(RingArgs),
+        .run = qmp_ringbuf_write },
+    { .name = "ringbuf-read",
+        .args_spec = ring_props,
+        .args_size = sizeof(RingArgs),
+        .run = qmp_ringbuf_read },
+    { .name = NULL },
+};
