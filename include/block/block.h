@@ -7,6 +7,7 @@
 #include "object/obj.h"
 #include "object/qmp.h"
 #include "util/loop.h"
+#include "util/pool.h"
 
 #include <sys/uio.h>
 
@@ -14,6 +15,8 @@ typedef struct Blk Blk;
 typedef struct BlkNode BlkNode;
 typedef struct BlkDriver BlkDriver;
 
+typedef enum BlkOnError { BLK_ON_ERROR_AUTO, BLK_ON_ERROR_REPORT, BLK_ON_ERROR_IGNORE, BLK_ON_ERROR_ENOSPC,
+    BLK_ON_ERROR_STOP } BlkOnError;
 typedef enum BlkOp { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES } BlkOp;
 enum { BLK_FUA = 1 << 0, BLK_MAY_UNMAP = 1 << 1 };
 typedef struct BlkReq {            /* embedded in the device's request: no allocation */
@@ -26,7 +29,7 @@ typedef struct BlkReq {            /* embedded in the device's request: no alloc
     void (*done)(struct BlkReq *r);/* runs in the submitting loop, never inside blk_submit() */
     Loop *loop;                    /* set by blk_submit */
     Blk *blk;
-    void *priv[4];                 /* the layer's own: pool job, uring */
+    PoolJob job;                   /* the layer's own */
     struct BlkReq *next;
     int64_t start_ns;
 } BlkReq;
@@ -35,7 +38,8 @@ struct BlkDriver {
     const char *name;              /* "qcow2", "raw", "file", "host_device", "null-co" */
     const char *help;
     size_t size;                   /* of its state, behind BlkNode.state */
-    const PropSpec *props;         /* -blockdev options beyond the common ones */
+    const PropSpec *props;         /* -blockdev options beyond the common ones; NULL: none */
+    size_t opts_size;              /* of the struct they fill, BlkNode.opts */
     bool protocol;                 /* the bottom of a graph: no "file" child */
     bool (*open)(BlkNode *n, GError **err);
     void (*close)(BlkNode *n);
@@ -70,6 +74,10 @@ Blk *blk_drive_create(const Json *args, GError **err);
 Blk *blk_find(const char *id);                 /* -drive ids, then node names (an anonymous handle on the node) */
 void blk_cleanup(void);                        /* drains and closes all */
 
+/* -drive's if=: "virtio", "none" …; NULL for node handles. */
+const char *blk_drive_if(const Blk *b);
+void blk_each(void (*fn)(Blk *b, void *opaque), void *opaque);
+BlkOnError blk_on_error(const Blk *b, bool write); /* -drive werror/rerror */
 /* A device takes the handle: exclusive unless share_rw. "Drive 'x' is already in use by another block device". */
 bool blk_attach(Blk *b, Obj *dev, GError **err);
 void blk_detach(Blk *b);
@@ -85,7 +93,6 @@ void blk_submit(Blk *b, BlkReq *r);            /* any loop; bounds are checked h
 void blk_drain(Blk *b);                        /* main; turns loops until nothing is in flight */
 unsigned blk_in_flight(const Blk *b);
 void blk_on_resize(Blk *b, LoopFn *fn, void *opaque);
-typedef enum BlkOnError { BLK_ON_ERROR_AUTO, BLK_ON_ERROR_REPORT, BLK_ON_ERROR_IGNORE, BLK_ON_ERROR_ENOSPC, BLK_ON_ERROR_STOP } BlkOnError;
 extern const PropType prop_blk_on_error;       /* BlockdevOnError */
 
 extern const QmpCmd block_qmp_cmds[];   /* query-block, query-named-block-nodes, blockdev-add/del, block_resize … */

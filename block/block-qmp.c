@@ -1,0 +1,263 @@
+/* What QMP and the monitor show and do of the block layer. */
+#include "block-internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void put_node(JsonWriter *w, const char *name, const BlkNode *n, bool wce)
+{
+    struct stat st = { 0 };
+
+    jw_begin_object(w, name);
+    jw_int(w, "iops_rd", 0);
+    jw_str(w, "detect_zeroes", n->detect_zeroes ? (n->discard_unmap ? "unmap" : "on") : "off");
+    jw_begin_object(w, "image");
+    jw_uint(w, "virtual-size", n->size);
+    jw_str(w, "filename", n->filename ? n->filename : "");
+    jw_str(w, "format", n->drv->name);
+    if (n->filename && stat(n->filename, &st) == 0) {
+        jw_uint(w, "actual-size", (uint64_t)st.st_blocks * 512);
+    }
+    jw_bool(w, "dirty-flag", false);
+    jw_end_object(w);
+    jw_int(w, "iops_wr", 0);
+    jw_bool(w, "ro", n->read_only);
+    jw_str(w, "node-name", n->name);
+    jw_int(w, "backing_file_depth", 0);
+    jw_str(w, "drv", n->drv->name);
+    jw_int(w, "iops", 0);
+    jw_int(w, "bps_wr", 0);
+    jw_int(w, "write_threshold", 0);
+    jw_bool(w, "encrypted", false);
+    jw_int(w, "bps", 0);
+    jw_int(w, "bps_rd", 0);
+    jw_begin_object(w, "cache");
+    jw_bool(w, "no-flush", n->cache_no_flush || (n->file && n->file->cache_no_flush));
+    jw_bool(w, "direct", n->cache_direct || (n->file && n->file->cache_direct));
+    jw_bool(w, "writeback", wce);
+    jw_end_object(w);
+    jw_str(w, "file", n->filename ? n->filename : "");
+    jw_bool(w, "active", true);
+    jw_end_object(w);
+}
+
+static void put_blk(Blk *b, void *opaque)
+{
+    JsonWriter *w = opaque;
+
+    jw_begin_object(w, NULL);
+    if (b->dev) {
+        jw_str(w, "io-status", "ok");
+    }
+    jw_str(w, "device", b->id ? b->id : "");
+    jw_bool(w, "locked", false);
+    jw_bool(w, "removable", !b->dev);
+    if (b->node) {
+        put_node(w, "inserted", b->node, b->write_cache);
+    }
+    if (b->dev) {
+        g_autofree char *path = obj_path(b->dev);
+        jw_str(w, "qdev", path);
+    }
+    jw_str(w, "type", "unknown");
+    jw_end_object(w);
+}
+
+static Json *qmp_query_block(
+    G_GNUC_UNUSED void *m, G_GNUC_UNUSED const void *args, G_GNUC_UNUSED GError **err)
+{
+    JsonWriter *w = json_writer_new();
+
+    jw_begin_array(w, NULL);
+    blk_each(put_blk, w);
+    jw_end_array(w);
+    return json_writer_free(w);
+}
+
+static void put_named(BlkNode *n, void *opaque)
+{
+    put_node(opaque, NULL, n, true);
+}
+
+static Json *qmp_query_nodes(
+    G_GNUC_UNUSED void *m, G_GNUC_UNUSED const void *args, G_GNUC_UNUSED GError **err)
+{
+    JsonWriter *w = json_writer_new();
+
+    jw_begin_array(w, NULL);
+    blk_nodes_each(put_named, w);
+    jw_end_array(w);
+    return json_writer_free(w);
+}
+
+typedef struct FlatArgs {
+    bool flat;
+} FlatArgs;
+static const PropSpec flat_props[] = {
+    PROP_BOOL("flat", FlatArgs, flat, false, "leave out backing chains"),
+    PROP_END,
+};
+
+static void put_stats(Blk *b, void *opaque)
+{
+    static const char *const names[] = { "rd", "wr", "flush", "unmap", "zone_append" };
+    JsonWriter *w = opaque;
+
+    jw_begin_object(w, NULL);
+    jw_str(w, "device", b->id ? b->id : "");
+    if (b->node) {
+        jw_str(w, "node-name", b->node->name);
+    }
+    if (b->dev) {
+        g_autofree char *path = obj_path(b->dev);
+        jw_str(w, "qdev", path);
+    }
+    jw_begin_object(w, "stats");
+    for (unsigned i = 0; i < 4; i++) {
+        g_autofree char *ops = g_strconcat(names[i], "_operations", NULL),
+                        *bytes = g_strconcat(names[i], "_bytes", NULL);
+        g_autofree char *bad = g_strconcat("failed_", names[i], "_operations", NULL);
+        jw_uint(w, ops, b->ops[i]);
+        if (i != BLK_FLUSH) {
+            jw_uint(w, bytes, b->bytes[i]);
+        }
+        jw_uint(w, bad, b->failed[i]);
+    }
+    jw_end_object(w);
+    jw_end_object(w);
+}
+
+static Json *qmp_query_blockstats(
+    G_GNUC_UNUSED void *m, G_GNUC_UNUSED const void *args, G_GNUC_UNUSED GError **err)
+{
+    JsonWriter *w = json_writer_new();
+
+    jw_begin_array(w, NULL);
+    blk_each(put_stats, w);
+    jw_end_array(w);
+    return json_writer_free(w);
+}
+
+typedef struct ResizeArgs {
+    char *device, *node;
+    int64_t size;
+} ResizeArgs;
+static const PropSpec resize_props[] = {
+    PROP_STR("device", ResizeArgs, device, "drive"),
+    PROP_STR("node-name", ResizeArgs, node, "node"),
+    { .name = "size",
+        .type = &prop_i64,
+        .offset = PROP_AT(ResizeArgs, size, int64_t),
+        .bit = -1,
+        .flags = PROP_REQUIRED,
+        .help = "bytes" },
+    PROP_END,
+};
+
+static void tell_resized(Blk *b, void *opaque)
+{
+    if (b->node == opaque && b->resized.fn) {
+        b->resized.fn(b->resized.opaque);
+    }
+}
+
+static Json *qmp_block_resize(G_GNUC_UNUSED void *m, const void *args, GError **err)
+{
+    const ResizeArgs *a = args;
+    Blk *b = a->device ? blk_find(a->device) : NULL;
+    BlkNode *n = b ? b->node : a->node ? blk_node_find(a->node) : NULL;
+
+    if (!n) {
+        err_set(err, "Cannot find device='%s' nor node-name='%s'", a->device ? a->device : "",
+            a->node ? a->node : "");
+        return NULL;
+    }
+    if (a->size < 0) {
+        err_set(err, "Parameter 'size' expects a >0 size");
+        return NULL;
+    }
+    if (b) {
+        blk_drain(b);
+    }
+    int rc = n->drv->truncate ? n->drv->truncate(n, (uint64_t)a->size) : -ENOTSUP;
+    if (rc) {
+        err_set(err,
+            rc == -ENOTSUP ? "Image format driver does not support resize" : "Failed to resize: %s",
+            strerror(-rc));
+        return NULL;
+    }
+    blk_each(tell_resized, n);
+    return json_object();
+}
+
+static Json *qmp_blockdev_add(G_GNUC_UNUSED void *m, const Json *args, GError **err)
+{
+    return blk_node_create(args, err) ? json_object() : NULL;
+}
+
+typedef struct NodeArgs {
+    char *node;
+} NodeArgs;
+static const PropSpec node_args[] = {
+    { .name = "node-name",
+        .type = &prop_str,
+        .offset = PROP_AT(NodeArgs, node, char *),
+        .bit = -1,
+        .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
+        .help = "node" },
+    PROP_END,
+};
+
+static Json *qmp_blockdev_del(G_GNUC_UNUSED void *m, const void *args, GError **err)
+{
+    const NodeArgs *a = args;
+    return blk_node_delete(a->node, err) ? json_object() : NULL;
+}
+
+const QmpCmd block_qmp_cmds[] = {
+    { .name = "query-block", .run = qmp_query_block },
+    { .name = "query-named-block-nodes",
+        .args_spec = flat_props,
+        .args_size = sizeof(FlatArgs),
+        .run = qmp_query_nodes },
+    { .name = "query-blockstats", .run = qmp_query_blockstats },
+    { .name = "block_resize",
+        .args_spec = resize_props,
+        .args_size = sizeof(ResizeArgs),
+        .run = qmp_block_resize },
+    { .name = "blockdev-add", .run_raw = qmp_blockdev_add },
+    { .name = "blockdev-del",
+        .args_spec = node_args,
+        .args_size = sizeof(NodeArgs),
+        .run = qmp_blockdev_del },
+    { .name = NULL },
+};
+
+static void describe_one(Blk *b, void *opaque)
+{
+    GString *out = opaque;
+
+    g_string_append_printf(out, "%s%s", out->len ? "\n" : "", blk_id(b));
+    if (!b->node) {
+        g_string_append(out, ": [not inserted]\n");
+    } else {
+        g_string_append_printf(out, " (%s): %s (%s%s)\n", b->node->name,
+            b->node->filename ? b->node->filename : "", b->node->drv->name,
+            b->node->read_only ? ", read-only" : "");
+    }
+    if (b->dev) {
+        g_autofree char *path = obj_path(b->dev);
+        g_string_append_printf(out, "    Attached to:      %s\n", path);
+    }
+    if (b->node) {
+        g_string_append_printf(out, "    Cache mode:       %s%s\n",
+            b->write_cache ? "writeback" : "writethrough",
+            b->node->file && b->node->file->cache_direct ? ", direct" : "");
+    }
+}
+
+void blk_describe(GString *out)
+{
+    blk_each(describe_one, out);
+}

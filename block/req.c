@@ -1,0 +1,164 @@
+/* Requests: bounds, the path to a driver, write-through, counting, drain. Blocking drivers run in
+ * the worker pool. */
+#include "block-internal.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+static bool all_zero(const struct iovec *iov, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        const unsigned char *p = iov[i].iov_base;
+        size_t len = iov[i].iov_len;
+        if (len && (p[0] || memcmp(p, p + 1, len - 1))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int node_flush(BlkNode *n)
+{
+    if (n->cache_no_flush) {
+        return 0;
+    }
+    return n->drv->flush ? n->drv->flush(n) : 0;
+}
+
+/* Zeroes by plain writes, in bounded pieces. */
+static int zero_by_write(BlkNode *n, uint64_t off, uint64_t len)
+{
+    enum { PIECE = 1 << 20 };
+    g_autofree void *buf = g_malloc0(MIN(len, (uint64_t)PIECE));
+
+    while (len) {
+        struct iovec v = { buf, MIN(len, (uint64_t)PIECE) };
+        int rc = n->drv->pwritev(n, off, &v, 1, v.iov_len, 0);
+        if (rc) {
+            return rc;
+        }
+        off += v.iov_len;
+        len -= v.iov_len;
+    }
+    return 0;
+}
+
+int blk_node_run(BlkNode *n, BlkReq *r)
+{
+    int rc = -ENOTSUP;
+
+    switch (r->op) {
+    case BLK_READ:
+        return n->drv->preadv(n, r->off, r->iov, r->niov, r->len);
+    case BLK_WRITE:
+        if (n->detect_zeroes && n->drv->write_zeroes && all_zero(r->iov, r->niov)) {
+            rc = n->drv->write_zeroes(n, r->off, r->len, n->discard_unmap ? BLK_MAY_UNMAP : 0);
+        }
+        if (rc == -ENOTSUP) {
+            rc = n->drv->pwritev(n, r->off, r->iov, r->niov, r->len, r->flags);
+        }
+        break;
+    case BLK_FLUSH:
+        return node_flush(n);
+    case BLK_DISCARD:
+        /* A hint: where the host cannot or must not, nothing happens. */
+        rc = n->discard_unmap && n->drv->discard ? n->drv->discard(n, r->off, r->len) : 0;
+        return rc == -ENOTSUP ? 0 : rc;
+    case BLK_WRITE_ZEROES:
+        if (n->drv->write_zeroes) {
+            rc = n->drv->write_zeroes(n, r->off, r->len,
+                n->discard_unmap ? r->flags : r->flags & ~(unsigned)BLK_MAY_UNMAP);
+        }
+        if (rc == -ENOTSUP) {
+            rc = zero_by_write(n, r->off, r->len);
+        }
+        break;
+    }
+    if (rc == 0 && (r->flags & BLK_FUA || !r->blk->write_cache)) {
+        rc = node_flush(n);
+    }
+    return rc;
+}
+
+static void req_finish(BlkReq *r)
+{
+    Blk *b = r->blk;
+
+    if (r->error) {
+        b->failed[r->op]++;
+    } else {
+        b->ops[r->op]++;
+        b->bytes[r->op] += r->len;
+    }
+    /* Pairs with the acquire in blk_drain(): what done() wrote is seen there. */
+    r->done(r);
+    __atomic_fetch_sub(&b->in_flight, 1, __ATOMIC_RELEASE);
+}
+
+static void job_work(PoolJob *j)
+{
+    BlkReq *r = (BlkReq *)((char *)j - offsetof(BlkReq, job));
+    r->error = blk_node_run(r->blk->node, r);
+}
+
+static void job_done(PoolJob *j)
+{
+    req_finish((BlkReq *)((char *)j - offsetof(BlkReq, job)));
+}
+
+static void req_posted(void *opaque)
+{
+    req_finish(opaque);
+}
+
+/* What is wrong with a request before any driver sees it: 0 or -errno. */
+static int req_check(const Blk *b, const BlkReq *r)
+{
+    uint64_t end;
+
+    if (!b->node) {
+        return -ENOMEDIUM;
+    }
+    if (r->op == BLK_FLUSH) {
+        return 0;
+    }
+    if (__builtin_add_overflow(r->off, r->len, &end) || end > b->node->size) {
+        return -EIO;
+    }
+    return r->op != BLK_READ && b->node->read_only ? -EACCES : 0;
+}
+
+void blk_submit(Blk *b, BlkReq *r)
+{
+    r->blk = b;
+    r->loop = loop_current();
+    g_assert(r->loop);
+    __atomic_fetch_add(&b->in_flight, 1, __ATOMIC_RELAXED);
+    r->error = req_check(b, r);
+    if (r->error || (r->op != BLK_FLUSH && !r->len)) {
+        loop_post(r->loop, req_posted, r);
+        return;
+    }
+    BlkNode *n = b->node;
+    bool plain =
+        !n->detect_zeroes && !(r->flags & BLK_FUA) && (b->write_cache || r->op == BLK_READ);
+    if (plain && n->drv->submit && n->drv->submit(n, r)) {
+        loop_post(r->loop, req_posted, r);
+        return;
+    }
+    r->job = (PoolJob){ .work = job_work, .done = job_done, .loop = r->loop };
+    pool_submit(&r->job);
+}
+
+unsigned blk_in_flight(const Blk *b)
+{
+    return __atomic_load_n(&b->in_flight, __ATOMIC_ACQUIRE);
+}
+
+void blk_drain(Blk *b)
+{
+    while (blk_in_flight(b)) {
+        loop_turn(loop_main(), /* block= */ true);
+    }
+}
