@@ -1,4 +1,4 @@
-/* 82093AA I/O APIC: 24 pins, version 0x20 with an EOI register. VM lock held; EOIs arrive from any thread and are posted. */
+/* 82093AA I/O APIC: 24 pins, version 0x20 with an EOI register. Pins: VM lock held; EOIs: any thread, no lock. */
 #pragma once
 
 #include "hw/core/dev.h"
