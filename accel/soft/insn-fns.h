@@ -39,3 +39,39 @@ InsnFn insn_sse;              /* every MMX, SSE, SSE2 opcode of the 0F map that 
 InsnFn insn_grp15;            /* 0FAE: FXSAVE FXRSTOR LDMXCSR STMXCSR LFENCE MFENCE SFENCE CLFLUSH */
 InsnFn insn_movnti;           /* 0FC3 */
 InsnFn insn_emms;             /* 0F77 */
+
+/* op-alu.c, op-shift.c, op-muldiv.c */
+InsnFn insn_alu;              /* 00..3D but the sixes and sevens, 80..83 */
+InsnFn insn_test;             /* 84 85 A8 A9, F6 F7 /0 /1 */
+InsnFn insn_incdec;           /* 40..4F, FE FF /0 /1 */
+InsnFn insn_not, insn_neg;    /* F6 F7 /2 /3 */
+InsnFn insn_shift;            /* C0 C1 D0..D3 */
+InsnFn insn_shd;              /* 0FA4 0FA5 SHLD, 0FAC 0FAD SHRD */
+InsnFn insn_mul, insn_imul1, insn_div, insn_idiv; /* F6 F7 /4 .. /7 */
+InsnFn insn_imul;             /* 69 6B 0FAF */
+InsnFn insn_daa, insn_aaa, insn_aam, insn_aad; /* 27 2F, 37 3F, D4, D5 */
+
+/* op-mov.c */
+InsnFn insn_mov;              /* 88..8B A0..A3 B0..BF C6 C7 */
+InsnFn insn_lea, insn_xchg, insn_xlat; /* 8D; 86 87 90..97; D7 */
+InsnFn insn_movx;             /* 0FB6 0FB7 0FBE 0FBF */
+InsnFn insn_movsxd;           /* 63 in 64-bit code */
+InsnFn insn_cbw, insn_cwd;    /* 98, 99 in all sizes */
+InsnFn insn_push_rm, insn_push_imm, insn_pop_rm; /* 50..57 FF /6; 68 6A; 58..5F 8F /0 */
+InsnFn insn_pusha, insn_popa, insn_enter, insn_leave; /* 60 61 C8 C9 */
+InsnFn insn_cmov, insn_setcc; /* 0F4x, 0F9x */
+InsnFn insn_lahf, insn_sahf, insn_salc;
+InsnFn insn_setflag;          /* F5 F8 F9 FC FD: CMC CLC STC CLD STD */
+InsnFn insn_bswap;            /* 0FC8.. */
+InsnFn insn_nop;              /* 0F0D, 0F18..0F1F */
+
+/* op-lock.c */
+InsnFn insn_xadd, insn_cmpxchg; /* 0FC0 0FC1, 0FB0 0FB1 */
+InsnFn insn_grp9;             /* 0FC7: CMPXCHG8B, CMPXCHG16B */
+
+/* op-bit.c */
+InsnFn insn_bt;               /* 0FA3 0FAB 0FB3 0FBB 0FBA */
+InsnFn insn_bsf, insn_popcnt; /* 0FBC 0FBD; F3 0FB8 */
+
+/* op-ctl.c: near transfers */
+InsnFn insn_jcc, insn_jmp_rel, insn_jmp_rm, insn_call_rel, insn_call_rm, insn_ret, insn_loop, insn_bound;

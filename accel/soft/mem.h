@@ -10,18 +10,28 @@ enum { SOFT_TLB_BITS = 16, SOFT_TLB_SIZE = 1 << SOFT_TLB_BITS };
 
 /*
  * Parallel arrays indexed by bits 12..27 of the linear address, mmapped lazily. ntag is the two's complement of the page's
- * address, so that (la + size - 1 + ntag) >> 12 == 0 is a hit that does not cross the page; SOFT_TLB_NONE never hits.
+ * address, so that (la + size - 1 + ntag) >> 12 == 0 is a hit that does not cross the page; soft_tlb_none() never hits.
  * addend is host minus linear address. ntag_w is set only for plain RAM that is writable in this view, is already dirty for
  * all clients and holds no decoded code.
  */
-#define SOFT_TLB_NONE 0x8000000000000000ull
 struct SoftTlb {
     uint64_t *ntag_r, *ntag_w;
     uintptr_t *addend;
     uint32_t *log, nlog;         /* indices filled with non-global pages since the last flush */
     uint32_t *glog, nglog;       /* the same for global ones */
-    uint8_t large[128];          /* bitmap: a large page was filled for this 2 MiB slot of the index space */
+    uint8_t large[128];          /* non-zero: a large page was filled for this 2 MiB slot of the index space */
+    uint64_t huge[8];            /* 1 GiB pages (la >> 30) filled since the last full flush; nhuge > 8: too many to list */
+    unsigned nhuge;
 };
+
+/*
+ * The tag of an empty entry. Any value hits some address, so it must be one whose page and the page before it have other
+ * indices: 0 (page 0) for all but the two ends of the table.
+ */
+static inline uint64_t soft_tlb_none(uint64_t index)
+{
+    return ((index + 1) & (SOFT_TLB_SIZE - 1)) <= 1 ? -0x8000000008000000ull : 0;
+}
 
 /* tlb.c / mmu.c: the slow paths. May raise #PF, #GP, #SS, #AC. seg is only for choosing #SS or #GP on non-canonical. */
 uint64_t soft_ld_slow(SoftCpu *c, uint64_t la, unsigned size);

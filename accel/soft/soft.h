@@ -172,6 +172,7 @@ struct SoftCpu {
     uint32_t exc_error;
     int exc_delivering;        /* vector in delivery, for double faults; -1 */
     uint32_t db_pending;       /* DR6 bits to raise #DB with after this instruction */
+    bool db_fault;             /* a code breakpoint: the pending #DB is a fault */
     sigjmp_buf unwind;         /* filled with _setjmp(): no signal mask; siglongjmp(c->unwind, 1) leaves */
 
     const SoftBus *bus;
@@ -236,6 +237,12 @@ _Noreturn void soft_unwind(SoftCpu *c);                                  /* leav
 void soft_deliver(SoftCpu *c);                                           /* run loop: c->exc_* through the IDT */
 void soft_deliver_irq(SoftCpu *c, int vector);
 void soft_sw_interrupt(SoftCpu *c, int vector);                          /* INT n / INT3 / INTO; ip_next is pushed */
+
+/*
+ * intr.c: in MODE_STEP before each instruction, with its linear address: true if an execution breakpoint of DR7 hits. The caller
+ * raises EXC_DB then. After each instruction that runs in MODE_STEP the caller clears FL_RF (it held for this one).
+ */
+bool soft_code_breakpoint(SoftCpu *c, uint64_t la);
 
 /* seg.c, sys.c */
 void soft_mode_update(SoftCpu *c);                  /* after CR0/CR4/EFER/CS/SS/segment/RFLAGS.VM,TF/DR7 changes */

@@ -45,3 +45,6 @@ typedef struct X86CpuModel {
     bool hypervisor;            /* leaf 0x40000000: "TCGTCGTCGTCG" */
     uint8_t phys_bits;
 } X86CpuModel;
+
+/* Answers CPUID for l->leaf and l->subleaf; fills has_subleaf and the four registers. apic_id: of the asking CPU. */
+void x86_cpuid(const X86CpuModel *m, uint32_t apic_id, X86CpuidLeaf *l);
