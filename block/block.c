@@ -520,7 +520,9 @@ Blk *blk_drive_create(const Json *args, GError **err)
     DriveOpts o = { 0 };
     g_autoptr(Json) mine = json_object();
     bool direct = false, no_flush = false, wce = true;
+    g_autofree char *id = NULL;
     Blk *b = NULL;
+    BlkNode *n = NULL;
 
     for (unsigned i = 0; i < json_len(args); i++) {
         const char *key = json_key_at(args, i);
@@ -533,12 +535,11 @@ Blk *blk_drive_create(const Json *args, GError **err)
         (o.cache && !cache_mode(o.cache, &direct, &no_flush, &wce, err))) {
         goto out;
     }
-    g_autofree char *id = o.id ? g_strdup(o.id) : default_id(o.if_ ? o.if_ : "ide");
+    id = o.id ? g_strdup(o.id) : default_id(o.if_ ? o.if_ : "ide");
     if (blk_find(id)) {
         err_set(err, "Duplicate ID '%s' for drive", id);
         goto out;
     }
-    BlkNode *n = NULL;
     if (o.file && *o.file) {
         n = drive_node(&o, args, direct, no_flush, err);
         if (!n) {
