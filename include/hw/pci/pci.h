@@ -27,6 +27,8 @@ typedef struct PciOps {             /* ObjClass.ops of a PCI device type */
     /* After the default handling of a config write / instead of nothing. NULL: default only. */
     void (*config_wrote)(PciFn *f, unsigned off, unsigned len);
     uint32_t (*config_read)(PciFn *f, unsigned off, unsigned len, uint32_t val); /* may change what is read; NULL */
+    void (*run_changed)(PciFn *f, bool running); /* the VM starts or stops; NULL: does not care */
+    const char *romfile;            /* default option ROM; NULL: none */
 } PciOps;
 
 struct PciFn {
@@ -42,6 +44,11 @@ struct PciFn {
     DmaSpace *dma;
     struct Msix *msix;
     bool irq_level;                 /* INTx as the device drives it */
+    bool irq_sent;                  /* what the bus was told: irq_level unless disabled in COMMAND */
+    uint8_t cap_head;               /* most recently added capability */
+    uint16_t pm_cap, pcie_cap, ext_cap_end; /* 0: none */
+    PciBus *secondary;              /* bridges: the bus behind */
+    Region rom;
     /* Properties every function has (QEMU's names). */
     char *romfile;
     uint32_t romsize, acpi_index;
@@ -52,6 +59,17 @@ struct PciFn {
 };
 extern const PropSpec pci_fn_props[];
 
+/*
+ * ObjClass slots of every PCI device type (PciOps in .ops, PciFn first member, .bus = "PCI", pci_fn_props in .props). realize
+ * fills the header, calls ops->realize and then shows the function on its bus; reset is the function reset.
+ */
+void pci_fn_init(Obj *o);
+bool pci_fn_realize(Obj *o, GError **err);
+void pci_fn_unrealize(Obj *o);
+void pci_fn_fini(Obj *o);
+void pci_fn_reset(Obj *o);
+extern const ObjClass pci_device_class; /* "pci-device", abstract */
+
 struct PciBus {
     Bus bus;
     PciFn *fn[256];                 /* by devfn */
@@ -59,14 +77,33 @@ struct PciBus {
     PciFn *bridge;                  /* upstream bridge function; NULL: root */
     bool express;
     Region *mem, *io;               /* containers where BARs are mapped */
-    /* Root buses: INTx pin (0..3 = A..D) of devfn to the board. Bridges swizzle upward. */
+    /*
+     * Root buses: INTx pin (0..3 = A..D) of a slot to the board, called when the OR of all functions that share it changes;
+     * devfn is the slot's function 0. Bridges swizzle upward.
+     */
     void (*set_intx)(void *opaque, unsigned devfn, unsigned pin, bool level);
     void *intx_opaque;
+    uint16_t intx_count[32][4];
     uint8_t slot_min;               /* first slot for devices without addr */
+    uint32_t slots_taken;           /* bit per slot the board keeps for itself */
+    bool one_slot;                  /* a PCIe link: only slot 0 exists */
+    /* Hot plug: told by a root bus's board or a port. NULL: plugging needs no notice; unplugging is done at once. */
+    void (*hotplugged)(void *opaque, PciFn *f);
+    bool (*unplug_request)(void *opaque, PciFn *f, GError **err);
+    void *hotplug_opaque;
+    Machine *machine;
 };
+extern const BusClass pci_bus_class, pcie_bus_class;
 
 /* Root bus of a host bridge. name "pci.0" / "pcie.0". */
 void pci_bus_init_root(PciBus *b, Machine *m, Obj *parent, const char *name, bool express, Region *mem, Region *io);
+void pci_bus_fini(PciBus *b);
+PciFn *pci_bus_fn(PciBus *root, unsigned bus, unsigned devfn); /* by programmed bus number; NULL: none */
+/* Every function below root, parents first. */
+void pci_bus_walk(PciBus *root, void (*fn)(PciFn *f, void *opaque), void *opaque);
+/* One function's config space with all side effects of a guest access. */
+uint32_t pci_fn_config_read(PciFn *f, unsigned off, unsigned len);
+void pci_fn_config_write(PciFn *f, unsigned off, unsigned len, uint32_t val);
 /* Config access by a host bridge: bus number, devfn, register. Absent: all ones. */
 uint32_t pci_config_read(PciBus *root, unsigned bus, unsigned devfn, unsigned reg, unsigned len);
 void pci_config_write(PciBus *root, unsigned bus, unsigned devfn, unsigned reg, unsigned len, uint32_t val);
@@ -74,6 +111,7 @@ void pci_config_write(PciBus *root, unsigned bus, unsigned devfn, unsigned reg, 
 typedef struct PciHost { PciBus *root; uint32_t config_address; Region conf, data, ecam; } PciHost;
 void pci_host_init(PciHost *h, PciBus *root, Obj *owner, Region *io);
 void pci_host_ecam_map(PciHost *h, Region *mem, bool on, uint64_t base, uint64_t size);
+void pci_host_fini(PciHost *h);
 
 /* For ops->realize. */
 unsigned pci_add_cap(PciFn *f, uint8_t id, unsigned len);              /* next free place; returns its offset */
@@ -88,6 +126,12 @@ bool pci_on_express(const PciFn *f);                                   /* its bu
 bool pci_on_root(const PciFn *f);                                      /* its bus is a root bus */
 PciBus *pci_bus_of(const PciFn *f);
 bool pci_rom_load(PciFn *f, const char *file, GError **err);           /* BAR 6 */
+void pci_update_mappings(PciFn *f);                                    /* after a change of BARs, COMMAND or a window above */
+unsigned pci_add_pm_cap(PciFn *f, bool no_soft_reset);                 /* PCI PM 1.2; at 8 bytes */
+/* PCIe capability v2 of an endpoint (PCIe 5.0, 7.5.3). flr: Function Level Reset. */
+unsigned pcie_add_endpoint_cap(PciFn *f, bool flr, bool ext_tag);
+void pcie_add_ats_cap(PciFn *f);
+void pcie_add_aer_cap(PciFn *f, uint32_t uncorrectable_mask);
 static inline void pci_set8(PciFn *f, unsigned off, uint8_t v)
 {
     f->config[off] = v;
@@ -98,6 +142,7 @@ uint16_t pci_get16(const PciFn *f, unsigned off);
 uint32_t pci_get32(const PciFn *f, unsigned off);
 
 /* MSI-X (PCI 3.0, 6.8.2). Table and PBA lie in `bar`, which the caller set as BAR `bar_index`. */
+/* cap_off 0: the next free place. */
 bool msix_init(PciFn *f, unsigned vectors, Region *bar, unsigned bar_index, uint64_t table, uint64_t pba, unsigned cap_off, GError **err);
 void msix_fini(PciFn *f);
 void msix_reset(PciFn *f);
@@ -105,6 +150,7 @@ bool msix_enabled(const PciFn *f);        /* any thread */
 unsigned msix_vectors(const PciFn *f);    /* 0: no capability */
 void msix_fire(PciFn *f, unsigned vector);/* from any thread; masked: sets the pending bit */
 void msix_clear_pending(PciFn *f, unsigned vector);
+void msix_config_wrote(PciFn *f);         /* for pci.c: message control may have changed */
 int msix_irqfd(PciFn *f, unsigned vector);/* -1: none; else an eventfd KVM listens to */
 
 /* Two helpers for boards. */
