@@ -21,6 +21,10 @@ void addrspace_free(AddrSpace *as);
 const FlatMap *addrspace_map(const AddrSpace *as);
 const FlatRange *flatmap_find(const FlatMap *m, uint64_t at); /* NULL: a hole */
 
+bool flatrange_has(const FlatRange *r, uint64_t at);
+uint64_t addrspace_generation(const AddrSpace *as); /* of the published map. Any thread, registered or not */
+const char *addrspace_name(const AddrSpace *as);
+
 /* Reads in a hole give 0 from memory (all ones: port space asks for it at creation) and are no error unless *ret_hole is asked. */
 void addrspace_set_hole_value(AddrSpace *as, uint64_t v);
 /*
@@ -29,7 +33,10 @@ void addrspace_set_hole_value(AddrSpace *as, uint64_t v);
  */
 uint64_t addrspace_load(AddrSpace *as, uint64_t at, unsigned size, bool *ret_hole);
 void addrspace_store(AddrSpace *as, uint64_t at, unsigned size, uint64_t val, bool *ret_hole);
-/* Any length: RAM by memcpy, MMIO in natural pieces. False if any byte was a hole or a write hit ROM. */
+/*
+ * Any length: RAM by memcpy, MMIO in the widest pieces its rules and the alignment allow (8 at most). False if any byte was a
+ * hole or a write hit ROM.
+ */
 bool addrspace_read(AddrSpace *as, uint64_t at, void *dst, uint64_t len);
 bool addrspace_write(AddrSpace *as, uint64_t at, const void *src, uint64_t len);
 bool addrspace_write_rom(AddrSpace *as, uint64_t at, const void *src, uint64_t len); /* also into ROM: loader, gdb */

@@ -15,9 +15,11 @@ struct RamBlock {
     _Atomic uint32_t refs;
     /* One word per 4 KiB page: granules that hold decoded code. NULL until an engine asks (ram_codemask). Lazily backed. */
     _Atomic uint64_t *_Atomic codemask;
-    uint64_t *dirty;               /* one bit a page, NULL while no client logs */
+    _Atomic uint64_t *_Atomic dirty; /* one bit a page, NULL while no client logs (memory/dirty.h) */
+    void *log;                     /* dirty.c's clients; VM lock */
 };
 typedef struct RamSpec { uint64_t size; const char *path; bool memfd, share, prealloc; uint64_t hugetlb; } RamSpec;
+/* path: a file, or a folder for an unlinked one. hugetlb: page size of the memfd, 0: ordinary pages. */
 RamBlock *ram_new(const char *id, const RamSpec *spec, GError **err); /* one reference; zero-filled, THP advised, not touched */
 RamBlock *ram_ref(RamBlock *b);
 void ram_unref(RamBlock *b);

@@ -25,7 +25,7 @@ struct Region {
     Obj *owner;                     /* NULL: the machine */
     uint64_t size;                  /* UINT64_MAX: 2^64 */
     bool enabled;
-    bool readonly;                  /* RAM seen as ROM (PAM), writes dropped unless io below */
+    bool readonly;                  /* RAM seen as ROM (PAM): writes are dropped, or go to ops->write when ops is set */
     bool in_dispatch;               /* being accessed by its own device: re-entry is refused (hostile guests) */
     bool guard_reentry;
     const RegionOps *ops;
@@ -58,3 +58,8 @@ void region_set_alias_off(Region *r, uint64_t off);
 void *region_host(const Region *r); /* RAM or ROM: its bytes */
 void mem_begin(void);
 void mem_commit(void);              /* the outermost one publishes every changed AddrSpace; < 20 us */
+/* The true size: 2^64 for UINT64_MAX. */
+static inline unsigned __int128 region_size128(const Region *r)
+{
+    return r->size == UINT64_MAX ? (unsigned __int128)1 << 64 : r->size;
+}

@@ -1,0 +1,16 @@
+/* Dirty logs of guest RAM: each client (a display, later migration) sees every page written since it last asked. VM lock. */
+#pragma once
+
+#include "memory/ram.h"
+
+typedef struct DirtyLog DirtyLog;
+DirtyLog *dirty_log_new(RamBlock *b); /* takes a reference on b; all pages begin clean */
+void dirty_log_free(DirtyLog *l);
+/* Was any page of [off, off+len) written since the last call for it? Clears it for this client. */
+bool dirty_log_take(DirtyLog *l, uint64_t off, uint64_t len);
+/* A page's state without clearing it; dirty_log_sync() first. */
+bool dirty_log_page(const DirtyLog *l, uint64_t page);
+void dirty_log_sync(DirtyLog *l);     /* moves what was written since into all clients' bitmaps */
+/* The engine's hook: pages of b were cleaned (or logging began), so vCPUs must report their next write. One per process. */
+typedef void RamCleanHook(void *opaque, RamBlock *b);
+void ram_set_clean_hook(RamCleanHook *fn, void *opaque);
