@@ -18,3 +18,5 @@ bool err_set_class(GError **err, ErrClass cls, const char *fmt, ...) G_GNUC_PRIN
 bool err_set_errno(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* Adds a line that is printed without the program's prefix ("Use -machine help to list supported machines"). */
 void err_hint(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* The message without its hint lines: what QMP shows. g_free. */
+char *err_first_line(const GError *err);

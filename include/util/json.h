@@ -31,7 +31,9 @@ Json *json_array(void);
 Json *json_object(void);
 void json_append(Json *array, Json *val);                /* takes val */
 void json_set(Json *object, const char *key, Json *val); /* takes val; replaces */
-bool json_remove(Json *object, const char *key);
+/* Takes val; keeps earlier values of the same key, which json_key_at() still shows: "hostfwd=a,hostfwd=b". json_get() gives the last. */
+void json_add(Json *object, const char *key, Json *val);
+bool json_remove(Json *object, const char *key); /* all values of that key */
 
 bool json_get_bool(const Json *j);
 int64_t json_get_int(const Json *j);

@@ -23,3 +23,5 @@ bool log_set_file(const char *path, GError **err);
 void report_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void report_warning(const char *fmt, ...) G_GNUC_PRINTF(1, 2); /* "qemu-system-x86_64: warning: …" */
 void report_gerror(const char *prefix, const GError *err);      /* prefix may be NULL: "-device foo" */
+char *log_items_help(void);         /* the text of -d help; g_free */
+void report_timestamps(bool on);    /* -msg timestamp=on */

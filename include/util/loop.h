@@ -21,7 +21,10 @@ Loop *loop_current(void);              /* the loop this thread runs (or whose to
 /* The process's main loop, made by the first call on the main thread before any other thread starts. */
 Loop *loop_main(void);
 
-/* Own thread (main: token held). fn runs in the loop. Returned handle is owned by the caller. */
+/*
+ * Own thread (main: token held). fn runs in the loop. Returned handle is owned by the caller. One watch per descriptor and loop.
+ * Descriptors epoll refuses (regular files, /dev/null) count as always ready.
+ */
 LoopFd *loop_fd_add(Loop *l, int fd, uint32_t events, LoopFdFn *fn, void *opaque);
 void loop_fd_set(LoopFd *f, uint32_t events); /* 0: keep, but do not watch */
 void loop_fd_del(LoopFd *f);           /* fn is not called any more, not even in this turn; the fd stays open. NULL is fine */
@@ -31,6 +34,7 @@ void loop_call(Loop *l, LoopFn *fn, void *opaque);  /* post and wait; plain call
 /* A call that runs before the loop sleeps next and may be scheduled again; for batching. Own thread. */
 typedef struct LoopIdle { LoopFn *fn; void *opaque; bool queued; struct LoopIdle *next; } LoopIdle;
 void loop_idle(Loop *l, LoopIdle *i);
+void loop_idle_cancel(Loop *l, LoopIdle *i); /* before i's memory goes */
 
 /* prepare: before sleeping, may lower *timeout_ns (-1: none). dispatch: after waking. For libslirp and pollers. */
 typedef struct LoopHook {
@@ -47,9 +51,12 @@ void loop_quit(Loop *l);               /* any thread */
 bool loop_turn(Loop *l, bool block);   /* one turn; true if anything ran. For tests and drains */
 void loop_assert(const Loop *l);       /* aborts unless this thread may act for l */
 
-/* The VM lock: the main loop's token. Recursive taking is a programming error; vm_lock_held() tells. */
+/*
+ * The VM lock: the main loop's token. Recursive taking is a programming error; vm_lock_held() tells. Taking it is no quiescent
+ * point: what a reader loaded before stays valid (frees are deferred, so a waiting reader delays them and harms nobody).
+ */
 void vm_lock(void);
 void vm_unlock(void);
 bool vm_lock_held(void);
-/* Condition waits that release the VM lock (pause of vCPUs). */
+/* Waits while the VM lock is released (pause of vCPUs); a quiescent point. Signal cond with the VM lock held. May wake early. */
 void vm_cond_wait(GCond *cond);

@@ -7,3 +7,5 @@ void rcu_offline(void);           /* around everything that can block */
 void rcu_online(void);
 void rcu_quiescent(void);         /* a point where nothing loaded before is used any more: each loop turn, each VM exit */
 void rcu_defer(void (*fn)(void *), void *ptr); /* runs when all threads have passed a quiescent point; never blocks */
+/* Waits until everything deferred so far has run. For the end of the process and tests: other threads must be gone or offline. */
+void rcu_drain(void);

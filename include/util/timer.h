@@ -13,7 +13,7 @@ int64_t clock_ns(ClockKind k);         /* any thread */
 void clock_virtual_start(void);        /* VM runs; main */
 void clock_virtual_stop(void);
 bool clock_virtual_running(void);
-/* Guest TSC ticks: host TSC scaled to nothing, offset so that it stands while the VM is stopped. Any thread. */
+/* Guest TSC ticks: the virtual clock counted at the host TSC's rate, so it stands while the VM is stopped. Any thread. */
 uint64_t clock_tsc(void);
 uint64_t clock_tsc_hz(void);           /* measured once */
 /* qtest: the virtual clock starts at 0 and moves only here, firing the timers it passes, one deadline at a time. */
