@@ -6,6 +6,7 @@
 
 #include "hw/core/dev.h"
 #include "system/runstate.h"
+#include "util/timer.h"
 
 enum {
     ACPI_PM_TMR_HZ = 3579545,
@@ -25,10 +26,10 @@ typedef struct AcpiPm {
     void *suspend_opaque;
     uint8_t s3_typ, s4_typ, s5_typ; /* SLP_TYP values of \_S3, \_S4, \_S5: 1, 2, 0 */
     uint16_t pm1_sts, pm1_en, pm1_cnt;
-    int64_t tmr_base_ns;     /* the timer's overflows are counted from here */
+    int64_t overflow_ns;     /* virtual ns at which the timer's bit 23 changes next; TMR_STS is set from then on */
     uint8_t gpe_len;
     uint8_t gpe_sts[ACPI_GPE_MAX / 2], gpe_en[ACPI_GPE_MAX / 2];
-    struct Timer *timer;     /* next change of the timer's bit 23, armed only while TMR_EN is set */
+    Timer timer;             /* at overflow_ns, armed only while TMR_EN is set */
 } AcpiPm;
 
 /* gpe_len: 4 (PIIX4) or 16 (ICH9). Listens for system_powerdown when run is given. */
