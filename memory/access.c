@@ -242,7 +242,8 @@ static uint64_t access_piece(Access *a, uint64_t at, uint8_t *buf, uint64_t len)
         if (!r->ops->lockless && !vm_lock_held()) {
             return access_locked_io(a, at, buf, len);
         }
-        n = io_width(a, r->ops, off, n);
+        /* A CPU access goes whole to where it begins: port 0xcf9 lies over CONFIG_ADDRESS. */
+        n = io_width(a, r->ops, off, a->exact ? MIN(len, r->size - off) : n);
         Dispatch d;
         if (dispatch_begin(&d, r)) {
             io_access(a, r, off, buf, (unsigned)n);

@@ -157,7 +157,7 @@ void acpi_dsdt_hotplug(const AcpiBoard *b, Aml *a)
         " opregion BNMR 1 0x%x 8 field BNMR 0x43 { BNUM:32 PIDX:32 } mutex BLCK 0"
         " method PCEJ 2 { acquire BLCK 0xffff store arg0 BNUM store shl 1 arg1 null B0EJ release "
         "BLCK return 0 }"
-        " method AIDX 2 { acquire BLCK 0xffff store arg0 BNUM store shl 1 arg1 null PIDX store "
+        " method AIDX 2 { acquire BLCK 0xffff store arg0 BNUM store arg1 PIDX store "
         "PIDX local0"
         " release BLCK return local0 }",
         base, base + 8, base + 16);
