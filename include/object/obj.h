@@ -44,11 +44,16 @@ struct Obj {
     GPtrArray *children;         /* Obj*, in order; NULL: none yet */
     uint32_t refs;               /* atomic */
     ObjPhase phase;
+    bool is_static;              /* lies inside its parent's struct */
+    GHashTable *props_set;       /* names for prop_was_set(); NULL: none */
 };
 
 /* Allocates, applies defaults, calls init. One reference, the caller's. */
 Obj *obj_new(const ObjClass *cls);
-/* Embedded child objects: o lies inside its parent and is not freed by itself. */
+/*
+ * Embedded child objects: o lies inside its parent's struct and ends with it, before the parent's fini: give it to the tree with
+ * obj_add() and never unref it. Whoever needs it longer holds a reference to the parent.
+ */
 void obj_init_static(Obj *o, const ObjClass *cls);
 Obj *obj_ref(Obj *o);
 void obj_unref(Obj *o);
@@ -74,3 +79,4 @@ extern const ObjAlias obj_aliases[];
 /* Resolves aliases ("virtio-net" → virtio-net-pci). NULL: unknown. */
 const ObjClass *obj_class_find(const char *name);
 bool obj_class_is(const ObjClass *cls, const char *type); /* walks parent names; abstract names count */
+extern const ObjClass obj_container_class; /* "container": a plain node */

@@ -13,6 +13,10 @@ struct Obj;
 
 typedef struct VirtioFeatures { uint64_t word[2]; } VirtioFeatures; /* 128 feature bits */
 
+/*
+ * Error texts of set and parse may hold {name}, {qom} (class.property), {value} (the text given), {int} and {size} ("integer",
+ * "size"; in option structs "an int64 value", "a size value"): the caller fills them in.
+ */
 typedef struct PropType {
     const char *name;                                          /* "bool", "uint32", "size", "OnOffAuto" */
     bool (*set)(void *field, const Json *val, GError **err);   /* from QMP/JSON; err: only what is wrong, the caller names it */
@@ -45,6 +49,10 @@ typedef struct PropGroup {
     struct Obj *(*target)(struct Obj *o);                      /* NULL: the object itself */
 } PropGroup;                                                   /* arrays end with { NULL, NULL } */
 
+/*
+ * Fields: prop_pci_addr int32_t (slot << 3 | function, -1: any), prop_str_list char ** (from "x=a,x=b" or a JSON list), prop_json Json *,
+ * prop_feature VirtioFeatures + bit. prop_size32 is a size that fits uint32_t.
+ */
 extern const PropType prop_bool, prop_u8, prop_u16, prop_u32, prop_u64, prop_i32, prop_i64, prop_size, prop_size32, prop_str,
     prop_feature, prop_on_off_auto, prop_mac, prop_pci_addr, prop_json, prop_double, prop_str_list;
 typedef enum OnOffAuto { ON_OFF_AUTO_AUTO, ON_OFF_AUTO_ON, ON_OFF_AUTO_OFF } OnOffAuto;
@@ -78,12 +86,27 @@ typedef struct MacAddr { uint8_t a[6]; bool set; } MacAddr;
 #define PROP_END { .name = NULL }
 #define PROP_ENUM_TYPE(var, tyname, vals) const PropType var = { .name = (tyname), .values = (vals) }
 
+/* A string with a type name of its own: PROP_STR_TYPE(prop_rng_link, "link<rng-backend>"); the owner resolves it. */
+bool prop_str_set(void *field, const Json *val, GError **err);
+bool prop_str_parse(void *field, const char *text, GError **err);
+void prop_str_get(const void *field, JsonWriter *w, const char *name);
+void prop_str_release(void *field);
+#define PROP_STR_TYPE(var, tyname) \
+    const PropType var = { .name = (tyname), .set = prop_str_set, .parse = prop_str_parse, .get = prop_str_get, .release = prop_str_release }
+
 /* Enum types are recognised by .values != NULL (PROP_ENUM_TYPE); set, parse and get stay NULL. */
 
-/* Plain structs (option arguments, QMP arguments): defaults, then args; unknown keys are errors ("Invalid parameter 'x'"). */
+/*
+ * Plain structs (option arguments, QMP arguments): call prop_defaults() on zeroed memory, then prop_apply_struct() once or more.
+ * Unknown keys are errors: "Invalid parameter 'x'" (text), "Parameter 'x' is unexpected" (JSON). After a failure what was set
+ * is still the caller's to prop_release().
+ */
 void prop_defaults(const PropSpec *specs, void *target);
 bool prop_apply_struct(const PropSpec *specs, void *target, const Json *args, GError **err);
 void prop_release(const PropSpec *specs, void *target);
+/* One row by hand; base is the struct the row's offset counts from. */
+Json *prop_get_field(const PropSpec *spec, const void *base);
+bool prop_is_number(const PropType *type); /* JSON shows it as a number */
 
 /* Objects: through cls->props groups. Errors are QEMU's: "Property 'virtio-net-pci.foo' not found", "Parameter 'mq' expects 'on' or 'off'". */
 bool prop_set(struct Obj *o, const char *name, const Json *val, GError **err);
@@ -92,3 +115,16 @@ Json *prop_get(struct Obj *o, const char *name, GError **err);
 /* Finds the row and the object it lies in; NULL: none. */
 const PropSpec *prop_find(struct Obj *o, const char *name, struct Obj **ret_target);
 bool prop_was_set(const struct Obj *o, const char *name); /* by a user, -global or compat list, since obj_new */
+
+struct ObjClass;
+/* Walks over a class's rows. fn: false stops. Rows of the same name: the first counts. */
+typedef bool PropRowFn(const PropSpec *row, void *opaque);
+void prop_walk_class(const struct ObjClass *cls, PropRowFn *fn, void *opaque);
+Json *prop_default_value(const PropSpec *row); /* NULL: none to show */
+const char *prop_type_name(const PropSpec *row);
+/* device-list-properties: [{"name", "type", "description", "default-value"}]; without PROP_INTERNAL rows unless all. */
+Json *prop_class_list(const struct ObjClass *cls, bool all);
+/* -device X,help: "X options:" and a sorted line for each row; g_free. */
+char *prop_class_help(const struct ObjClass *cls);
+/* The same lines for an option's table, without the head line. */
+char *prop_specs_help(const PropSpec *specs);
