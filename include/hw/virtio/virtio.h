@@ -40,6 +40,7 @@ typedef struct VirtioOps {
     void (*unrealize)(VirtioDev *d);
     void (*reset)(VirtioDev *d);                          /* device state to defaults, after stop; NULL */
     void (*plugged)(VirtioDev *d);                        /* queues exist, transport is up; NULL */
+    const char *romfile;                                  /* PCI: default option ROM; NULL: none */
 } VirtioOps;
 
 typedef struct VirtioBusOps {
@@ -48,6 +49,7 @@ typedef struct VirtioBusOps {
     bool (*queue_fds)(Obj *transport, unsigned vq, int *ret_kick, int *ret_call); /* for vhost */
     DmaSpace *(*dma)(Obj *transport);
     unsigned (*default_queues)(Obj *transport);           /* num-queues=auto: number of vCPUs; NULL: 1 */
+    void (*started)(Obj *transport, bool on);             /* the data path runs or stands: doorbells; NULL */
 } VirtioBusOps;
 
 struct VirtioDev {
@@ -63,9 +65,16 @@ struct VirtioDev {
     bool started, broken;
     uint32_t config_gen;
     bool config_gen_read;
-    VirtQueue *vqs;
+    VirtQueue **vqs;
     unsigned nvqs;
     void *config_cache;                                   /* config_len bytes */
+    DmaSpace *dma;
+    bool running;                                         /* the VM runs and the transport lets us reach memory */
+    bool paused;                                          /* ops->stop was called because the VM stops: vq_drop() keeps the chain for
+                                                             the next start, so nothing is lost */
+    bool reset_pending;                                   /* reset asked, held chains are still out; status keeps its value */
+    _Atomic unsigned nheld;                               /* chains out, all queues */
+    _Atomic bool fail_posted;
     bool use_started, use_disabled_flag, disable_legacy_check, x_ignore_backend_features; /* QEMU's property names */
 };
 extern const PropSpec virtio_props[];                     /* indirect_desc, event_idx, packed, in_order, … */
@@ -90,15 +99,27 @@ void virtio_fail(VirtioDev *d, const char *fmt, ...) G_GNUC_PRINTF(2, 3); /* DEV
 typedef struct VqLayout { uint16_t size; uint64_t desc, driver, device; } VqLayout;
 bool virtio_realize(VirtioDev *d, Obj *transport, const VirtioBusOps *bus_ops, GError **err);
 void virtio_unrealize(VirtioDev *d);
+void virtio_reset_now(VirtioDev *d);                      /* system reset: waits for nobody */
 VirtioFeatures virtio_offered(const VirtioDev *d, bool legacy);
 bool virtio_accept(VirtioDev *d, VirtioFeatures f);       /* FEATURES_OK, or not; legacy: on first use */
 void virtio_set_status(VirtioDev *d, uint8_t status);     /* 0 is reset */
 bool virtio_enable_queue(VirtioDev *d, unsigned i, const VqLayout *at, GError **err);
 void virtio_reset_queue(VirtioDev *d, unsigned i);        /* RING_RESET */
+bool virtio_queue_busy(const VirtioDev *d, unsigned i);   /* chains are still out: the queue's reset goes on */
 bool virtio_queue_enabled(const VirtioDev *d, unsigned i);
 uint16_t virtio_queue_max(const VirtioDev *d, unsigned i); /* 0: no such queue */
 void virtio_kick(VirtioDev *d, unsigned i);               /* any thread */
+void virtio_kick_legacy(VirtioDev *d, unsigned i);        /* VM lock; before DRIVER_OK it starts the device: VIRTIO 1.4, 3.1.2 */
 size_t virtio_config_len(const VirtioDev *d);
 void virtio_config_read(VirtioDev *d, size_t off, void *dst, size_t len);  /* past the end: 0xff */
 void virtio_config_write(VirtioDev *d, size_t off, const void *src, size_t len);
 uint8_t virtio_config_generation(VirtioDev *d);
+/* The VM runs or stands, or bus mastering comes and goes: the data path follows. VM lock held. */
+void virtio_run_changed(VirtioDev *d, bool running);
+/* The queue's doorbell: an eventfd watched in d->loop, made by the first call. -1: no such queue. */
+int virtio_queue_kick_fd(VirtioDev *d, unsigned i);
+unsigned virtio_default_vectors(const VirtioDev *d);
+/* x-query-virtio-status and friends. */
+void virtio_describe(const VirtioDev *d, JsonWriter *w);
+/* Class for qom-list-types and compat lists: "virtio-device", abstract. */
+extern const ObjClass virtio_device_class;

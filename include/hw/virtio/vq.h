@@ -50,4 +50,6 @@ void vq_fail(VirtQueue *vq, const char *fmt, ...) G_GNUC_PRINTF(2, 3); /* sets D
 unsigned vq_index(const VirtQueue *vq);
 VirtioDev *vq_dev(const VirtQueue *vq);
 bool vq_ready(const VirtQueue *vq);                  /* enabled and not broken, DRIVER_OK (or legacy use) */
-bool vq_empty(VirtQueue *vq);                        /* the driver has made nothing available */
+/* The driver has made nothing available. True also asks the driver for its next notification, so that refilled() follows. */
+bool vq_empty(VirtQueue *vq);
+uint16_t vq_size(const VirtQueue *vq);               /* as the driver chose it; 0: not enabled */

@@ -1,0 +1,560 @@
+/*
+ * A virtio device without its transport: status machine, features, configuration space, start and
+ * stop of the data path (VIRTIO 1.4, 2.1-2.5 and 3.1). Control plane: VM lock. Covered by
+ * tests/unit/test-virtio.c.
+ */
+#include "hw/virtio/vq-internal.h"
+#include "util/log.h"
+
+#include <string.h>
+
+/* A call into d->loop with its arguments. */
+typedef struct LoopCall {
+    VirtioDev *d;
+    unsigned i;
+    const VqLayout *at;
+    GError **err;
+    bool flag, ok;
+} LoopCall;
+
+VirtQueue *virtio_queue(VirtioDev *d, unsigned i)
+{
+    g_assert(i < d->nvqs);
+    return d->vqs[i];
+}
+
+uint16_t virtio_queue_max(const VirtioDev *d, unsigned i)
+{
+    return i < d->nvqs ? d->vqs[i]->max_size : 0;
+}
+
+bool virtio_queue_enabled(const VirtioDev *d, unsigned i)
+{
+    return i < d->nvqs && d->vqs[i]->enabled;
+}
+
+bool virtio_queue_busy(const VirtioDev *d, unsigned i)
+{
+    /* Pairs with the release in release_held(): what the device wrote is there before the driver
+     * hears of the end. */
+    return i < d->nvqs && atomic_load_explicit(&d->vqs[i]->out, memory_order_acquire);
+}
+
+unsigned virtio_default_vectors(const VirtioDev *d)
+{
+    return d->ops->default_vectors ? d->ops->default_vectors : d->nvqs + 1;
+}
+
+/* Features (VIRTIO 1.4, 2.2). */
+VirtioFeatures virtio_offered(const VirtioDev *d, bool legacy)
+{
+    static const uint8_t legacy_only[] = { VIRTIO_F_NOTIFY_ON_EMPTY, VIRTIO_F_ANY_LAYOUT,
+        VIRTIO_F_BAD_FEATURE };
+    VirtioFeatures f = d->host_features;
+
+    if (legacy) {
+        f.word[0] &= UINT32_MAX; /* 32 bits: 4.1.4.10 */
+        f.word[1] = 0;
+        vf_set(&f, VIRTIO_F_BAD_FEATURE, true);
+        if (d->ops->offer_legacy) {
+            /* Devices look only at d's properties; the pointer is theirs. */
+            f = d->ops->offer_legacy(d->vqs ? d->vqs[0]->d : NULL, f);
+        }
+        return f;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(legacy_only); i++) {
+        vf_set(&f, legacy_only[i], false);
+    }
+    return f;
+}
+
+bool virtio_accept(VirtioDev *d, VirtioFeatures f)
+{
+    bool legacy = !vf_has(f, VIRTIO_F_VERSION_1);
+    VirtioFeatures offered = virtio_offered(d, legacy);
+    VirtioFeatures before = d->features;
+
+    if (d->status & VIRTIO_STATUS_FEATURES_OK) {
+        return false;
+    }
+    /* 2.2.2: only a subset of what was offered. */
+    if ((f.word[0] & ~offered.word[0]) || (f.word[1] & ~offered.word[1])) {
+        return false;
+    }
+    vf_set(&f, VIRTIO_F_BAD_FEATURE, false);
+    /* 6: a device that is behind an IOMMU cannot serve a driver that does not know. */
+    if (vf_has(d->host_features, VIRTIO_F_ACCESS_PLATFORM) &&
+        !vf_has(f, VIRTIO_F_ACCESS_PLATFORM)) {
+        return false;
+    }
+    d->features = f;
+    d->legacy = legacy;
+    if (d->ops->features_ok && !d->ops->features_ok(d)) {
+        d->features = before;
+        return false;
+    }
+    return true;
+}
+
+/* Failure (2.1.2): any thread; the status and the interrupt follow under the VM lock. */
+static void set_needs_reset(VirtioDev *d)
+{
+    if (d->broken && !(d->status & VIRTIO_STATUS_NEEDS_RESET)) {
+        d->status |= VIRTIO_STATUS_NEEDS_RESET;
+        if (d->status & VIRTIO_STATUS_DRIVER_OK) {
+            d->bus_ops->irq_config(d->transport);
+        }
+    }
+}
+
+static void posted_needs_reset(void *opaque)
+{
+    VirtioDev *d = opaque;
+
+    /* Pairs with the exchange in virtio_fail(). */
+    atomic_store_explicit(&d->fail_posted, false, memory_order_release);
+    if (d->vqs) {
+        set_needs_reset(d);
+    }
+    obj_unref(&d->dev.obj);
+}
+
+void virtio_fail(VirtioDev *d, const char *fmt, ...)
+{
+    g_autofree char *why = NULL, *name = dev_name(&d->dev);
+    va_list ap;
+
+    va_start(ap, fmt);
+    why = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    log_guest_error("%s: %s", name, why);
+    d->broken = true;
+    if (vm_lock_held()) {
+        set_needs_reset(d);
+    } else if (!atomic_exchange_explicit(&d->fail_posted, true,
+                   memory_order_acq_rel)) { /* pairs with posted_needs_reset() */
+        obj_ref(&d->dev.obj);
+        loop_post(loop_main(), posted_needs_reset, d);
+    }
+}
+
+/* Start and stop of the data path. */
+static void loop_start(void *opaque)
+{
+    LoopCall *c = opaque;
+    VirtioDev *d = c->d;
+
+    d->paused = false;
+    d->started = true;
+    c->ok = !d->ops->start || d->ops->start(d, c->err);
+    if (!c->ok) {
+        d->started = false;
+    }
+}
+
+static void start(VirtioDev *d)
+{
+    g_autoptr(GError) err = NULL;
+    LoopCall c = { .d = d, .err = &err };
+
+    loop_call(d->loop, loop_start, &c);
+    if (!c.ok) {
+        virtio_fail(d, "cannot start: %s", err ? err->message : "no reason given");
+        return;
+    }
+    if (d->bus_ops->started) {
+        d->bus_ops->started(d->transport, true);
+    }
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        if (d->vqs[i]->enabled) {
+            vq_post_run(d->vqs[i]); /* buffers may be there already */
+        }
+    }
+}
+
+static void loop_stop(void *opaque)
+{
+    LoopCall *c = opaque;
+    VirtioDev *d = c->d;
+
+    d->paused = c->flag;
+    if (d->ops->stop) {
+        d->ops->stop(d);
+    }
+    d->started = false;
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        vq_notify(d->vqs[i]);
+        d->vqs[i]->stopped = false;
+    }
+}
+
+static void stop(VirtioDev *d, bool paused)
+{
+    LoopCall c = { .d = d, .flag = paused };
+
+    if (d->started) {
+        if (d->bus_ops->started) {
+            d->bus_ops->started(d->transport, false);
+        }
+        loop_call(d->loop, loop_stop, &c);
+    }
+}
+
+void virtio_run_changed(VirtioDev *d, bool running)
+{
+    d->running = running;
+    if (!running) {
+        stop(d, /* paused= */ true);
+    } else if (!d->started && !d->broken && !d->reset_pending &&
+               (d->status & VIRTIO_STATUS_DRIVER_OK || d->paused)) {
+        start(d);
+    }
+}
+
+/* Reset (2.4): chains that are still out keep the status from reading 0, nothing else waits for
+ * them. */
+static void loop_disable_all(void *opaque)
+{
+    VirtioDev *d = opaque;
+
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        vq_disable(d->vqs[i]);
+    }
+}
+
+static void reset_finish(VirtioDev *d)
+{
+    loop_call(d->loop, loop_disable_all, d);
+    d->reset_pending = false;
+    d->paused = false;
+    d->broken = false;
+    d->legacy = false;
+    d->features = (VirtioFeatures){ 0 };
+    d->status = 0;
+    if (d->ops->reset) {
+        d->ops->reset(d);
+    }
+}
+
+static void posted_reset(void *opaque)
+{
+    VirtioDev *d = opaque;
+
+    if (d->vqs && d->reset_pending &&
+        !atomic_load_explicit(&d->nheld, memory_order_acquire)) { /* pairs with release_held() */
+        reset_finish(d);
+    }
+    obj_unref(&d->dev.obj);
+}
+
+void virtio_drained(VirtioDev *d)
+{
+    obj_ref(&d->dev.obj);
+    loop_post(loop_main(), posted_reset, d);
+}
+
+void virtio_reset_now(VirtioDev *d)
+{
+    stop(d, /* paused= */ false);
+    reset_finish(d);
+}
+
+static void reset(VirtioDev *d)
+{
+    if (d->reset_pending) {
+        return;
+    }
+    stop(d, /* paused= */ false);
+    d->reset_pending = true;
+    if (!atomic_load_explicit(&d->nheld, memory_order_acquire)) { /* pairs with release_held() */
+        reset_finish(d);
+    }
+}
+
+void virtio_set_status(VirtioDev *d, uint8_t status)
+{
+    uint8_t before = d->status;
+
+    if (!status) {
+        reset(d);
+        return;
+    }
+    if (d->reset_pending) {
+        return; /* the driver has to wait until it reads 0: 2.4.2 */
+    }
+    d->status = status | (before & VIRTIO_STATUS_NEEDS_RESET);
+    if (status & VIRTIO_STATUS_DRIVER_OK && !d->started && !d->broken && d->running) {
+        start(d);
+    } else if (!(status & VIRTIO_STATUS_DRIVER_OK) && before & VIRTIO_STATUS_DRIVER_OK) {
+        stop(d, /* paused= */ true);
+    }
+}
+
+/* Queues. */
+static void loop_enable(void *opaque)
+{
+    LoopCall *c = opaque;
+
+    c->ok = vq_enable(c->d->vqs[c->i], c->at, c->err);
+}
+
+bool virtio_enable_queue(VirtioDev *d, unsigned i, const VqLayout *at, GError **err)
+{
+    LoopCall c = { .d = d, .i = i, .at = at, .err = err };
+
+    if (i >= d->nvqs) {
+        return err_set(err, "there is no queue %u", i);
+    }
+    loop_call(d->loop, loop_enable, &c);
+    if (c.ok && d->started) {
+        vq_post_run(d->vqs[i]);
+    }
+    return c.ok;
+}
+
+static void loop_reset_queue(void *opaque)
+{
+    LoopCall *c = opaque;
+
+    if (c->d->ops->queue_reset && c->d->started) {
+        c->d->ops->queue_reset(c->d, c->i);
+    }
+    vq_disable(c->d->vqs[c->i]);
+}
+
+void virtio_reset_queue(VirtioDev *d, unsigned i)
+{
+    LoopCall c = { .d = d, .i = i };
+
+    if (i < d->nvqs) {
+        loop_call(d->loop, loop_reset_queue, &c);
+    }
+}
+
+void virtio_kick(VirtioDev *d, unsigned i)
+{
+    if (i < d->nvqs && d->started) {
+        vq_post_run(d->vqs[i]);
+    }
+}
+
+void virtio_kick_legacy(VirtioDev *d, unsigned i)
+{
+    if (i < d->nvqs && !d->started && !d->broken && d->running && !d->reset_pending) {
+        d->legacy = true;
+        start(d);
+    }
+    virtio_kick(d, i);
+}
+
+int virtio_queue_kick_fd(VirtioDev *d, unsigned i)
+{
+    return i < d->nvqs ? vq_kick_fd(d->vqs[i]) : -1;
+}
+
+/* Configuration space (2.5). */
+size_t virtio_config_len(const VirtioDev *d)
+{
+    return d->ops->config_len && d->vqs ? d->ops->config_len(d->vqs[0]->d) : d->ops->config_size;
+}
+
+static size_t config_fill(VirtioDev *d)
+{
+    size_t len = virtio_config_len(d);
+
+    memset(d->config_cache, 0, d->ops->config_size);
+    if (d->ops->config) {
+        d->ops->config(d, d->config_cache);
+    }
+    return len;
+}
+
+void virtio_config_read(VirtioDev *d, size_t off, void *dst, size_t len)
+{
+    size_t have = d->ops->config_size ? config_fill(d) : 0;
+
+    memset(dst, 0xff, len);
+    if (off < have) {
+        memcpy(dst, (const uint8_t *)d->config_cache + off, MIN(len, have - off));
+    }
+    d->config_gen_read = true;
+}
+
+void virtio_config_write(VirtioDev *d, size_t off, const void *src, size_t len)
+{
+    size_t have = d->ops->config_size ? config_fill(d) : 0;
+
+    if (off >= have || len > have - off) {
+        return;
+    }
+    memcpy((uint8_t *)d->config_cache + off, src, len);
+    if (d->ops->config_wrote) {
+        d->ops->config_wrote(d, d->config_cache, off, len);
+    }
+}
+
+uint8_t virtio_config_generation(VirtioDev *d)
+{
+    return (uint8_t)d->config_gen;
+}
+
+static void config_changed_main(VirtioDev *d)
+{
+    /* Counting only what was read keeps 256 changes from looking like none: 4.1.4.3.1. */
+    if (d->config_gen_read) {
+        d->config_gen_read = false;
+        d->config_gen++;
+    }
+    if (d->status & VIRTIO_STATUS_DRIVER_OK) {
+        d->bus_ops->irq_config(d->transport);
+    }
+}
+
+static void posted_config_changed(void *opaque)
+{
+    VirtioDev *d = opaque;
+
+    if (d->vqs) {
+        config_changed_main(d);
+    }
+    obj_unref(&d->dev.obj);
+}
+
+void virtio_config_changed(VirtioDev *d)
+{
+    if (!d->bus_ops) {
+        return; /* not realized yet: nobody has read anything */
+    }
+    if (vm_lock_held()) {
+        config_changed_main(d);
+    } else {
+        obj_ref(&d->dev.obj);
+        loop_post(loop_main(), posted_config_changed, d);
+    }
+}
+
+/* Life. */
+static void make_queues(VirtioDev *d)
+{
+    unsigned n = d->ops->queue_count ? d->ops->queue_count(d) : d->ops->nvqs;
+
+    g_assert(n <= VIRTIO_QUEUE_MAX);
+    d->vqs = g_new0(VirtQueue *, n + 1);
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t size = 0;
+        const VqSpec *spec = d->ops->queue_spec ? d->ops->queue_spec(d, i, &size) : &d->ops->vqs[i];
+
+        d->vqs[i] = vq_new(d, i, spec, size ? size : spec->size);
+    }
+    d->nvqs = n;
+}
+
+bool virtio_realize(VirtioDev *d, Obj *transport, const VirtioBusOps *bus_ops, GError **err)
+{
+    VirtioFeatures f;
+
+    d->ops = d->dev.obj.cls->ops;
+    d->transport = transport;
+    d->bus_ops = bus_ops;
+    d->dma = bus_ops->dma(transport);
+    if (!d->loop) {
+        d->loop = loop_main();
+    }
+    if (d->ops->realize && !d->ops->realize(d, err)) {
+        d->bus_ops = NULL;
+        return false;
+    }
+    make_queues(d);
+    f = d->prop_features;
+    f.word[0] |= d->ops->features.word[0];
+    f.word[1] |= d->ops->features.word[1];
+    vf_set(&f, VIRTIO_F_VERSION_1, true);
+    d->host_features = d->ops->offer ? d->ops->offer(d, f) : f;
+    d->config_cache = g_malloc0(MAX(d->ops->config_size, 1));
+    return true;
+}
+
+static void loop_part(void *opaque)
+{
+    VirtioDev *d = opaque;
+
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        d->vqs[i]->d = NULL;
+    }
+}
+
+void virtio_unrealize(VirtioDev *d)
+{
+    stop(d, /* paused= */ false);
+    /* A device's stop finishes what it holds; what a back end still owns comes through this loop.
+     */
+    while (atomic_load_explicit(&d->nheld, memory_order_acquire)) { /* pairs with release_held() */
+        g_assert(d->loop == loop_main());
+        loop_turn(d->loop, /* block= */ true);
+    }
+    reset_finish(d);
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        vq_kick_fd_close(d->vqs[i]);
+    }
+    loop_call(d->loop, loop_part, d);
+    if (d->ops->unrealize) {
+        d->ops->unrealize(d);
+    }
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        vq_unref(d->vqs[i]);
+    }
+    g_clear_pointer(&d->vqs, g_free);
+    g_clear_pointer(&d->config_cache, g_free);
+    d->nvqs = 0;
+    d->bus_ops = NULL;
+}
+
+void virtio_describe(const VirtioDev *d, JsonWriter *w)
+{
+    jw_int(w, "device-id", d->ops->id);
+    jw_int(w, "num-vqs", d->nvqs);
+    jw_int(w, "status", d->status);
+    jw_bool(w, "started", d->started);
+    jw_bool(w, "broken", d->broken);
+    jw_uint(w, "host-features", d->host_features.word[0]);
+    jw_uint(w, "guest-features", d->features.word[0]);
+    jw_begin_array(w, "queues");
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        const VirtQueue *vq = d->vqs[i];
+
+        jw_begin_object(w, NULL);
+        jw_str(w, "name", vq->spec->name);
+        jw_int(w, "size", vq->enabled ? vq->at.size : 0);
+        jw_int(w, "max-size", vq->max_size);
+        jw_int(w, "last-avail-idx", vq->rs.avail);
+        jw_int(w, "used-idx", vq->rs.used);
+        jw_int(w, "inuse", vq->held);
+        jw_end_object(w);
+    }
+    jw_end_array(w);
+}
+
+/* clang-format off */
+const PropSpec virtio_props[] = {
+    PROP_FEATURE("any_layout", VirtioDev, prop_features, VIRTIO_F_ANY_LAYOUT, true, "legacy: any descriptor layout"),
+    PROP_FEATURE("event_idx", VirtioDev, prop_features, VIRTIO_F_EVENT_IDX, true, "notification by index"),
+    PROP_FEATURE("in_order", VirtioDev, prop_features, VIRTIO_F_IN_ORDER, false, "buffers are used in order"),
+    PROP_FEATURE("indirect_desc", VirtioDev, prop_features, VIRTIO_F_INDIRECT_DESC, true, "indirect descriptor tables"),
+    PROP_FEATURE("iommu_platform", VirtioDev, prop_features, VIRTIO_F_ACCESS_PLATFORM, false, "DMA through the platform"),
+    PROP_FEATURE("notify_on_empty", VirtioDev, prop_features, VIRTIO_F_NOTIFY_ON_EMPTY, true, "legacy: tell when drained"),
+    PROP_FEATURE("packed", VirtioDev, prop_features, VIRTIO_F_RING_PACKED, false, "packed rings"),
+    PROP_FEATURE("queue_reset", VirtioDev, prop_features, VIRTIO_F_RING_RESET, true, "single queues can be reset"),
+    PROP_BOOL("use-disabled-flag", VirtioDev, use_disabled_flag, true, "kept for compatibility"),
+    PROP_BOOL("use-started", VirtioDev, use_started, true, "kept for compatibility"),
+    PROP_BOOL("x-disable-legacy-check", VirtioDev, disable_legacy_check, false, "kept for compatibility"),
+    PROP_BOOL("x-ignore-backend-features", VirtioDev, x_ignore_backend_features, false, "kept for compatibility"),
+    PROP_END,
+};
+/* clang-format on */
+
+const ObjClass virtio_device_class = {
+    .name = "virtio-device",
+    .parent = "device",
+    .flags = OBJ_ABSTRACT,
+    .size = sizeof(VirtioDev),
+};

@@ -1,0 +1,294 @@
+/*
+ * The split ring (VIRTIO 1.4, 2.7): descriptor table, available ring, used ring. Ring words are
+ * read once into locals; the indirect table is copied before it is looked at. Covered by
+ * tests/unit/test-vq-split.c.
+ *
+ *   driver area: le16 flags, idx, ring[N], used_event        device area: le16 flags, idx, {le32
+ * id, len}[N], le16 avail_event
+ */
+#include "hw/virtio/vq-internal.h"
+#include "util/bitmap.h"
+
+#include <string.h>
+
+enum {
+    DESC_NEXT = 1,
+    DESC_WRITE = 2,
+    DESC_INDIRECT = 4,
+    AVAIL_NO_INTERRUPT = 1,
+    USED_NO_NOTIFY = 1
+};
+
+typedef struct Desc {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t flags, next;
+} Desc;
+
+/* Guest-shared words: atomic, so that the compiler reads each of them once and whole. */
+static uint16_t load16(const uint8_t *p)
+{
+    return le16toh(
+        atomic_load_explicit((const _Atomic uint16_t *)(const void *)p, memory_order_relaxed));
+}
+
+static void store16(uint8_t *p, uint16_t v, memory_order order)
+{
+    atomic_store_explicit((_Atomic uint16_t *)(void *)p, htole16(v), order);
+}
+
+static Desc desc_of(uint64_t addr, uint64_t rest)
+{
+    return (Desc){ addr, (uint32_t)rest, (uint16_t)(rest >> 32), (uint16_t)(rest >> 48) };
+}
+
+static Desc ring_desc(const VirtQueue *vq, unsigned i)
+{
+    const _Atomic uint64_t *p = (const _Atomic uint64_t *)(const void *)(vq->desc.host + i * 16);
+    uint64_t addr = le64toh(atomic_load_explicit(p, memory_order_relaxed));
+
+    return desc_of(addr, le64toh(atomic_load_explicit(p + 1, memory_order_relaxed)));
+}
+
+static Desc table_desc(const uint8_t *table, unsigned i)
+{
+    uint64_t w[2];
+
+    memcpy(w, table + i * 16, 16); /* our own copy */
+    return desc_of(le64toh(w[0]), le64toh(w[1]));
+}
+
+static bool map(VirtQueue *vq)
+{
+    size_t event = vq_feature(vq, VIRTIO_F_EVENT_IDX) ? 2 : 0;
+
+    return vq_map_rings(
+        vq, vq->at.size * 16u, 4 + vq->at.size * 2u + event, 4 + vq->at.size * 8u + event);
+}
+
+static bool add(VirtQueue *vq, const Desc *d)
+{
+    return vq_gather_add(vq, d->addr, d->len, d->flags & DESC_WRITE);
+}
+
+/* 2.7.5.3: the table replaces the rest of the chain; no nesting. */
+static bool walk_indirect(VirtQueue *vq, const Desc *head)
+{
+    const uint8_t *table;
+    unsigned n = head->len / 16, i = 0;
+
+    if (!vq_feature(vq, VIRTIO_F_INDIRECT_DESC)) {
+        vq_fail(vq, "indirect descriptor, which was not negotiated");
+        return false;
+    }
+    if (head->flags & DESC_NEXT) {
+        vq_fail(vq, "descriptor with both INDIRECT and NEXT");
+        return false;
+    }
+    table = vq_gather_table(vq, head->addr, head->len);
+    if (!table) {
+        return false;
+    }
+    for (unsigned steps = 0; steps < n; steps++) {
+        Desc d = table_desc(table, i);
+
+        if (d.flags & DESC_INDIRECT) {
+            vq_fail(vq, "indirect descriptor inside an indirect table");
+            return false;
+        }
+        if (!add(vq, &d)) {
+            return false;
+        }
+        if (!(d.flags & DESC_NEXT)) {
+            return true;
+        }
+        i = d.next;
+        if (i >= n) {
+            vq_fail(vq, "next %u is outside an indirect table of %u", i, n);
+            return false;
+        }
+    }
+    vq_fail(vq, "descriptor loop in an indirect table of %u", n);
+    return false;
+}
+
+static bool walk(VirtQueue *vq, unsigned head)
+{
+    unsigned i = head;
+
+    for (unsigned steps = 0; steps < vq->at.size; steps++) {
+        Desc d = ring_desc(vq, i);
+
+        if (d.flags & DESC_INDIRECT) {
+            /* A chain may end in an indirect table: drivers that send a direct header first exist.
+             */
+            return walk_indirect(vq, &d);
+        }
+        if (!add(vq, &d)) {
+            return false;
+        }
+        if (!(d.flags & DESC_NEXT)) {
+            return true;
+        }
+        i = d.next;
+        if (i >= vq->at.size) {
+            vq_fail(vq, "next %u is outside the descriptor table of %u", i, vq->at.size);
+            return false;
+        }
+    }
+    vq_fail(vq, "descriptor loop: more than %u in the chain that starts at %u", vq->at.size, head);
+    return false;
+}
+
+/* Reads avail.idx again; false: nothing new, or nonsense. */
+static bool look(VirtQueue *vq)
+{
+    uint16_t idx = load16(vq->driver.host + 2);
+
+    /* Entries are read after the index that covers them. Pairs with the driver's barrier:
+     * VIRTIO 1.4, 2.7.13.3. */
+    atomic_thread_fence(memory_order_acquire);
+    if ((uint16_t)(idx - vq->rs.avail) > vq->at.size) {
+        vq_fail(vq, "available index jumped from %u to %u", vq->rs.avail, idx);
+        return false;
+    }
+    vq->avail_seen = idx;
+    return idx != vq->rs.avail;
+}
+
+static VqElem *split_pop(VirtQueue *vq)
+{
+    unsigned head;
+
+    if (!map(vq) || (vq->avail_seen == vq->rs.avail && !look(vq))) {
+        return NULL;
+    }
+    head = load16(vq->driver.host + 4 + vq->rs.avail % vq->at.size * 2u);
+    if (head >= vq->at.size) {
+        vq_fail(vq, "head %u is outside the descriptor table of %u", head, vq->at.size);
+        return NULL;
+    }
+    if (bitmap_test(vq->inflight, head)) {
+        vq_fail(vq, "head %u is available while it is in use", head);
+        return NULL;
+    }
+    vq->gather->n = vq->gather->nout = 0;
+    vq->gather->total = 0;
+    if (!walk(vq, head)) {
+        vq_gather_undo(vq);
+        return NULL;
+    }
+    bitmap_set(vq->inflight, head);
+    vq->rs.avail++;
+    return vq_gather_elem(vq, (uint16_t)head, 1);
+}
+
+static void split_publish(VirtQueue *vq, const VqDone *done, unsigned n)
+{
+    uint8_t *used;
+
+    if (!map(vq)) {
+        return;
+    }
+    used = vq->device.host;
+    for (unsigned i = 0; i < n; i++) {
+        _Atomic uint32_t *e =
+            (_Atomic uint32_t *)(void *)(used + 4 + (uint16_t)(vq->rs.used + i) % vq->at.size * 8u);
+
+        atomic_store_explicit(e, htole32(done[i].id), memory_order_relaxed);
+        atomic_store_explicit(e + 1, htole32(done[i].len), memory_order_relaxed);
+        vq_ring_written(vq, &vq->device, e, 8);
+    }
+    vq->rs.used = (uint16_t)(vq->rs.used + n);
+    /* The driver reads entries and data after the index: VIRTIO 1.4, 2.7.8.2. */
+    store16(used + 2, vq->rs.used, memory_order_release);
+    vq_ring_written(vq, &vq->device, used, 4);
+    if ((uint16_t)(vq->rs.used - vq->signalled) < n) {
+        vq->signalled_valid = false; /* the counter went once around since the last interrupt */
+    }
+}
+
+static bool split_empty(VirtQueue *vq)
+{
+    if (!map(vq)) {
+        return true;
+    }
+    return vq->avail_seen == vq->rs.avail && !look(vq);
+}
+
+static bool split_wants_notify(VirtQueue *vq)
+{
+    uint16_t before = vq->signalled;
+    bool valid = vq->signalled_valid;
+
+    if (!map(vq)) {
+        return false;
+    }
+    /* The used index must be visible before the driver's wish is read. Pairs with the driver's
+     * barrier: 2.7.7.2. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (vq_feature(vq, VIRTIO_F_NOTIFY_ON_EMPTY) && !vq->held && split_empty(vq)) {
+        return true;
+    }
+    if (!vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
+        return !(load16(vq->driver.host) & AVAIL_NO_INTERRUPT);
+    }
+    vq->signalled = vq->rs.used;
+    vq->signalled_valid = true;
+    if (!valid) {
+        return true;
+    }
+    uint16_t event = load16(vq->driver.host + 4 + vq->at.size * 2u);
+
+    return (uint16_t)(vq->rs.used - event - 1) < (uint16_t)(vq->rs.used - before);
+}
+
+static void split_arm(VirtQueue *vq, bool on)
+{
+    if (!map(vq)) {
+        return;
+    }
+    if (vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
+        uint8_t *event = vq->device.host + 4 + vq->at.size * 8u;
+
+        if (on) {
+            /* Ask for the first entry that we have not seen: 2.7.10. */
+            store16(event, vq->avail_seen, memory_order_relaxed);
+            vq_ring_written(vq, &vq->device, event, 2);
+        }
+    } else if (on != vq->armed) {
+        store16(vq->device.host, on ? 0 : USED_NO_NOTIFY, memory_order_relaxed);
+        vq_ring_written(vq, &vq->device, vq->device.host, 2);
+    }
+    vq->armed = on;
+    if (on) {
+        /* Our wish must be visible before the index is looked at once more. Pairs with the driver's
+         * barrier: 2.7.13.4. */
+        atomic_thread_fence(memory_order_seq_cst);
+    }
+}
+
+static VqRingState split_save(const VirtQueue *vq)
+{
+    return vq->rs;
+}
+
+static bool split_load(VirtQueue *vq, VqRingState s)
+{
+    vq->rs = s;
+    /* Chains put back lie between the new position and what was seen before. */
+    if ((uint16_t)(vq->avail_seen - s.avail) > vq->at.size) {
+        vq->avail_seen = s.avail;
+    }
+    return (uint16_t)(s.avail - s.used) <= vq->at.size;
+}
+
+const VqRingOps vq_split_ops = {
+    .pop = split_pop,
+    .publish = split_publish,
+    .wants_notify = split_wants_notify,
+    .arm = split_arm,
+    .empty = split_empty,
+    .save = split_save,
+    .load = split_load,
+};
