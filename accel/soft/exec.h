@@ -1,19 +1,23 @@
 /*
  * The block interpreter: decoded blocks, their Op records and how handlers go from one to the next.
  *
- * A block is a run of instructions of one page. Each instruction is one Op; its handler ends in a sibling call of the next
- * one. There are two kinds of handlers:
- *  - hot ones do a frequent instruction in a frequent form and never raise: where a TLB probe misses or something unusual
- *    comes up they change nothing and call op_slow(), which decodes the instruction again from the block's own copy of its
- *    bytes and runs its InsnFn. So every instruction has exactly one complete implementation, the InsnFn.
+ * A block is a run of instructions of one page. Each instruction is one Op; its handler ends in a
+ * sibling call of the next one. There are two kinds of handlers:
+ *  - hot ones do a frequent instruction in a frequent form and never raise: where a TLB probe
+ * misses or something unusual comes up they change nothing and call op_slow(), which decodes the
+ * instruction again from the block's own copy of its bytes and runs its InsnFn. So every
+ * instruction has exactly one complete implementation, the InsnFn.
  *  - op_cold runs an InsnFn directly.
  *
  * What an InsnFn sees and does:
- *  - c->ip_cur is the instruction's IP, c->ip_next the one behind it. A transfer of control writes c->ip_next. A REP
- *    instruction that stops in the middle (poll, chunk) writes c->ip_next = c->ip_cur.
- *  - After it the interpreter goes on in the block only if ip_next is the next instruction, mode and jump_gen are as before,
- *    and none of irq_shadow, halted, db_pending is set. Flushes and mode changes therefore need no other signal.
- *  - soft_unwind() with exc_vector < 0 leaves to the dispatcher, which goes on at c->ip (set by the caller).
+ *  - c->ip_cur is the instruction's IP, c->ip_next the one behind it. A transfer of control writes
+ * c->ip_next. A REP instruction that stops in the middle (poll, chunk) writes c->ip_next =
+ * c->ip_cur.
+ *  - After it the interpreter goes on in the block only if ip_next is the next instruction, mode
+ * and jump_gen are as before, and none of irq_shadow, halted, db_pending is set. Flushes and mode
+ * changes therefore need no other signal.
+ *  - soft_unwind() with exc_vector < 0 leaves to the dispatcher, which goes on at c->ip (set by the
+ * caller).
  *  - An exception is pushed with c->ip_cur (faults) or c->ip_next (soft: INT n).
  *  - Interrupts and traps (#DB) come in between instructions; then ip_cur == ip_next == c->ip.
  */
@@ -31,20 +35,20 @@ typedef void OpFn(SoftCpu *c, const Op *op);
 struct Op {
     OpFn *fn;
     union {
-        uint64_t imm;           /* branches: target IP when taken */
-        const Insn *insn;       /* op_cold: behind the block's ops */
+        uint64_t imm;     /* branches: target IP when taken */
+        const Insn *insn; /* op_cold: behind the block's ops */
     };
     union {
         int64_t disp;
-        const Op *taken;        /* chained target; NULL: not yet or never */
+        const Op *taken; /* chained target; NULL: not yet or never */
     };
-    const Op *fall;             /* the same for the not-taken side */
+    const Op *fall; /* the same for the not-taken side */
     uint64_t ip;
     uint8_t dst, src, base, index;
-    uint8_t mul;                /* index factor: 1, 2, 4, 8 */
+    uint8_t mul; /* index factor: 1, 2, 4, 8 */
     uint8_t len;
-    uint8_t idx;                /* number of this Op in its block */
-    uint8_t aux;                /* OP_ADDR32 and segment (0: none) of odd addresses; cc */
+    uint8_t idx; /* number of this Op in its block */
+    uint8_t aux; /* OP_ADDR32 and segment of odd addresses; branches: OP_CHAIN_*; cc */
 };
 _Static_assert(sizeof(struct Op) == 48, "Op is sized for the cache");
 
@@ -54,18 +58,22 @@ enum { BLOCK_MAX_INSNS = 60, BLOCK_MAX_BYTES = BLOCK_MAX_INSNS * 15 };
 
 typedef struct Block Block;
 struct Block {
-    uint64_t gpa;               /* physical address of the first byte */
+    /* The key. The host address tells apart what the memory map puts at the same place, ROM and its
+     * shadow. */
+    const uint8_t *host;  /* of the first byte */
+    const uint8_t *host2; /* NULL or the second page of an instruction that crosses */
+    uint64_t gpa, gpa2;   /* of the pages */
     uint64_t ip;
-    uint64_t gpa2;              /* BLOCK_ONE_PAGE or the second page of an instruction that crosses */
     uint32_t mode;
-    uint16_t nbytes;            /* of guest code */
-    uint8_t ninsns, nops;
-    Block *hash_next, *page_next, *page2_next;
-    uint64_t granules, granules2;
-    const uint8_t *bytes;       /* own copy of the code */
+    uint16_t nbytes; /* of guest code */
+    uint8_t nops;
+    bool chains; /* the last Op has chain pointers */
+    Block *hash_next;
+    Block *page_next[2]; /* in the lists of the first and the second page */
+    uint64_t granules[2];
+    const uint8_t *bytes; /* own copy of the code */
     Op ops[];
 };
-#define BLOCK_ONE_PAGE UINT64_MAX
 
 /* The jump cache: linear IP to first Op. Valid if ip and (mode, jump_gen) match. */
 enum { JUMP_BITS = 12, JUMP_SIZE = 1 << JUMP_BITS };
@@ -111,38 +119,87 @@ static inline Block *op_block(const Op *op)
     return (Block *)((uintptr_t)(op - op->idx) - offsetof(Block, ops));
 }
 
-/* exec.c: handlers and what they fall back to. */
-OpFn op_cold;     /* op->insn by its InsnFn */
-OpFn op_slow;     /* a hot Op's instruction the complete way */
-OpFn op_fall;     /* end of a block without a transfer */
-OpFn op_taken;    /* follows the taken side of a branch: chain, poll */
-OpFn op_not_taken;
-OpFn op_break;    /* gdb breakpoint */
+/* exec.c: handlers and what the hot ones fall back to. */
+OpFn op_cold;  /* op->insn by its InsnFn */
+OpFn op_slow;  /* a hot Op's instruction the complete way */
+OpFn op_leave; /* end of a block without a transfer: to the dispatcher at op->ip */
+OpFn op_break; /* gdb breakpoint */
+OpFn op_taken_slow, op_fall_slow; /* a branch without a chained target, or polled */
 
-/* Has the word-sized comparisons of jump targets: 64-bit code, or 32-bit code over flat segments. */
+/* aux of an Op with chains: the dispatcher may fill in the pointer. */
+enum { OP_CHAIN_TAKEN = 1, OP_CHAIN_FALL = 2 };
+
+#define OP_NEXT(c, op) ((op)[1].fn((c), (op) + 1))
+
+/* The taken side of a branch. */
+static inline void op_taken(SoftCpu *c, const Op *op)
+{
+    const Op *t = op->taken;
+
+    if (__builtin_expect(!t || op_polled(c), 0)) {
+        return op_taken_slow(c, op);
+    }
+    c->icount += op->idx + 1u;
+    return t->fn(c, t);
+}
+
+/* The other side: no poll, it goes forward. */
+static inline void op_fall_through(SoftCpu *c, const Op *op)
+{
+    const Op *t = op->fall;
+
+    if (__builtin_expect(!t, 0)) {
+        return op_fall_slow(c, op);
+    }
+    c->icount += op->idx + 1u;
+    return t->fn(c, t);
+}
+
+/* Code whose hot memory, stack and branch handlers may be used: 64-bit, or 32-bit over flat
+ * segments. */
 static inline bool mode_hot(uint32_t mode)
 {
     uint32_t flat32 = MODE_CODE32 | MODE_FLAT | MODE_SS32;
     return (mode & MODE_CODE64) || (mode & flat32) == flat32;
 }
 
-/* blocks.c. The block at c->ip, decoded if need be; NULL: run one instruction by itself (code not in RAM). May raise. */
-Block *block_get(SoftCpu *c);
+/* IP arithmetic wraps at 4 GiB outside 64-bit code. */
+static inline uint64_t mode_ip(uint32_t mode, uint64_t ip)
+{
+    return mode & MODE_CODE64 ? ip : (uint32_t)ip;
+}
+
+/*
+ * blocks.c. The first Op of the block at c->ip, decoded if need be; NULL: run one instruction by
+ * itself (code not in RAM, limits). May raise with c->ip_cur, set by the caller.
+ */
+const Op *block_get(SoftCpu *c);
 /* Serves SOFT_POLL_FLUSH and SOFT_POLL_INVAL. */
 void blocks_poll(SoftCpu *c);
-/* translate.c: fills op from in. next tells the following instruction for fusion or is NULL. */
-typedef struct Translate {
-    uint32_t mode;
-    uint32_t flags;   /* FLAGS_OP_* left by the instruction before; TR_FLAGS_UNKNOWN */
-    uint64_t page_ip; /* IP of the page's first byte: targets within are chained */
-    bool cross;
-} Translate;
-enum { TR_FLAGS_UNKNOWN = 0xff };
-void translate_insn(Translate *t, const Insn *in, Op *op, const Insn *next);
-/* The instruction ends a block: control does not go on behind it, or the interpreter would leave anyway. */
-bool translate_ends(const Insn *in);
+/* A branch asks for its chain pointer to be set to the block at c->ip. */
+void block_want_chain(SoftCpu *c, const Op *const *slot);
 
-/* For intr.c: nothing to compute, a raising instruction has ip_cur set. Kept for the files that raise elsewhere. */
+/* translate.c: Ops for n decoded instructions; cold ones go to insns. Returns the number of Ops (at
+ * most n + 1). */
+typedef struct Translation {
+    const Insn *in;
+    unsigned n;
+    uint32_t mode;
+    uint64_t page_ip; /* IP of the page's first byte */
+    bool one_page;    /* chains within the page are allowed */
+    Op *ops;
+    Insn *insns;     /* room for n */
+    unsigned ninsns; /* used */
+    bool chains;     /* the last Op has chain pointers */
+} Translation;
+unsigned translate(Translation *t);
+/* Control never goes on behind it. */
+bool translate_ends(const Insn *in);
+/* For tests: every instruction by its InsnFn. */
+enum { SOFT_NO_HOT = 1u << 31 };
+
+/* For intr.c: nothing to compute, a raising instruction has ip_cur set. Kept for the files that
+ * raise elsewhere. */
 static inline void soft_sync_ip(SoftCpu *c)
 {
     (void)c;

@@ -6,8 +6,8 @@ uint32_t flags_peek(const SoftCpu *c)
     if (c->fl.op == FLAGS_OP_NONE) {
         return c->fl.val;
     }
-    return (flags_cf(c) ? FL_CF : 0) | (flags_pf(c) ? FL_PF : 0) | (flags_af(c) ? FL_AF : 0) | (flags_zf(c) ? FL_ZF : 0) |
-        (flags_sf(c) ? FL_SF : 0) | (flags_of(c) ? FL_OF : 0);
+    return (flags_cf(c) ? FL_CF : 0) | (flags_pf(c) ? FL_PF : 0) | (flags_af(c) ? FL_AF : 0) |
+           (flags_zf(c) ? FL_ZF : 0) | (flags_sf(c) ? FL_SF : 0) | (flags_of(c) ? FL_OF : 0);
 }
 
 uint32_t flags_get(SoftCpu *c)

@@ -1,6 +1,7 @@
 /*
- * Lazy arithmetic flags (SDM vol. 1, 3.4.3.1). Operands and result are kept sign-extended to 64 bits, so one set of formulas
- * serves all sizes: sign extension keeps both the signed and the unsigned order, and bit 63 is the operation's top bit.
+ * Lazy arithmetic flags (SDM vol. 1, 3.4.3.1). Operands and result are kept sign-extended to 64
+ * bits, so one set of formulas serves all sizes: sign extension keeps both the signed and the
+ * unsigned order, and bit 63 is the operation's top bit.
  */
 #pragma once
 
@@ -13,8 +14,11 @@ enum {
     FLAGS_OP_SUB,  /* dst - src = res */
     FLAGS_OP_ADC,  /* with a carry in: res tells */
     FLAGS_OP_SBB,
-    FLAGS_OP_INC,  /* dst + 1 = res; val holds CF */
+    FLAGS_OP_INC, /* dst + 1 = res; val holds CF */
     FLAGS_OP_DEC,
+    FLAGS_OP_SHL, /* dst: operand left-aligned, src: count (not 0); AF is 0 */
+    FLAGS_OP_SHR, /* dst: operand zero-extended, src: count, val: number of the top bit */
+    FLAGS_OP_SAR, /* dst: operand sign-extended, src: count; OF is 0 */
 };
 
 /* Sign-extends a value of size bytes. */
@@ -70,6 +74,11 @@ static inline bool flags_cf(const SoftCpu *c)
         return ((f->dst & f->src) | ((f->dst | f->src) & ~f->res)) >> 63;
     case FLAGS_OP_SBB:
         return ((~f->dst & f->src) | ((~f->dst | f->src) & f->res)) >> 63;
+    case FLAGS_OP_SHL:
+        return (f->dst << (f->src - 1)) >> 63;
+    case FLAGS_OP_SHR:
+    case FLAGS_OP_SAR:
+        return (f->dst >> (f->src - 1)) & 1;
     default:
         return f->val & FL_CF;
     }
@@ -90,6 +99,12 @@ static inline bool flags_of(const SoftCpu *c)
         return (~f->dst & f->res) >> 63;
     case FLAGS_OP_DEC:
         return (f->dst & ~f->res) >> 63;
+    case FLAGS_OP_SHL:
+        return (f->dst ^ (f->dst << 1)) >> 63;
+    case FLAGS_OP_SHR:
+        return (f->dst >> f->val) & 1;
+    case FLAGS_OP_SAR:
+        return false;
     default:
         return f->val & FL_OF;
     }
@@ -107,7 +122,8 @@ static inline bool flags_sf(const SoftCpu *c)
 
 static inline bool flags_pf(const SoftCpu *c)
 {
-    return c->fl.op == FLAGS_OP_NONE ? (c->fl.val & FL_PF) != 0 : !__builtin_parity(c->fl.res & 0xff);
+    return c->fl.op == FLAGS_OP_NONE ? (c->fl.val & FL_PF) != 0
+                                     : !__builtin_parity(c->fl.res & 0xff);
 }
 
 static inline bool flags_af(const SoftCpu *c)
@@ -121,6 +137,10 @@ static inline bool flags_af(const SoftCpu *c)
     case FLAGS_OP_INC:
     case FLAGS_OP_DEC:
         return (f->dst ^ f->res) & 0x10;
+    case FLAGS_OP_SHL:
+    case FLAGS_OP_SHR:
+    case FLAGS_OP_SAR:
+        return false;
     default:
         return (f->dst ^ f->src ^ f->res) & 0x10;
     }

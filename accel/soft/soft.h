@@ -140,7 +140,8 @@ struct SoftCpu {
     uint64_t ip;               /* between blocks: where to go on (offset in CS) */
     uint64_t ip_cur, ip_next;  /* during a cold instruction */
     SoftTlb *tlb;              /* the view in use: kernel or user */
-    uint64_t icount;           /* instructions executed */
+    uint64_t icount;           /* instructions executed; exact between instructions of the dispatcher only */
+    uint32_t npauses;          /* PAUSE executed: every 64th yields */
 
     SoftSeg seg[6], ldtr, tr;
     struct { uint64_t base; uint16_t limit; } gdtr, idtr;
@@ -189,6 +190,8 @@ struct SoftCpu {
     struct SoftCodeTlb *code_tlb;
     uint64_t breakpoints[32];  /* gdb software breakpoints by linear address; soft_blocks_flush() after a change */
     unsigned nbreakpoints;
+    bool at_breakpoint;        /* a block met one */
+    bool no_hot;               /* tests: every instruction by its InsnFn */
 };
 
 typedef enum SoftExit {

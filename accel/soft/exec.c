@@ -1,0 +1,272 @@
+/* The main loop, single steps, and the handlers that the hot ones fall back to. */
+#include "exec.h"
+
+#include "insn-fns.h"
+
+/* Runs an instruction by its InsnFn. True: go on with the next Op. */
+static inline bool run_insn(SoftCpu *c, const Op *op, const Insn *in)
+{
+    uint64_t key = jump_key(c), next = mode_ip(c->mode, in->ip + in->len);
+
+    c->op = op;
+    c->ip_cur = in->ip;
+    c->ip_next = next;
+    in->fn(c, in);
+    c->op = NULL;
+    uint32_t poll = atomic_load_explicit(&c->poll, memory_order_relaxed);
+    uint32_t stop =
+        c->irq_shadow | c->halted | c->db_pending | (poll & (SOFT_POLL_FLUSH | SOFT_POLL_INVAL));
+    if (__builtin_expect(c->ip_next == next && jump_key(c) == key && !stop, 1)) {
+        return true;
+    }
+    /*
+     * STI and the like: with nothing pending the next instruction may follow at once, which is what
+     * the shadow is for. What comes in from now on waits for the next poll behind that instruction.
+     */
+    if (c->irq_shadow && !c->halted && !c->db_pending && !poll && c->ip_next == next &&
+        jump_key(c) == key && op[1].len) {
+        c->irq_shadow = false;
+        return true;
+    }
+    c->icount += op->idx + 1u;
+    c->ip = c->ip_next;
+    return false;
+}
+
+void op_cold(SoftCpu *c, const Op *op)
+{
+    if (run_insn(c, op, op->insn)) {
+        return OP_NEXT(c, op);
+    }
+}
+
+static __attribute__((noinline)) bool run_again(SoftCpu *c, const Op *op)
+{
+    const Block *b = op_block(op);
+    unsigned off = (unsigned)(op->ip - b->ip);
+    Insn in;
+    int exc;
+
+    insn_decode(b->bytes + off, b->nbytes - off, op->ip, b->mode, &in, &exc);
+    return run_insn(c, op, &in);
+}
+
+void op_slow(SoftCpu *c, const Op *op)
+{
+    if (run_again(c, op)) {
+        return OP_NEXT(c, op);
+    }
+}
+
+void op_leave(SoftCpu *c, const Op *op)
+{
+    c->icount += op->idx;
+    c->ip = op->ip;
+}
+
+void op_break(SoftCpu *c, const Op *op)
+{
+    c->ip = op->ip;
+    c->at_breakpoint = true;
+}
+
+/* Goes to ip through the jump cache, or leaves. */
+static inline void go_on(SoftCpu *c, uint64_t ip)
+{
+    const Op *t = jump_find(c, ip);
+
+    if (t && !op_polled(c)) {
+        return t->fn(c, t);
+    }
+    c->ip = ip;
+}
+
+void op_taken_slow(SoftCpu *c, const Op *op)
+{
+    c->icount += op->idx + 1u;
+    if (!op->taken && (op->aux & OP_CHAIN_TAKEN)) {
+        block_want_chain(c, &op->taken);
+        c->ip = op->imm;
+        return;
+    }
+    return go_on(c, op->imm);
+}
+
+/* An Op without length is the end of a block, not an instruction. */
+void op_fall_slow(SoftCpu *c, const Op *op)
+{
+    uint64_t ip = mode_ip(c->mode, op->ip + op->len);
+
+    c->icount += op->idx + (op->len != 0);
+    if (op->aux & OP_CHAIN_FALL) {
+        block_want_chain(c, &op->fall);
+        c->ip = ip;
+        return;
+    }
+    return go_on(c, ip);
+}
+
+/* The instruction at c->ip, decoded from what a fetch gives. May raise. */
+static void fetch_insn(SoftCpu *c, uint64_t la, Insn *ret)
+{
+    uint8_t bytes[15];
+    uint64_t gpa;
+    unsigned n = 15, page = 4096 - (la & 0xfff);
+    int exc = 0, len;
+
+    if (!soft_code64(c)) {
+        uint32_t limit = c->seg[SEG_CS].limit;
+        if (c->ip > limit) {
+            soft_raise_err(c, EXC_GP, 0);
+        }
+        n = limit - c->ip < 15 ? (unsigned)(limit - c->ip) + 1 : 15;
+    }
+    unsigned first = n < page ? n : page;
+    soft_fetch(c, la, bytes, first, &gpa);
+    len = insn_decode(bytes, first, c->ip, c->mode, ret, &exc);
+    if (len == 0 && first < n) {
+        soft_fetch(c, la, bytes, n, &gpa);
+        len = insn_decode(bytes, n, c->ip, c->mode, ret, &exc);
+    }
+    if (len == 0 || (len < 0 && exc == EXC_GP)) {
+        soft_raise_err(c, EXC_GP, 0); /* beyond the segment's limit, or too long */
+    }
+    if (len < 0) {
+        soft_raise(c, exc);
+    }
+}
+
+/* SS loads hold back debug traps as well as interrupts (SDM vol. 3, 6.8.3). */
+static bool loads_ss(const Insn *in)
+{
+    return in->fn == insn_mov_sreg_rm || in->fn == insn_pop_sreg;
+}
+
+/* One instruction by itself: shadows, single steps, breakpoints, code outside RAM. May raise. */
+static void run_one(SoftCpu *c)
+{
+    uint64_t la = soft_code64(c) ? c->ip : (uint32_t)(c->seg[SEG_CS].base + c->ip);
+    bool trap = c->sysflags & FL_TF;
+    Insn in;
+
+    c->irq_shadow = false;
+    if ((c->mode & MODE_STEP) && soft_code_breakpoint(c, la)) {
+        soft_raise(c, EXC_DB);
+    }
+    fetch_insn(c, la, &in);
+    c->ip_next = mode_ip(c->mode, c->ip + in.len);
+    in.fn(c, &in);
+    c->icount++;
+    c->ip = c->ip_next;
+    if (in.fn != insn_iret) {
+        c->sysflags &= ~(uint32_t)FL_RF;
+    }
+    bool gone = in.fn == insn_int || in.fn == insn_syscall || in.fn == insn_sysenter;
+    if (trap && !gone && !(c->irq_shadow && loads_ss(&in))) {
+        c->db_pending |= 1u << 14;
+    }
+}
+
+static bool at_breakpoint(SoftCpu *c)
+{
+    uint64_t la = soft_code64(c) ? c->ip : (uint32_t)(c->seg[SEG_CS].base + c->ip);
+
+    for (unsigned i = 0; i < c->nbreakpoints; i++) {
+        if (c->breakpoints[i] == la) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What keeps blocks from running. False: leave with *ret_exit. *ret_single: the next instruction
+ * goes by itself. */
+static bool attend(SoftCpu *c, SoftExit *ret_exit, bool *ret_single)
+{
+    uint32_t poll = atomic_load(&c->poll);
+
+    *ret_single = c->irq_shadow || c->step || (c->mode & MODE_STEP);
+    if (c->irq_shadow && !c->halted) {
+        return true;
+    }
+    if (c->db_pending) {
+        soft_raise(c, EXC_DB);
+    }
+    if (poll || c->halted || c->wait_sipi) {
+        if (!soft_service(c, ret_exit)) {
+            return false;
+        }
+        *ret_single = c->irq_shadow || c->step || (c->mode & MODE_STEP);
+        c->ip_cur = c->ip_next = c->ip;
+    }
+    return true;
+}
+
+static bool needs_attention(SoftCpu *c)
+{
+    return atomic_load_explicit(&c->poll, memory_order_relaxed) || c->halted || c->wait_sipi ||
+           c->irq_shadow || c->db_pending || c->step || (c->mode & MODE_STEP);
+}
+
+/* Runs until an exit; exceptions leave it through c->unwind. */
+static __attribute__((noinline)) SoftExit run(SoftCpu *c)
+{
+    SoftExit ret = SOFT_EXIT_INTERNAL;
+
+    if (c->shutdown) {
+        return SOFT_EXIT_TRIPLE;
+    }
+    if (c->exc_vector >= 0) {
+        soft_deliver(c);
+        if (c->step) {
+            return SOFT_EXIT_DEBUG;
+        }
+    }
+    for (;;) {
+        bool single = false;
+        blocks_poll(c);
+        c->ip_cur = c->ip_next = c->ip;
+        if (__builtin_expect(needs_attention(c), 0)) {
+            if (!attend(c, &ret, &single)) {
+                return ret;
+            }
+            if (c->shutdown) {
+                return SOFT_EXIT_TRIPLE;
+            }
+        }
+        const Op *op = single ? NULL : jump_find(c, c->ip);
+        if (!op && !single) {
+            op = block_get(c);
+        }
+        if (__builtin_expect(op != NULL, 1)) {
+            op->fn(c, op);
+            if (__builtin_expect(c->at_breakpoint, 0)) {
+                c->at_breakpoint = false;
+                return SOFT_EXIT_DEBUG;
+            }
+            continue;
+        }
+        if (c->nbreakpoints && !c->step && at_breakpoint(c)) {
+            return SOFT_EXIT_DEBUG;
+        }
+        run_one(c);
+        if (c->step && !c->db_pending) {
+            return SOFT_EXIT_DEBUG;
+        }
+    }
+}
+
+SoftExit soft_run(SoftCpu *c)
+{
+    /* Pairs with soft_code_sync(): in_guest first, then poll is looked at. */
+    atomic_store(&c->in_guest, true);
+    (void)_setjmp(c->unwind);
+    /* Here after every exception: c->op tells how many instructions of its block had run. */
+    if (c->op) {
+        c->icount += c->op->idx + (c->exc_vector < 0);
+        c->op = NULL;
+    }
+    SoftExit ret = run(c);
+    atomic_store(&c->in_guest, false);
+    return ret;
+}
