@@ -119,6 +119,9 @@ static void move_gpr(SoftCpu *c, const Insn *in, unsigned move)
         }
         return;
     }
+    if (mmx) {
+        x87_set_top(c, 0);
+    }
     v = mmx ? mmx_get(c, in->reg) : lane(c, in->reg, 0);
     insn_set_rm(c, in, n, n == 4 ? (uint32_t)v : v);
     if (mmx) {
@@ -156,15 +159,15 @@ static void move_q(SoftCpu *c, const Insn *in, unsigned move)
         mmx_enter(c);
         mmx_set(c, in->reg, lane(c, in->rm, 0));
         break;
-    default: /* MV_MOVQ_MST, MV_MOVNTQ */
+    default:               /* MV_MOVQ_MST, MV_MOVNTQ */
+        x87_set_top(c, 0); /* a page fault finds it so, but the tags as before: as on real CPUs */
         v = mmx_get(c, in->reg);
         if (mem) {
             st64(c, in, v);
-        }
-        mmx_enter(c);
-        if (!mem) {
+        } else {
             mmx_set(c, in->rm, v);
         }
+        mmx_enter(c);
         break;
     }
 }
@@ -177,9 +180,9 @@ static void move_masked(SoftCpu *c, const Insn *in, bool mmx)
     uint8_t data[16], mask[16];
     Insn m = *in;
     uint64_t v, la;
-    bool any = false;
 
     if (mmx) {
+        mmx_enter(c);
         v = mmx_get(c, in->reg);
         memcpy(data, &v, 8);
         v = mmx_get(c, in->rm);
@@ -188,26 +191,16 @@ static void move_masked(SoftCpu *c, const Insn *in, bool mmx)
         memcpy(data, fx_xmm(c, in->reg), 16);
         memcpy(mask, fx_xmm(c, in->rm), 16);
     }
-    for (unsigned i = 0; i < n; i++) {
-        any |= mask[i] >> 7;
-    }
     m.flags |= INSN_MEM;
     m.base = R_DI;
     m.index = R_ZERO;
     m.disp = 0;
     la = insn_la(c, &m, n, true);
-    for (unsigned i = 0; any && i < n; i++) {
-        if (mask[i] >> 7) {
-            soft_check(c, la + i, 1, true);
-        }
-    }
+    soft_check(c, la, n, true);
     for (unsigned i = 0; i < n; i++) {
         if (mask[i] >> 7) {
             soft_st8(c, la + i, data[i]);
         }
-    }
-    if (mmx) {
-        mmx_enter(c);
     }
 }
 

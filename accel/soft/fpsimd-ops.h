@@ -73,7 +73,7 @@ SSE_OP(2, 0x12, movsldup, "movsldup %xmm1, %xmm2", OPD_X, OPD_X, 16, SSE_ALIGN)
 SSE_OP(2, 0x16, movshdup, "movshdup %xmm1, %xmm2", OPD_X, OPD_X, 16, SSE_ALIGN)
 SSE_OP(3, 0x12, movddup, "movddup %xmm1, %xmm2", OPD_X, OPD_X, 8, 0)
 /* conversions */
-SSE_OP(0, 0x2a, cvtpi2ps, "cvtpi2ps %mm1, %xmm2", OPD_X, OPD_M, 8, SSE_FP)
+SSE_OP(0, 0x2a, cvtpi2ps, "cvtpi2ps %mm1, %xmm2", OPD_X, OPD_M, 8, SSE_FP | SSE_MEM_NOMMX)
 SSE_OP(1, 0x2a, cvtpi2pd, "cvtpi2pd %mm1, %xmm2", OPD_X, OPD_M, 8, SSE_FP | SSE_MEM_NOMMX)
 SSE_OP(0, 0x2c, cvttps2pi, "cvttps2pi %xmm1, %mm2", OPD_M, OPD_X, 8, SSE_FP)
 SSE_OP(1, 0x2c, cvttpd2pi, "cvttpd2pi %xmm1, %mm2", OPD_M, OPD_X, 16, SSE_ALIGN | SSE_FP)

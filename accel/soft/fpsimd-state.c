@@ -63,19 +63,23 @@ void mmx_set(SoftCpu *c, unsigned i, uint64_t v)
     p[8] = p[9] = 0xff;
 }
 
-void mmx_enter(SoftCpu *c)
+void x87_set_top(SoftCpu *c, unsigned top)
 {
-    unsigned top = x87_top(c);
+    uint8_t old[128];
+    unsigned by = (top - x87_top(c)) & 7;
 
-    if (top) {
-        uint8_t old[128];
-
+    if (by) {
         memcpy(old, c->fx + FX_ST, 128);
         for (unsigned i = 0; i < 8; i++) {
-            memcpy(c->fx + FX_ST + i * 16, old + ((i - top) & 7) * 16, 16);
+            memcpy(c->fx + FX_ST + i * 16, old + ((i + by) & 7) * 16, 16);
         }
-        fx_set16(c, FX_FSW, fx_get16(c, FX_FSW) & ~(7 << 11));
+        fx_set16(c, FX_FSW, (uint16_t)((fx_get16(c, FX_FSW) & ~(7 << 11)) | top << 11));
     }
+}
+
+void mmx_enter(SoftCpu *c)
+{
+    x87_set_top(c, 0);
     c->fx[FX_FTW] = 0xff;
 }
 

@@ -195,7 +195,10 @@ static void run_thunk(
     if (op->src == OPD_M && !(in->flags & INSN_MEM)) {
         a->msrc = mmx_get(c, in->rm);
     }
-    if (op->dst == OPD_X) {
+    if (mmx) {
+        mmx_enter(c); /* even if the instruction then raises #XM */
+    }
+    if (op->dst == OPD_X || op->dst == OPD_NONE) {
         memcpy(a->dst, fx_xmm(c, in->reg), 16);
     } else if (op->dst == OPD_M) {
         a->mdst = mmx_get(c, in->reg);
@@ -205,9 +208,6 @@ static void run_thunk(
     } else {
         a->mxcsr = MXCSR_MASKS;
         run(fn, a);
-    }
-    if (mmx) {
-        mmx_enter(c);
     }
     if (op->dst == OPD_X) {
         memcpy(fx_xmm(c, in->reg), a->dst, 16);

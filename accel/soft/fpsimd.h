@@ -93,7 +93,9 @@ void fp_check_sse(SoftCpu *c);
 void mmx_enter(SoftCpu *c);
 void mmx_set(SoftCpu *c, unsigned i, uint64_t v);
 uint64_t mmx_get(SoftCpu *c, unsigned i);
-/* The power-on state of FNINIT. */
+/* Changes TOP; the physical registers keep their contents, so the stack-ordered image turns. */
+void x87_set_top(SoftCpu *c, unsigned top);
+/* The state after FNINIT. */
 void x87_init(SoftCpu *c);
 
 /* fpsimd-move.c: the data movement instructions, by SseOp.move. */
@@ -135,8 +137,14 @@ enum { /* SseOp.move */
 /* Linear address of a 16-byte operand that must be aligned. */
 static inline uint64_t sse_la16(SoftCpu *c, const Insn *in, bool write)
 {
-    uint64_t la = insn_la(c, in, 16, write);
+    uint64_t la;
 
+    /* In 64-bit code alignment is checked even before canonicality. */
+    if (soft_code64(c) &&
+        ((insn_ea(c, in) + (in->seg >= SEG_FS ? c->seg[in->seg].base : 0)) & 15)) {
+        soft_raise_err(c, EXC_GP, 0);
+    }
+    la = insn_la(c, in, 16, write);
     if (la & 15) {
         soft_raise_err(c, EXC_GP, 0);
     }

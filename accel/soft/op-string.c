@@ -59,6 +59,18 @@ static uint64_t seg_span(const SoftCpu *c, const Insn *in, unsigned reg, unsigne
     return limit < wrap ? limit : wrap;
 }
 
+/* The count of a REP. With 32-bit addresses RCX loses its upper half even if nothing is done; so do
+ * the others of a move. */
+static uint64_t rep_begin(SoftCpu *c, const Insn *in, bool src, bool dst)
+{
+    if (in->adsize == 4) {
+        c->r[R_CX] = (uint32_t)c->r[R_CX];
+        c->r[R_SI] = src ? (uint32_t)c->r[R_SI] : c->r[R_SI];
+        c->r[R_DI] = dst ? (uint32_t)c->r[R_DI] : c->r[R_DI];
+    }
+    return string_reg(c, in, R_CX);
+}
+
 static uint64_t page_left(uint64_t la)
 {
     return 4096 - (la & 4095);
@@ -119,22 +131,25 @@ static void move_host(uint8_t *d, const uint8_t *s, uint64_t n, unsigned size)
 /* Moves up to count elements; returns how many. */
 static uint64_t movs_some(SoftCpu *c, const Insn *in, uint64_t count)
 {
-    uint64_t src = string_la(c, in, R_SI, in->seg, false),
-             dst = string_la(c, in, R_DI, SEG_ES, true), n = 1;
+    uint64_t src = string_la(c, in, R_SI, in->seg, false), dst, n = 1, v;
+    const uint8_t *s = NULL;
 
     if (count > 1 && !(c->sysflags & FL_DF)) {
-        n = min64(chunk(c, in, count, R_SI, in->seg, src), chunk(c, in, count, R_DI, SEG_ES, dst));
+        n = chunk(c, in, count, R_SI, in->seg, src);
+        s = n > 1 ? soft_probe(c, src, (unsigned)(n * in->opsize), false) : NULL;
     }
-    if (n > 1) {
-        const uint8_t *s = soft_probe(c, src, (unsigned)(n * in->opsize), false);
-        uint8_t *d = s ? soft_probe(c, dst, (unsigned)(n * in->opsize), true) : NULL;
+    if (s) {
+        dst = string_la(c, in, R_DI, SEG_ES, true);
+        n = min64(n, chunk(c, in, count, R_DI, SEG_ES, dst));
+        uint8_t *d = n > 1 ? soft_probe(c, dst, (unsigned)(n * in->opsize), true) : NULL;
 
         if (d) {
             move_host(d, s, n, in->opsize);
             return n;
         }
     }
-    mem_st(c, dst, in->opsize, mem_ld(c, src, in->opsize));
+    v = mem_ld(c, src, in->opsize);
+    mem_st(c, string_la(c, in, R_DI, SEG_ES, true), in->opsize, v);
     return 1;
 }
 
@@ -148,7 +163,7 @@ void insn_movs(SoftCpu *c, const Insn *in)
         advance(c, in, R_DI, 1);
         return;
     }
-    for (uint64_t count = string_reg(c, in, R_CX), n; count; count -= n) {
+    for (uint64_t count = rep_begin(c, in, true, true), n; count; count -= n) {
         n = movs_some(c, in, c->mode & MODE_STEP ? 1 : count);
         advance(c, in, R_SI, n);
         advance(c, in, R_DI, n);
@@ -201,7 +216,7 @@ void insn_stos(SoftCpu *c, const Insn *in)
         advance(c, in, R_DI, 1);
         return;
     }
-    for (uint64_t count = string_reg(c, in, R_CX), n; count; count -= n) {
+    for (uint64_t count = rep_begin(c, in, false, true), n; count; count -= n) {
         n = stos_some(c, in, c->mode & MODE_STEP ? 1 : count);
         advance(c, in, R_DI, n);
         string_set_reg(c, in, R_CX, count - n);
@@ -222,7 +237,7 @@ void insn_lods(SoftCpu *c, const Insn *in)
         advance(c, in, R_SI, 1);
         return;
     }
-    for (uint64_t count = string_reg(c, in, R_CX); count; count--) {
+    for (uint64_t count = rep_begin(c, in, false, false); count; count--) {
         uint64_t v = mem_ld(c, string_la(c, in, R_SI, in->seg, false), in->opsize);
 
         insn_set_reg(c, in, R_AX, in->opsize, v);
@@ -277,25 +292,28 @@ static CmpRun scan_host(
     return r;
 }
 
+/* ES:rDI is read first, as on real CPUs. */
 static CmpRun cmps_some(SoftCpu *c, const Insn *in, uint64_t count)
 {
-    uint64_t src = string_la(c, in, R_SI, in->seg, false),
-             dst = string_la(c, in, R_DI, SEG_ES, false), n = 1;
+    uint64_t dst = string_la(c, in, R_DI, SEG_ES, false), src, n = 1;
+    const uint8_t *d = NULL;
     CmpRun r = { .n = 1 };
 
     if (count > 1 && !(c->sysflags & FL_DF)) {
-        n = min64(chunk(c, in, count, R_SI, in->seg, src), chunk(c, in, count, R_DI, SEG_ES, dst));
+        n = chunk(c, in, count, R_DI, SEG_ES, dst);
+        d = n > 1 ? soft_probe(c, dst, (unsigned)(n * in->opsize), false) : NULL;
     }
-    if (n > 1) {
-        const uint8_t *s = soft_probe(c, src, (unsigned)(n * in->opsize), false);
-        const uint8_t *d = s ? soft_probe(c, dst, (unsigned)(n * in->opsize), false) : NULL;
+    if (d) {
+        src = string_la(c, in, R_SI, in->seg, false);
+        n = min64(n, chunk(c, in, count, R_SI, in->seg, src));
+        const uint8_t *s = n > 1 ? soft_probe(c, src, (unsigned)(n * in->opsize), false) : NULL;
 
-        if (d) {
+        if (s) {
             return scan_host(in, s, 0, d, n);
         }
     }
-    r.a = mem_ld(c, src, in->opsize);
     r.b = mem_ld(c, dst, in->opsize);
+    r.a = mem_ld(c, string_la(c, in, R_SI, in->seg, false), in->opsize);
     return r;
 }
 
@@ -321,7 +339,7 @@ typedef CmpRun CmpFn(SoftCpu *c, const Insn *in, uint64_t count);
 static void compare_string(SoftCpu *c, const Insn *in, CmpFn *some, bool both)
 {
     bool rep = in->rep != REP_NONE;
-    uint64_t count = rep ? string_reg(c, in, R_CX) : 1;
+    uint64_t count = rep ? rep_begin(c, in, false, false) : 1;
     unsigned chunks = 0;
 
     while (count) {
@@ -331,13 +349,17 @@ static void compare_string(SoftCpu *c, const Insn *in, CmpFn *some, bool both)
         if (both) {
             advance(c, in, R_SI, r.n);
         }
-        set_cmp(c, in->opsize, r.a, r.b);
-        if (!rep) {
+        if (rep) {
+            count -= r.n;
+            string_set_reg(c, in, R_CX, count);
+        }
+        /* A fault in a later iteration finds the flags from before the instruction (SDM vol. 2,
+         * REP). */
+        if (!rep || !count || !rep_goes_on(in, &r)) {
+            set_cmp(c, in->opsize, r.a, r.b);
             return;
         }
-        count -= r.n;
-        string_set_reg(c, in, R_CX, count);
-        if (!rep_goes_on(in, &r) || (count && rep_pause(c, &chunks))) {
+        if (rep_pause(c, &chunks)) {
             return;
         }
     }

@@ -139,6 +139,7 @@ static void env_unpack(SoftCpu *c, const Insn *in, const uint8_t *p)
         fdp = get32(p + 20);
         fop = get16(p + 18) & 0x7ff;
     }
+    x87_set_top(c, get16(p + step) >> 11 & 7);
     fx_set16(c, FX_FCW, fcw);
     fx_set16(c, FX_FSW, fsw_with_es((uint16_t)get16(p + step), fcw));
     fx_set16(c, FX_FOP, fop);

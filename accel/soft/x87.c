@@ -112,22 +112,20 @@ static void run_mem(SoftCpu *c, const Insn *in, int size)
 {
     unsigned n = size < 0 ? (unsigned)-size : (unsigned)size,
              index = (in->opcode & 7u) * 8 + (in->reg & 7);
-    uint64_t la = insn_la(c, in, n, size < 0);
     uint16_t ignored, fsw, fcw;
     X87Run r = { 0 };
 
-    if (size < 0) {
-        soft_check(c, la, n, true);
-    } else {
-        soft_ld_bytes(c, la, r.mem, n);
+    if (size > 0) {
+        soft_ld_bytes(c, insn_la(c, in, n, false), r.mem, n);
     }
     frame_load(c, &r, &ignored);
     run_host(soft_x87_mem + index * X87_STRIDE, &r);
     memcpy(&fsw, r.img + FX_FSW, 2);
     memcpy(&fcw, r.img + FX_FCW, 2);
-    /* An unmasked exception other than precision suppresses the store (SDM vol. 1, 8.5). */
+    /* An unmasked exception other than precision suppresses the store and its faults (SDM vol.
+     * 1, 8.5). */
     if (size < 0 && !(fsw & ~fcw & (MXCSR_FLAGS & ~FP_PE))) {
-        soft_st_bytes(c, la, r.mem, n);
+        soft_st_bytes(c, insn_la(c, in, n, true), r.mem, n);
     }
     frame_store(c, &r, ignored);
     set_pointers(c, in);
@@ -160,6 +158,7 @@ static void fnclex(SoftCpu *c)
 
 void x87_init(SoftCpu *c)
 {
+    x87_set_top(c, 0);
     fx_set16(c, FX_FCW, 0x37f);
     fx_set16(c, FX_FSW, 0);
     c->fx[FX_FTW] = 0;

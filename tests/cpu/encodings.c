@@ -180,12 +180,12 @@ static void add_stack(void)
     add("push iz", 0x68, E_STACK)->imm = IMM_Z;
     add("push ib", 0x6a, E_STACK)->imm = IMM_B;
     for (unsigned i = 0; i < 4; i++) {
-        with(add("push sreg", 0x06 + i * 8, E_STACK), 0, 0, M3216);
+        with(add("push sreg", 0x06 + i * 8, E_STACK), 0, 0, M3216)->quirk = Q_SREG;
     }
-    add("push fs", 0x1a0, E_STACK);
-    add("push gs", 0x1a8, E_STACK);
+    add("push fs", 0x1a0, E_STACK)->quirk = Q_SREG;
+    add("push gs", 0x1a8, E_STACK)->quirk = Q_SREG;
     with(add("pusha", 0x60, E_STACK), 0, 0, M3216);
-    with(add("popa", 0x61, E_STACK), 0, 0, M3216);
+    with(add("popa", 0x61, E_STACK), 0, 0, M3216)->quirk = Q_POPA;
     add("pushf", 0x9c, E_STACK);
     add("popf", 0x9d, E_STACK)->quirk = Q_POPF;
     add("enter", 0xc8, E_STACK)->imm = IMM_WB;

@@ -57,6 +57,8 @@ enum { /* Encoding.quirk: what the architecture leaves undefined beyond .undef *
     Q_BSWAP,
     Q_BT,
     Q_RET,
+    Q_SREG, /* a 32-bit push may write 16 bits only (SDM vol. 2, PUSH) */
+    Q_POPA,
 };
 
 typedef struct Encoding {

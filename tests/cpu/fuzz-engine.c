@@ -123,7 +123,7 @@ static void build_tables(Engine *e)
         unsigned kind = fuzz_page_kind(i);
         if (kind != PAGE_HOLE) {
             st64(e, PT_LO + i * 8,
-                (AREA_GPA + i * 4096u) | 0x65 | (kind == PAGE_RO ? 0 : 2) |
+                (AREA_GPA + i * 4096u) | 0x65 | (kind == PAGE_RO || kind == PAGE_CODE ? 0 : 2) |
                     (kind == PAGE_CODE ? 0 : 1ull << 63));
         }
     }
@@ -176,6 +176,7 @@ Engine *engine_new(void)
     e->model.f1_edx = 0x078bfbff;
     e->model.f1_ecx = 0x00002001;
     e->model.f80000001_edx = 0x2c100800;
+    e->model.f80000001_ecx = 1;
     e->model.phys_bits = 40;
     build_tables(e);
     build_descriptors(e);

@@ -29,6 +29,7 @@ static struct Native {
     _Alignas(16) uint8_t main_fx[512];
     uint64_t main_bv;
     bool mode16;
+    uint8_t *code;
 } nat;
 
 static const int greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI,
@@ -122,15 +123,33 @@ unsigned fuzz_page_kind(unsigned page)
     return page < FUZZ_PAGES ? kind[page] : PAGE_HOLE;
 }
 
+static bool map_code(void)
+{
+    int fd = memfd_create("fuzz-code", MFD_CLOEXEC);
+    void *at = (void *)(uintptr_t)FUZZ_CODE;
+
+    if (fd < 0 || ftruncate(fd, 8192) < 0) {
+        return false;
+    }
+    nat.code = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    if (nat.code == MAP_FAILED) {
+        return false;
+    }
+    memset(nat.code, 0xcc, 8192);
+    bool ok = mmap(at, 8192, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE,
+                  fd, 0) == at;
+    close(fd);
+    return ok;
+}
+
 static bool map_area(void)
 {
     for (unsigned i = 0; i < FUZZ_PAGES; i++) {
         unsigned kind = fuzz_page_kind(i);
-        int prot =
-            PROT_READ | (kind == PAGE_RO ? 0 : PROT_WRITE) | (kind == PAGE_CODE ? PROT_EXEC : 0);
+        int prot = PROT_READ | (kind == PAGE_RO ? 0 : PROT_WRITE);
         void *at = (void *)(uintptr_t)(FUZZ_AREA + i * 4096u);
 
-        if (kind == PAGE_HOLE) {
+        if (kind == PAGE_HOLE || kind == PAGE_CODE) {
             continue;
         }
         if (mmap(at, 4096, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE,
@@ -139,8 +158,18 @@ static bool map_area(void)
             return false;
         }
     }
-    memset((void *)(uintptr_t)FUZZ_CODE, 0xcc, 8192);
+    if (!map_code()) {
+        fprintf(stderr, "cannot map the code pages: %s\n", strerror(errno));
+        return false;
+    }
     return true;
+}
+
+static void load_data_segs(uint16_t sel, uint16_t gs)
+{
+    __asm__ volatile("mov %w0, %%ds\n\tmov %w0, %%es\n\tmov %w1, %%gs"
+                     :
+                     : "r"((unsigned)sel), "r"((unsigned)gs));
 }
 
 bool native_init(void)
@@ -159,6 +188,7 @@ bool native_init(void)
         sigaction(sigs[i], &sa, NULL);
     }
     nat.mode16 = set_ldt(0, true) && set_ldt(1, false);
+    load_data_segs(0x2b, 0);
     return syscall(SYS_arch_prctl, ARCH_SET_GS_CODE, (unsigned long)FUZZ_AREA) == 0;
 }
 
@@ -176,16 +206,14 @@ uint8_t *native_area(void)
     return (uint8_t *)(uintptr_t)FUZZ_AREA;
 }
 
+uint8_t *native_code(void)
+{
+    return nat.code;
+}
+
 const FuzzCase *native_current(void)
 {
     return nat.c;
-}
-
-static void load_data_segs(uint16_t sel, uint16_t gs)
-{
-    __asm__ volatile("mov %w0, %%ds\n\tmov %w0, %%es\n\tmov %w1, %%gs"
-                     :
-                     : "r"((unsigned)sel), "r"((unsigned)gs));
 }
 
 void native_run(const FuzzCase *c, FuzzResult *ret)

@@ -67,6 +67,8 @@ void fuzz_gen(FuzzCase *c, const Encoding *enc, FuzzMode mode, uint64_t seed, ui
 bool native_init(void);
 bool native_mode_ok(FuzzMode mode);
 uint8_t *native_area(void);
+uint8_t *native_code(
+    void); /* writable alias of the code pages, which are read-only for the cases */
 void native_run(const FuzzCase *c, FuzzResult *ret);
 const FuzzCase *native_current(void);
 
