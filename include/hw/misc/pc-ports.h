@@ -1,5 +1,5 @@
 /*
- * Small port devices of a PC: the POST code port 0x80 (and 0xed, the I/O delay port), 0xf0 (coprocessor error), the APM
+ * Small port devices of a PC: the POST code port 0x80, 0xf0 (coprocessor error), the APM
  * ports 0xb2 and 0xb3, and the register files of the two 8237 DMA controllers.
  */
 #pragma once
