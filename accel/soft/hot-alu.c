@@ -46,10 +46,11 @@ INLINE bool alu_writes(unsigned k)
 
 INLINE void alu_reg(SoftCpu *c, const Op *op, unsigned k, unsigned bits, uint64_t s)
 {
-    uint64_t r = alu(c, k, bits, reg_get(c, op->dst, bits), s);
+    unsigned dst = op->dst;
+    uint64_t r = alu(c, k, bits, reg_get(c, dst, bits), s);
 
     if (alu_writes(k)) {
-        reg_set(c, op->dst, bits, r);
+        reg_set(c, dst, bits, r);
     }
     return OP_NEXT(c, op);
 }

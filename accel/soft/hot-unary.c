@@ -26,7 +26,9 @@ INLINE uint64_t unary(SoftCpu *c, unsigned k, unsigned bits, uint64_t d)
 
 INLINE void unary_reg(SoftCpu *c, const Op *op, unsigned k, unsigned bits)
 {
-    reg_set(c, op->dst, bits, unary(c, k, bits, reg_get(c, op->dst, bits)));
+    unsigned dst = op->dst;
+
+    reg_set(c, dst, bits, unary(c, k, bits, reg_get(c, dst, bits)));
     return OP_NEXT(c, op);
 }
 
@@ -107,7 +109,8 @@ INLINE uint64_t rotate(unsigned k, unsigned bits, uint64_t z, unsigned n)
 
 INLINE void shift(SoftCpu *c, const Op *op, unsigned k, unsigned bits, unsigned n, bool flags)
 {
-    uint64_t d = reg_get(c, op->dst, bits), z = bits == 64 ? d : d & ((1ull << bits) - 1);
+    unsigned dst = op->dst;
+    uint64_t d = reg_get(c, dst, bits), z = bits == 64 ? d : d & ((1ull << bits) - 1);
     unsigned top = bits - 1;
     uint64_t r;
 
@@ -140,7 +143,7 @@ INLINE void shift(SoftCpu *c, const Op *op, unsigned k, unsigned bits, unsigned 
         }
         break;
     }
-    reg_set(c, op->dst, bits, r);
+    reg_set(c, dst, bits, r);
     return OP_NEXT(c, op);
 }
 

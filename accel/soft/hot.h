@@ -72,15 +72,29 @@ INLINE uint64_t op_ea(const SoftCpu *c, const Op *op, unsigned form)
     return a;
 }
 
-/* Host address of the operand or NULL: the caller leaves through op_slow(). */
+/* Host address of the operand or NULL: the caller leaves through op_slow(). A hit is never NULL, which saves a second test. */
+INLINE uint8_t *hot_hit(const uint64_t *ntag, const SoftTlb *t, uint64_t la, unsigned bits)
+{
+    uint64_t i = SOFT_MEM_IDX(la);
+
+    if (__builtin_expect((la + (bits / 8 - 1) + ntag[i]) >> 12, 0)) {
+        return NULL;
+    }
+    uint8_t *p = (uint8_t *)(la + t->addend[i]);
+    if (!p) {
+        __builtin_unreachable();
+    }
+    return p;
+}
+
 INLINE uint8_t *hot_r(SoftCpu *c, uint64_t la, unsigned bits)
 {
-    return soft_hit(c->tlb->ntag_r, c->tlb, la, bits / 8);
+    return hot_hit(c->tlb->ntag_r, c->tlb, la, bits);
 }
 
 INLINE uint8_t *hot_w(SoftCpu *c, uint64_t la, unsigned bits)
 {
-    return soft_hit(c->tlb->ntag_w, c->tlb, la, bits / 8);
+    return hot_hit(c->tlb->ntag_w, c->tlb, la, bits);
 }
 
 /* Guest memory as one host access, sign-extended. */
