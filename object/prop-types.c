@@ -71,13 +71,13 @@ static bool uint_from_text(const char *text, uint64_t *ret, GError **err)
     }                                                                                              \
     static bool u##bits##_set(void *field, const Json *val, GError **err)                          \
     {                                                                                              \
-        uint64_t v;                                                                                \
+        uint64_t v = 0;                                                                            \
                                                                                                    \
         return uint_from_json(val, &v, err) && u##bits##_store(field, v, err);                     \
     }                                                                                              \
     static bool u##bits##_parse(void *field, const char *text, GError **err)                       \
     {                                                                                              \
-        uint64_t v;                                                                                \
+        uint64_t v = 0;                                                                            \
                                                                                                    \
         return uint_from_text(text, &v, err) && u##bits##_store(field, v, err);                    \
     }                                                                                              \
@@ -119,13 +119,13 @@ static bool int_from_text(const char *text, int64_t *ret, GError **err)
     }                                                                                              \
     static bool i##bits##_set(void *field, const Json *val, GError **err)                          \
     {                                                                                              \
-        int64_t v;                                                                                 \
+        int64_t v = 0;                                                                             \
                                                                                                    \
         return int_from_json(val, &v, err) && i##bits##_store(field, v, err);                      \
     }                                                                                              \
     static bool i##bits##_parse(void *field, const char *text, GError **err)                       \
     {                                                                                              \
-        int64_t v;                                                                                 \
+        int64_t v = 0;                                                                             \
                                                                                                    \
         return int_from_text(text, &v, err) && i##bits##_store(field, v, err);                     \
     }                                                                                              \

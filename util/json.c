@@ -340,7 +340,7 @@ bool json_equal(const Json *a, const Json *b)
         for (unsigned i = 0; a->len == b->len && i < a->len; i++) {
             const Json *other = json_get(b, a->keys[i]);
 
-            if (!other || !json_equal(a->vals[i], other)) {
+            if (!other || !json_equal(json_get(a, a->keys[i]), other)) {
                 return false;
             }
         }
