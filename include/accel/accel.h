@@ -27,12 +27,21 @@ typedef struct AccelClass {
     void (*get_state)(VCpu *cpu, X86State *ret); /* paused */
     void (*set_state)(VCpu *cpu, const X86State *s);
     void (*reset)(VCpu *cpu);       /* paused */
+    bool (*debug_translate)(VCpu *cpu, uint64_t la, Gpa *ret); /* paused or its own thread; NULL: addresses are physical */
+    void (*set_a20)(VCpu *cpu, bool on); /* any thread, VM lock; NULL: nothing to do */
+    bool doorbells;                 /* ioeventfds work */
 } AccelClass;
 extern const AccelClass *const accel_classes[]; /* accel/accel.c */
 
+typedef struct DoorbellTable DoorbellTable;
 struct Accel {
     const AccelClass *cls;
     struct Machine *machine;
+    GPtrArray *cpus;                /* VCpu*, by index */
+    bool running;                   /* between accel_resume() and accel_pause() */
+    DoorbellTable *_Atomic doorbells; /* doorbell.c: immutable, replaced through RCU */
+    ObjClass cpu_class;             /* "qemu64-x86_64-cpu" */
+    char *cpu_class_name;
 };
 
 /* What others ask of a vCPU (bits of VCpu.request, set by vcpu_request()). */
@@ -54,6 +63,8 @@ struct VCpu {
     void *impl;                     /* the accelerator's */
     void (*run_fn)(VCpu *cpu, void *opaque);
     void *run_opaque;
+    _Atomic uint32_t wake_seq;      /* counts vcpu_wake(); what a sleeper waits on */
+    _Atomic uint32_t sleeping;
 };
 
 const AccelClass *accel_find(const char *name);
@@ -66,6 +77,23 @@ void accel_resume(Accel *a);
 void accel_quit(Accel *a);          /* joins the threads */
 void vcpu_request(VCpu *cpu, uint32_t bits); /* any thread */
 VCpu *vcpu_current(void);           /* this thread's, or NULL */
+bool accel_is_running(const Accel *a);
+void accel_free(Accel *a);          /* after accel_quit() */
+void vcpu_reset(VCpu *cpu);         /* power-on state; paused */
+/* The guest's A20 gate (port 92h, the keyboard controller). VM lock. */
+void accel_set_a20(Accel *a, bool on);
+/*
+ * For AccelClass.vcpu_loop, in its thread without the VM lock: waits while the vCPU is paused, runs what vcpu_run_on() asked
+ * for. False: the thread is to end. Clears VCPU_PAUSE and VCPU_RUN_FN of cpu->request.
+ */
+bool vcpu_serve(VCpu *cpu);
+/*
+ * Sleeping: take vcpu_wake_seq(), look whether there is anything to do, then vcpu_sleep() with that number: it returns when
+ * vcpu_wake() was called since. RCU-offline meanwhile.
+ */
+uint32_t vcpu_wake_seq(VCpu *cpu);
+void vcpu_sleep(VCpu *cpu, uint32_t seq);
+void vcpu_wake(VCpu *cpu);          /* any thread */
 void vcpu_run_on(VCpu *cpu, void (*fn)(VCpu *, void *), void *opaque); /* runs fn in cpu's thread, waits; VM lock held */
 void vcpu_get_state(VCpu *cpu, X86State *ret); /* VM lock; the vCPU is stopped for it when it runs */
 void vcpu_set_state(VCpu *cpu, const X86State *s);
@@ -77,3 +105,8 @@ bool accel_is_qtest(const Accel *a);
 bool accel_ioeventfd_add(Accel *a, const Doorbell *d);  /* false: not supported, the device takes the exit itself */
 void accel_ioeventfd_del(Accel *a, const Doorbell *d);
 bool accel_has_irqfd(const Accel *a);
+/* A vCPU's store: signals the eventfd of a doorbell that lies there. False: none does. Any thread that is RCU-online. */
+bool accel_doorbell_ring(Accel *a, const AddrSpace *as, uint64_t at, unsigned size, uint64_t val);
+void accel_doorbells_fini(Accel *a);
+/* What a LAPIC calls (hw/intc/lapic.h's LapicOps); its cpu is the VCpu. */
+extern const struct LapicOps vcpu_lapic_ops;

@@ -37,12 +37,25 @@ struct Bus {
     Dev *parent;           /* the device that provides it; NULL: the machine */
     GPtrArray *devs;
     bool hotplug;          /* may devices come and go while running */
+    /* bus.c's */
+    Machine *machine;      /* in whose list it stands; NULL: none yet or any more */
+    Obj *tree_parent;
+    char *given_name;
+    ObjClass oc;           /* its QOM type is cls->type */
 };
 
 /* Embeds: b lies in its provider. name: "pci.0", "vs0.0"; NULL: "<parent id>.<n>" or "<bus type>.<n>". */
 void bus_init(Bus *b, const BusClass *cls, Dev *parent, Obj *tree_parent, const char *name);
 void bus_fini(Bus *b);
 const char *bus_name(const Bus *b);
+bool bus_takes(const Bus *b, const char *type);
+bool bus_is_full(const Bus *b);
+Bus *bus_from_obj(const Obj *o);   /* NULL: o is no bus */
+Dev *dev_from_obj(const Obj *o);   /* NULL: o is no device */
+/* Puts the buses that d made before it had a place into the tree; dev.c calls it. */
+void bus_attach_all(Dev *d);
+void bus_forget_all(Dev *d);       /* d goes: nothing may be plugged into its buses from now on */
+void dev_leave_bus(Dev *d);        /* off its bus, the bus is told */
 Bus *bus_find(Machine *m, const char *name_or_path);             /* "pci.0", "root0" */
 Bus *bus_find_for(Machine *m, const char *type, bool *ret_full);  /* first one that takes this type and has room */
 
@@ -51,7 +64,10 @@ Bus *bus_find_for(Machine *m, const char *type, bool *ret_full);  /* first one t
  * properties, plugs, realizes, places it in the tree. Error texts are QEMU's. hotplug: the machine runs.
  */
 Dev *dev_create(Machine *m, const Json *args, bool hotplug, GError **err);
-/* A board's own device: no user properties. Takes o. */
+/*
+ * A board's own device: no user properties. Takes d when it has no place in the tree yet: it goes to /machine/<id>, or to
+ * /machine/unattached. An embedded child stays where it is.
+ */
 bool dev_realize_on(Machine *m, Dev *d, Bus *bus, const char *id, GError **err);
 bool dev_del(Machine *m, const char *id_or_path, GError **err);  /* device_del */
 /* The guest let go: unrealizes, detaches, events DEVICE_DELETED (children first). */

@@ -72,6 +72,10 @@ struct Machine {
     bool acpi;                     /* -machine acpi=, -no-acpi */
     char *memory_backend, *memory_encryption;
     bool mem_merge, dump_guest_core, usb, graphics;
+    char *accel_text;              /* -machine accel=, "kvm:tcg" */
+    /* machine.c's */
+    ObjClass *oc;                  /* "<name>-machine" */
+    GPtrArray *reset_hooks;
 };
 
 Machine *machine_new(const MachineClass *mc);
@@ -80,7 +84,19 @@ bool machine_set_options(Machine *m, const Json *args, GError **err);
 void machine_apply_compat(Machine *m, Obj *o);            /* compat lists, then -global */
 void machine_reset(Machine *m, const char *reason, bool guest); /* pauses vCPUs, resets in house order, emits RESET */
 void machine_free(Machine *m);
+/* Devices, interrupt chips and the memory map, then hooks (A20 …), then vCPUs: what MachineClass.reset may build on. */
+void machine_reset_default(Machine *m);
+/* fn runs at each machine reset behind all objects and before the vCPUs. */
+void machine_on_reset(Machine *m, LoopFn *fn, void *opaque);
+/* As machine_apply_compat(), for objects a user asked for: a -global that does not fit is an error. */
+bool machine_apply_defaults(Machine *m, Obj *o, GError **err);
+Machine *machine_from_obj(const Obj *o); /* NULL: o is not the machine */
+/* -global: warns of those that no class or object took. After all devices exist. */
+void machine_check_globals(const Machine *m);
 /* A firmware file by name through -L, the built-in data folders and plain paths; g_free. NULL: not there. */
 char *machine_find_file(const Machine *m, const char *name);
-/* Tree order reset of devices under a bus or all: three phases. */
+/*
+ * Resets what lies under o: a bus's devices, a device and the buses it provides, or all of the machine. What sits on a bus goes
+ * first, then its provider; interrupt chips after the devices that drive them; the memory map is published once, at the end.
+ */
 void reset_tree(Obj *o);
