@@ -593,6 +593,40 @@ static void gen_place(Gen *g)
     }
 }
 
+/*
+ * A second instruction that consumes the first one's flags: the engine keeps flags lazily and fuses
+ * such pairs. Only behind instructions that define all flags a condition can see.
+ */
+static void gen_tail(Gen *g)
+{
+    const Encoding *e = g->e;
+    uint32_t no = E_STACK | E_BRANCH | E_STR;
+    unsigned cc = below(g, 16);
+
+    if (e->undef & ~0x10u || e->quirk != Q_NONE || e->flags & no || e->imm == IMM_RELB ||
+        e->imm == IMM_RELZ || !chance(g, 40)) {
+        return;
+    }
+    switch (below(g, 4)) {
+    case 0:
+        put(g, 0x70 | cc, 1); /* Jcc */
+        put(g, 0x10 + below(g, 64), 1);
+        break;
+    case 1:
+        put(g, 0x900f | cc << 8, 2); /* SETcc */
+        put(g, 0xc0 | below(g, 8), 1);
+        break;
+    case 2:
+        put(g, 0x400f | cc << 8, 2); /* CMOVcc, never ESP */
+        put(g, 0xc0 | below(g, 4) << 3 | below(g, 8), 1);
+        break;
+    default:
+        put(g, below(g, 2) ? 0x11 : 0x19, 1); /* ADC, SBB */
+        put(g, 0xc0 | below(g, 8) << 3 | below(g, 4), 1);
+        break;
+    }
+}
+
 void fuzz_gen(FuzzCase *c, const Encoding *enc, FuzzMode mode, uint64_t seed, uint64_t k)
 {
     Gen g = { .c = c, .e = enc };
@@ -643,5 +677,7 @@ void fuzz_gen(FuzzCase *c, const Encoding *enc, FuzzMode mode, uint64_t seed, ui
         uint32_t d = (uint32_t)(c->target - seg_base(&g) - (c->code + c->len));
         memcpy(g.disp, &d, 4);
     }
+    gen_tail(&g);
+    c->len = (unsigned)(g.p - c->bytes);
     c->in.rip = c->code - (mode == FUZZ_16 ? FUZZ_AREA : 0);
 }

@@ -141,7 +141,8 @@ static const char *compare(Fuzz *f, const FuzzCase *c, const FuzzResult *n, cons
         return NULL;
     }
     /* Some CPUs push before they look at a CALL's target. */
-    if (c->enc->flags & E_BRANCH && c->enc->flags & E_STACK && n->vector == 14 && e->vector == 13) {
+    if ((c->enc->flags & E_BRANCH || c->enc->imm == IMM_RELZ) && c->enc->flags & E_STACK &&
+        n->vector == 14 && e->vector == 13) {
         return NULL;
     }
     if (c->enc->flags & E_MASKMOV && n->vector == 14 && e->vector == 13) {
@@ -276,7 +277,7 @@ static void load_memory(Fuzz *f, const FuzzCase *c)
 
 static void unload_code(Fuzz *f, const FuzzCase *c)
 {
-    unsigned off = c->code - FUZZ_AREA, n = off + 16 < FUZZ_SIZE ? 16 : FUZZ_SIZE - off;
+    unsigned off = c->code - FUZZ_AREA, n = off + 32 < FUZZ_SIZE ? 32 : FUZZ_SIZE - off;
 
     memset(native_code() + (c->code - FUZZ_CODE), 0xcc, n);
     memset(engine_area(f->eng) + off, 0xcc, n);

@@ -45,8 +45,8 @@ typedef struct FuzzCase {
     FuzzState in;
     const Encoding *enc;
     FuzzMode mode;
-    uint64_t k; /* number of the case of this encoding and mode */
-    uint8_t bytes[16];
+    uint64_t k;        /* number of the case of this encoding and mode */
+    uint8_t bytes[32]; /* the instruction, and sometimes one that uses its flags */
     unsigned len;
     uint32_t code;   /* linear address of the instruction */
     uint64_t target; /* linear address of the memory operand, 0: none */
