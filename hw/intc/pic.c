@@ -1,6 +1,7 @@
 /*
  * The 8259A pair of a PC (Intel 8259A data sheet, 231468-003) and the ELCR of the PCI chipsets
- * (82371AB data sheet, 4.2.2). In edge mode a request stays latched until it is acknowledged.
+ * (82371AB data sheet, 4.2.2). In edge mode a request stays latched until it is acknowledged;
+ * the cascade's is not: it follows the slave.
  */
 #include "hw/intc/pic.h"
 
@@ -89,6 +90,8 @@ static void pic_pin(PicChip *c, unsigned n, bool level)
         c->irr = level ? c->irr | bit : c->irr & (uint8_t)~bit;
     } else if (level && !(c->level & bit)) {
         c->irr |= bit;
+    } else if (!level && n == CASCADE && !c->slave) {
+        c->irr &= (uint8_t)~bit; /* the slave has nothing any more: no spurious IRQ 15 for it */
     }
     c->level = level ? c->level | bit : c->level & (uint8_t)~bit;
 }
