@@ -36,7 +36,7 @@ struct BlockStore {
     uint8_t *arena;
     size_t used;
     uint64_t nflushes;
-    Op **want; /* a branch's chain pointer to fill in */
+    const Op **want; /* a branch's chain pointer to fill in */
     uint64_t want_flushes;
     GMutex lock; /* guards the queue */
     Inval queue[QUEUE_SIZE];
@@ -466,16 +466,22 @@ static Block *block_find(SoftCpu *c, const Source *s)
     return NULL;
 }
 
-void block_want_chain(SoftCpu *c, const Op *const *slot)
+void block_want_chain(SoftCpu *c, const Op *const *slot, const Op *target)
 {
     struct BlockStore *s = c->blocks->store;
+    const Op **p = (const Op **)(uintptr_t)slot;
 
-    s->want = (Op **)(uintptr_t)slot;
-    s->want_flushes = s->nflushes;
+    s->want = NULL;
+    if (!target) {
+        s->want = p;
+        s->want_flushes = s->nflushes;
+    } else if (!op_block(target)->host2) {
+        *p = target;
+    }
 }
 
 /* The block goes into the jump cache and the branch that asked for it. */
-static const Op *block_enter(SoftCpu *c, Block *b, Op **want, uint64_t want_flushes)
+static const Op *block_enter(SoftCpu *c, Block *b, const Op **want, uint64_t want_flushes)
 {
     struct BlockStore *s = c->blocks->store;
 
@@ -510,7 +516,7 @@ static Block *block_new(SoftCpu *c, Source *s)
 const Op *block_get(SoftCpu *c)
 {
     struct BlockStore *st = c->blocks->store;
-    Op **want = st->want;
+    const Op **want = st->want;
     uint64_t want_flushes = st->want_flushes;
     Source s;
 

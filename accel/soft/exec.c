@@ -14,8 +14,9 @@ static inline bool run_insn(SoftCpu *c, const Op *op, const Insn *in)
     in->fn(c, in);
     c->op = NULL;
     uint32_t poll = atomic_load_explicit(&c->poll, memory_order_relaxed);
-    uint32_t stop =
-        c->irq_shadow | c->halted | c->db_pending | (poll & (SOFT_POLL_FLUSH | SOFT_POLL_INVAL));
+    uint32_t stop = c->irq_shadow | c->halted | c->db_pending |
+                    (poll & (SOFT_POLL_FLUSH | SOFT_POLL_INVAL)) |
+                    ((poll & SOFT_POLL_IRQ) && (c->sysflags & FL_IF));
     if (__builtin_expect(c->ip_next == next && jump_key(c) == key && !stop, 1)) {
         return true;
     }
@@ -70,11 +71,14 @@ void op_break(SoftCpu *c, const Op *op)
     c->at_breakpoint = true;
 }
 
-/* Goes to ip through the jump cache, or leaves. */
-static inline void go_on(SoftCpu *c, uint64_t ip)
+/* Goes to ip through the jump cache, or leaves. slot: NULL or a chain pointer to set. */
+static inline void go_on(SoftCpu *c, uint64_t ip, const Op *const *slot)
 {
     const Op *t = jump_find(c, ip);
 
+    if (slot) {
+        block_want_chain(c, slot, t);
+    }
     if (t && !op_polled(c)) {
         return t->fn(c, t);
     }
@@ -84,26 +88,14 @@ static inline void go_on(SoftCpu *c, uint64_t ip)
 void op_taken_slow(SoftCpu *c, const Op *op)
 {
     c->icount += op->idx + 1u;
-    if (!op->taken && (op->aux & OP_CHAIN_TAKEN)) {
-        block_want_chain(c, &op->taken);
-        c->ip = op->imm;
-        return;
-    }
-    return go_on(c, op->imm);
+    return go_on(c, op->imm, !op->taken && (op->aux & OP_CHAIN_TAKEN) ? &op->taken : NULL);
 }
 
 /* An Op without length is the end of a block, not an instruction. */
 void op_fall_slow(SoftCpu *c, const Op *op)
 {
-    uint64_t ip = mode_ip(c->mode, op->ip + op->len);
-
     c->icount += op->idx + (op->len != 0);
-    if (op->aux & OP_CHAIN_FALL) {
-        block_want_chain(c, &op->fall);
-        c->ip = ip;
-        return;
-    }
-    return go_on(c, ip);
+    return go_on(c, mode_ip(c->mode, op->ip + op->len), op->aux & OP_CHAIN_FALL ? &op->fall : NULL);
 }
 
 /* The instruction at c->ip, decoded from what a fetch gives. May raise. */

@@ -4,7 +4,7 @@
 
 static void ld16(SoftCpu *c, uint64_t la, uint8_t *dst)
 {
-    const uint8_t *p = soft_hit(c->tlb->ntag_r, c->tlb, la, 16);
+    const uint8_t *p = soft_hit_r(c->tlb, la, 16);
 
     if (__builtin_expect(p != NULL, 1)) {
         memcpy(dst, p, 16);
@@ -18,7 +18,7 @@ static void ld16(SoftCpu *c, uint64_t la, uint8_t *dst)
 
 static void st16(SoftCpu *c, uint64_t la, const uint8_t *src)
 {
-    uint8_t *p = soft_hit(c->tlb->ntag_w, c->tlb, la, 16);
+    uint8_t *p = soft_hit_w(c->tlb, la, 16);
 
     if (__builtin_expect(p != NULL, 1)) {
         memcpy(p, src, 16);

@@ -72,15 +72,14 @@ INLINE uint64_t op_ea(const SoftCpu *c, const Op *op, unsigned form)
     return a;
 }
 
-/* Host address of the operand or NULL: the caller leaves through op_slow(). A hit is never NULL, which saves a second test. */
-INLINE uint8_t *hot_hit(const uint64_t *ntag, const SoftTlb *t, uint64_t la, unsigned bits)
+/* Host address of the operand or NULL: the caller leaves through op_slow(). A hit is never NULL,
+ * which saves a second test. */
+INLINE uint8_t *hot_hit(uint64_t ntag, uintptr_t addend, uint64_t la, unsigned bits)
 {
-    uint64_t i = SOFT_MEM_IDX(la);
-
-    if (__builtin_expect((la + (bits / 8 - 1) + ntag[i]) >> 12, 0)) {
+    if (__builtin_expect((la + (bits / 8 - 1) + ntag) >> 12, 0)) {
         return NULL;
     }
-    uint8_t *p = (uint8_t *)(la + t->addend[i]);
+    uint8_t *p = (uint8_t *)(la + addend);
     if (!p) {
         __builtin_unreachable();
     }
@@ -89,12 +88,14 @@ INLINE uint8_t *hot_hit(const uint64_t *ntag, const SoftTlb *t, uint64_t la, uns
 
 INLINE uint8_t *hot_r(SoftCpu *c, uint64_t la, unsigned bits)
 {
-    return hot_hit(c->tlb->ntag_r, c->tlb, la, bits);
+    const SoftTlbEntry *e = &c->tlb->e[SOFT_MEM_IDX(la)];
+    return hot_hit(e->ntag_r, e->addend, la, bits);
 }
 
 INLINE uint8_t *hot_w(SoftCpu *c, uint64_t la, unsigned bits)
 {
-    return hot_hit(c->tlb->ntag_w, c->tlb, la, bits);
+    const SoftTlbEntry *e = &c->tlb->e[SOFT_MEM_IDX(la)];
+    return hot_hit(e->ntag_w, e->addend, la, bits);
 }
 
 /* Guest memory as one host access, sign-extended. */

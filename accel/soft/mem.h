@@ -1,6 +1,6 @@
 /*
- * Guest memory by linear address: the software TLB's fast path inline, everything else in tlb.c and mmu.c.
- * A load or store within a page is one host access of its size; TSO on a TSO host.
+ * Guest memory by linear address: the software TLB's fast path inline, everything else in tlb.c and
+ * mmu.c. A load or store within a page is one host access of its size; TSO on a TSO host.
  */
 #pragma once
 
@@ -9,36 +9,45 @@
 enum { SOFT_TLB_BITS = 16, SOFT_TLB_SIZE = 1 << SOFT_TLB_BITS };
 
 /*
- * Parallel arrays indexed by bits 12..27 of the linear address, mmapped lazily. ntag is the two's complement of the page's
- * address, so that (la + size - 1 + ntag) >> 12 == 0 is a hit that does not cross the page; soft_tlb_none() never hits.
- * addend is host minus linear address. ntag_w is set only for plain RAM that is writable in this view, is already dirty for
- * all clients and holds no decoded code.
+ * Indexed by bits 12..27 of the linear address, mmapped lazily. ntag is the two's complement of the
+ * page's address, so that (la + size - 1 + ntag) >> 12 == 0 is a hit that does not cross the page;
+ * soft_tlb_none() never hits. addend is host minus linear address. ntag_w is set only for plain RAM
+ * that is writable in this view, is already dirty for all clients and holds no decoded code. One
+ * access touches one cache line.
  */
+typedef struct SoftTlbEntry {
+    uint64_t ntag_r, ntag_w;
+    uintptr_t addend;
+    uint64_t unused;
+} SoftTlbEntry;
 struct SoftTlb {
-    uint64_t *ntag_r, *ntag_w;
-    uintptr_t *addend;
-    uint32_t *log, nlog;         /* indices filled with non-global pages since the last flush */
-    uint32_t *glog, nglog;       /* the same for global ones */
-    uint8_t large[128];          /* non-zero: a large page was filled for this 2 MiB slot of the index space */
-    uint64_t huge[8];            /* 1 GiB pages (la >> 30) filled since the last full flush; nhuge > 8: too many to list */
+    SoftTlbEntry e[SOFT_TLB_SIZE];
+    uint32_t *log, nlog;   /* indices filled with non-global pages since the last flush */
+    uint32_t *glog, nglog; /* the same for global ones */
+    uint8_t
+        large[128];   /* non-zero: a large page was filled for this 2 MiB slot of the index space */
+    uint64_t huge[8]; /* 1 GiB pages (la >> 30) filled since the last full flush; nhuge > 8: too
+                         many to list */
     unsigned nhuge;
 };
 
 /*
- * The tag of an empty entry. Any value hits some address, so it must be one whose page and the page before it have other
- * indices: 0 (page 0) for all but the two ends of the table.
+ * The tag of an empty entry. Any value hits some address, so it must be one whose page and the page
+ * before it have other indices: 0 (page 0) for all but the two ends of the table.
  */
 static inline uint64_t soft_tlb_none(uint64_t index)
 {
     return ((index + 1) & (SOFT_TLB_SIZE - 1)) <= 1 ? -0x8000000008000000ull : 0;
 }
 
-/* tlb.c / mmu.c: the slow paths. May raise #PF, #GP, #SS, #AC. seg is only for choosing #SS or #GP on non-canonical. */
+/* tlb.c / mmu.c: the slow paths. May raise #PF, #GP, #SS, #AC. seg is only for choosing #SS or #GP
+ * on non-canonical. */
 uint64_t soft_ld_slow(SoftCpu *c, uint64_t la, unsigned size);
 void soft_st_slow(SoftCpu *c, uint64_t la, unsigned size, uint64_t val);
 /*
- * Host address for [la, la+size) when it lies in one RAM page with the wanted rights, else NULL (MMIO, ROM write, page
- * crossing, code page for writes); raises if a page is missing. write: also checks write permission and sets D.
+ * Host address for [la, la+size) when it lies in one RAM page with the wanted rights, else NULL
+ * (MMIO, ROM write, page crossing, code page for writes); raises if a page is missing. write: also
+ * checks write permission and sets D.
  */
 uint8_t *soft_probe(SoftCpu *c, uint64_t la, unsigned size, bool write);
 /* Raises if any byte of [la, la+size) (at most 4096 bytes) is not accessible; no other effect. */
@@ -46,21 +55,25 @@ void soft_check(SoftCpu *c, uint64_t la, unsigned size, bool write);
 /* The same as with CPL 0 (descriptor tables, TSS, interrupt frames). */
 uint64_t soft_ld_sys(SoftCpu *c, uint64_t la, unsigned size);
 void soft_st_sys(SoftCpu *c, uint64_t la, unsigned size, uint64_t val);
-/* n <= 64 bytes, any alignment, page crossing handled; both pages are probed before anything is written. */
+/* n <= 64 bytes, any alignment, page crossing handled; both pages are probed before anything is
+ * written. */
 void soft_ld_bytes(SoftCpu *c, uint64_t la, void *dst, unsigned n);
 void soft_st_bytes(SoftCpu *c, uint64_t la, const void *src, unsigned n);
 /*
- * Locked read-modify-write support: a host pointer to RAM that may be used with host atomics, for write. When NULL is
- * returned (MMIO, page crossing) the caller takes soft_split_lock()/unlock() around a plain load and store.
+ * Locked read-modify-write support: a host pointer to RAM that may be used with host atomics, for
+ * write. When NULL is returned (MMIO, page crossing) the caller takes soft_split_lock()/unlock()
+ * around a plain load and store.
  */
 uint8_t *soft_rmw_ptr(SoftCpu *c, uint64_t la, unsigned size);
 void soft_split_lock(SoftCpu *c);
 void soft_split_unlock(SoftCpu *c);
 
-/* Instruction bytes: copies up to n bytes at la until the end of the second page; *ret_gpa of the first byte; may raise #PF (fetch). */
+/* Instruction bytes: copies up to n bytes at la until the end of the second page; *ret_gpa of the
+ * first byte; may raise #PF (fetch). */
 unsigned soft_fetch(SoftCpu *c, uint64_t la, uint8_t *dst, unsigned n, uint64_t *ret_gpa);
 /* Physical address and host pointer of a code page (fetch rights checked); host NULL: MMIO. */
-uint8_t *soft_code_page(SoftCpu *c, uint64_t la, uint64_t *ret_gpa, _Atomic uint64_t **ret_codemask);
+uint8_t *soft_code_page(
+    SoftCpu *c, uint64_t la, uint64_t *ret_gpa, _Atomic uint64_t **ret_codemask);
 
 void soft_tlb_flush(SoftCpu *c, bool global); /* CR3 write: non-global only */
 void soft_tlb_flush_page(SoftCpu *c, uint64_t la);
@@ -71,35 +84,42 @@ void soft_tlb_free(SoftTlb *t);
 
 #define SOFT_MEM_IDX(la) (((la) >> 12) & (SOFT_TLB_SIZE - 1))
 
-static inline uint8_t *soft_hit(const uint64_t *ntag, const SoftTlb *t, uint64_t la, unsigned size)
+/* Host address of [la, la + size) if the fast path may read or write it, else NULL. */
+static inline uint8_t *soft_hit_r(const SoftTlb *t, uint64_t la, unsigned size)
 {
-    uint64_t i = SOFT_MEM_IDX(la);
+    const SoftTlbEntry *e = &t->e[SOFT_MEM_IDX(la)];
 
-    if (__builtin_expect((la + (size - 1) + ntag[i]) >> 12, 0)) {
-        return NULL;
-    }
-    return (uint8_t *)(la + t->addend[i]);
+    return __builtin_expect((la + (size - 1) + e->ntag_r) >> 12, 0) ? NULL
+                                                                    : (uint8_t *)(la + e->addend);
 }
 
-#define SOFT_MEM_FN(bits)                                                                      \
-    static inline uint##bits##_t soft_ld##bits(SoftCpu *c, uint64_t la)                        \
-    {                                                                                          \
-        const uint8_t *p = soft_hit(c->tlb->ntag_r, c->tlb, la, bits / 8);                     \
-        if (__builtin_expect(!p, 0)) {                                                         \
-            return (uint##bits##_t)soft_ld_slow(c, la, bits / 8);                              \
-        }                                                                                      \
-        uint##bits##_t v;                                                                      \
-        __builtin_memcpy(&v, p, sizeof v);                                                     \
-        return v;                                                                              \
-    }                                                                                          \
-    static inline void soft_st##bits(SoftCpu *c, uint64_t la, uint##bits##_t v)                \
-    {                                                                                          \
-        uint8_t *p = soft_hit(c->tlb->ntag_w, c->tlb, la, bits / 8);                           \
-        if (__builtin_expect(!p, 0)) {                                                         \
-            soft_st_slow(c, la, bits / 8, v);                                                  \
-            return;                                                                            \
-        }                                                                                      \
-        __builtin_memcpy(p, &v, sizeof v);                                                     \
+static inline uint8_t *soft_hit_w(const SoftTlb *t, uint64_t la, unsigned size)
+{
+    const SoftTlbEntry *e = &t->e[SOFT_MEM_IDX(la)];
+
+    return __builtin_expect((la + (size - 1) + e->ntag_w) >> 12, 0) ? NULL
+                                                                    : (uint8_t *)(la + e->addend);
+}
+
+#define SOFT_MEM_FN(bits)                                                                          \
+    static inline uint##bits##_t soft_ld##bits(SoftCpu *c, uint64_t la)                            \
+    {                                                                                              \
+        const uint8_t *p = soft_hit_r(c->tlb, la, bits / 8);                                       \
+        if (__builtin_expect(!p, 0)) {                                                             \
+            return (uint##bits##_t)soft_ld_slow(c, la, bits / 8);                                  \
+        }                                                                                          \
+        uint##bits##_t v;                                                                          \
+        __builtin_memcpy(&v, p, sizeof v);                                                         \
+        return v;                                                                                  \
+    }                                                                                              \
+    static inline void soft_st##bits(SoftCpu *c, uint64_t la, uint##bits##_t v)                    \
+    {                                                                                              \
+        uint8_t *p = soft_hit_w(c->tlb, la, bits / 8);                                             \
+        if (__builtin_expect(!p, 0)) {                                                             \
+            soft_st_slow(c, la, bits / 8, v);                                                      \
+            return;                                                                                \
+        }                                                                                          \
+        __builtin_memcpy(p, &v, sizeof v);                                                         \
     }
 SOFT_MEM_FN(8)
 SOFT_MEM_FN(16)

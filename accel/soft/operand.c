@@ -169,7 +169,7 @@ uint64_t mem_rmw(SoftCpu *c, uint64_t la, bool lock, RmwFn *fn, const RmwArg *a)
     if (lock) {
         return locked_rmw(c, la, fn, a);
     }
-    if (!soft_hit(c->tlb->ntag_w, c->tlb, la, a->size)) {
+    if (!soft_hit_w(c->tlb, la, a->size)) {
         soft_check(c, la, a->size, /* write= */ true);
     }
     uint64_t old = mem_ld(c, la, a->size);

@@ -38,7 +38,7 @@ uint64_t mem_rmw(SoftCpu *c, uint64_t la, bool lock, RmwFn *fn, const RmwArg *a)
 /* Host address for an atomic operation on [la, la + size), NULL: take the split lock. May raise. */
 static inline uint8_t *rmw_host(SoftCpu *c, uint64_t la, unsigned size)
 {
-    uint8_t *p = soft_hit(c->tlb->ntag_w, c->tlb, la, size);
+    uint8_t *p = soft_hit_w(c->tlb, la, size);
     return p ? p : soft_rmw_ptr(c, la, size);
 }
 

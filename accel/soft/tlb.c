@@ -56,17 +56,15 @@ static void *map_array(size_t bytes)
 /* The all-zero table hits nothing but at its two ends (see soft_tlb_none()). */
 static void clear_ends(SoftTlb *t)
 {
-    t->ntag_r[0] = t->ntag_w[0] = soft_tlb_none(0);
-    t->ntag_r[SOFT_TLB_SIZE - 1] = t->ntag_w[SOFT_TLB_SIZE - 1] = soft_tlb_none(SOFT_TLB_SIZE - 1);
+    t->e[0].ntag_r = t->e[0].ntag_w = soft_tlb_none(0);
+    t->e[SOFT_TLB_SIZE - 1].ntag_r = t->e[SOFT_TLB_SIZE - 1].ntag_w =
+        soft_tlb_none(SOFT_TLB_SIZE - 1);
 }
 
 SoftTlb *soft_tlb_new(void)
 {
-    SoftTlb *t = g_new0(SoftTlb, 1);
+    SoftTlb *t = map_array(sizeof *t);
 
-    t->ntag_r = map_array(SOFT_TLB_SIZE * sizeof(uint64_t));
-    t->ntag_w = map_array(SOFT_TLB_SIZE * sizeof(uint64_t));
-    t->addend = map_array(SOFT_TLB_SIZE * sizeof(uintptr_t));
     t->log = map_array(TLB_LOG_MAX * sizeof(uint32_t));
     t->glog = map_array(TLB_LOG_MAX * sizeof(uint32_t));
     clear_ends(t);
@@ -78,12 +76,9 @@ void soft_tlb_free(SoftTlb *t)
     if (!t) {
         return;
     }
-    munmap(t->ntag_r, SOFT_TLB_SIZE * sizeof(uint64_t));
-    munmap(t->ntag_w, SOFT_TLB_SIZE * sizeof(uint64_t));
-    munmap(t->addend, SOFT_TLB_SIZE * sizeof(uintptr_t));
     munmap(t->log, TLB_LOG_MAX * sizeof(uint32_t));
     munmap(t->glog, TLB_LOG_MAX * sizeof(uint32_t));
-    g_free(t);
+    munmap(t, sizeof *t);
 }
 
 struct SoftCodeTlb *soft_code_tlb_new(void)
@@ -101,14 +96,13 @@ void soft_code_tlb_free(struct SoftCodeTlb *t)
 
 static inline void drop_index(SoftTlb *t, uint32_t i)
 {
-    t->ntag_r[i] = t->ntag_w[i] = soft_tlb_none(i);
+    t->e[i].ntag_r = t->e[i].ntag_w = soft_tlb_none(i);
 }
 
 static void flush_view(SoftTlb *t, bool global)
 {
     if (t->nlog > TLB_LOG_MAX || (global && t->nglog > TLB_LOG_MAX)) {
-        memset(t->ntag_r, 0, SOFT_TLB_SIZE * sizeof(uint64_t));
-        memset(t->ntag_w, 0, SOFT_TLB_SIZE * sizeof(uint64_t));
+        memset(t->e, 0, sizeof t->e);
         clear_ends(t);
         global = true;
     } else {
@@ -183,8 +177,8 @@ static void protect_host(SoftTlb *t, const uint32_t *log, uint32_t n, uintptr_t 
 {
     for (uint32_t k = 0; k < n; k++) {
         uint32_t i = log[k];
-        if (t->addend[i] - t->ntag_w[i] == host) {
-            t->ntag_w[i] = soft_tlb_none(i);
+        if (t->e[i].addend - t->e[i].ntag_w == host) {
+            t->e[i].ntag_w = soft_tlb_none(i);
         }
     }
 }
@@ -249,7 +243,7 @@ static void fill(
     if (!x->host || smap) {
         return;
     }
-    if (t->ntag_r[i] != -page) {
+    if (t->e[i].ntag_r != -page) {
         log_fill(t, i, w->global);
         if (w->page_bits > 12) {
             t->large[i >> 9] = 1;
@@ -261,18 +255,18 @@ static void fill(
             t->nhuge++;
         }
     }
-    t->ntag_r[i] = -page;
-    t->addend[i] = (uintptr_t)x->host - (uintptr_t)la;
+    t->e[i].ntag_r = -page;
+    t->e[i].addend = (uintptr_t)x->host - (uintptr_t)la;
     bool writable = w->rw || (!(acc & ACC_USER) && !(c->cr0 & (1u << 16)));
     bool plain = (x->flags & SOFT_PAGE_RAM) && !(x->codemask && atomic_load(x->codemask));
-    t->ntag_w[i] = writable && w->dirty && clean && plain ? -page : soft_tlb_none(i);
+    t->e[i].ntag_w = writable && w->dirty && clean && plain ? -page : soft_tlb_none(i);
 }
 
 /* Translates one page of an access and fills the table; raises #PF or #GP. */
 static void xlat(SoftCpu *c, uint64_t la, unsigned acc, Xlat *x)
 {
     SoftTlb *t = c->views[!!(acc & ACC_USER)];
-    uint8_t *hit = soft_hit(acc & ACC_WRITE ? t->ntag_w : t->ntag_r, t, la, 1);
+    uint8_t *hit = acc & ACC_WRITE ? soft_hit_w(t, la, 1) : soft_hit_r(t, la, 1);
     SoftWalk w;
 
     if (hit && (acc & ACC_WRITE)) {
