@@ -70,6 +70,9 @@ struct VirtQueue {
     uint16_t signalled;             /* used index at the last interrupt, for EVENT_IDX */
     bool signalled_valid;
     bool signalled_wrap;
+    unsigned since;                 /* packed: descriptors used since the last interrupt */
+    unsigned ring_out;              /* ring descriptors of the chains that are out */
+    unsigned ahead;                 /* descriptors seen beyond rs.avail: chains that were put back */
     RingMap desc, driver, device;
     uint64_t generation;
     bool mapped;

@@ -354,6 +354,8 @@ static VqElem *take(VirtQueue *vq)
         }
         b = block_of(e);
         b->before = before;
+        vq->ring_out += e->ndescs;
+        vq->ahead -= MIN(vq->ahead, e->ndescs);
         if (vq_feature(vq, VIRTIO_F_IN_ORDER)) {
             *(vq->order_head ? &vq->order_tail->order_next : &vq->order_head) = b;
             vq->order_tail = b;
@@ -401,11 +403,16 @@ static void untake(VqElem *e)
         memset((char *)e + sizeof *e, 0, MAX(vq->spec->elem_size, sizeof *e) - sizeof *e);
         elem_rewind(e);
     } else {
+        VqRingState s = vq->ops->save(vq);
         bool ok;
 
         bitmap_clear(vq->inflight, e->id);
         order_remove(vq, b);
-        ok = vq->ops->load(vq, b->before);
+        vq->ring_out -= e->ndescs;
+        vq->ahead += e->ndescs;
+        s.avail = b->before.avail;
+        s.avail_wrap = b->before.avail_wrap;
+        ok = vq->ops->load(vq, s);
         g_assert(ok);
         elem_free(e);
     }
@@ -482,6 +489,7 @@ static unsigned collect_in_order(VirtQueue *vq, VqDone *done, unsigned max)
 
         vq->order_head = b->order_next;
         done[n++] = (VqDone){ e->id, e->ndescs, b->used_len };
+        vq->ring_out -= e->ndescs;
         bitmap_clear(vq->inflight, e->id);
         block_put(vq, b);
     }
@@ -514,6 +522,7 @@ static void push_some(VirtQueue *vq, VqElem *const *e, unsigned n)
             b->done = true;
         } else {
             done[ndone++] = (VqDone){ e[i]->id, e[i]->ndescs, b->used_len };
+            vq->ring_out -= e[i]->ndescs;
             bitmap_clear(vq->inflight, e[i]->id);
             elem_free(e[i]);
         }
@@ -566,6 +575,7 @@ void vq_drop(VqElem *e)
         return;
     }
     if (current) {
+        vq->ring_out -= e->ndescs;
         bitmap_clear(vq->inflight, e->id);
         /* IN_ORDER: its place stays empty for good, only a reset follows. */
         order_remove(vq, b);
@@ -785,6 +795,7 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     vq->rs = (VqRingState){ .avail_wrap = packed, .used_wrap = packed };
     vq->avail_seen = vq->signalled = 0;
     vq->signalled_valid = false;
+    vq->signalled_wrap = packed;
     vq->armed = true;
     vq->enabled = true;
     return true;
@@ -808,7 +819,7 @@ void vq_disable(VirtQueue *vq)
     vq->redo_head = vq->redo_tail = vq->order_head = vq->order_tail = NULL;
     rings_unmap(vq);
     vq->epoch++;
-    vq->held = 0;
+    vq->held = vq->ring_out = vq->ahead = vq->since = 0;
     vq->enabled = vq->broken = vq->stopped = vq->need_notify = false;
     if (vq->inflight) {
         memset(vq->inflight, 0, BITMAP_WORDS(vq->inflight_bits) * 8);

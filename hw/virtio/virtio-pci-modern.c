@@ -1,0 +1,432 @@
+/*
+ * The modern interface of virtio-pci: common configuration, notifications, ISR, device
+ * configuration and the configuration access window (VIRTIO 1.4, 4.1.4.3-4.1.4.9). Covered by
+ * tests/unit/test-virtio-pci.c.
+ */
+#include "hw/core/regs.h"
+#include "hw/virtio/virtio-pci-internal.h"
+#include "util/log.h"
+
+#include <string.h>
+
+static VpciQueue *selected(VirtioPci *p)
+{
+    return p->queue_select < p->vd->nvqs ? &p->q[p->queue_select] : NULL;
+}
+
+/* 32 bits of a 128-bit set; 0 for words that no feature reaches (4.1.4.3.1). */
+static uint32_t feature_word(VirtioFeatures f, uint32_t n)
+{
+    return n < 4 ? (uint32_t)(f.word[n / 2] >> (n % 2 * 32)) : 0;
+}
+
+static uint64_t r_dfselect(void *o)
+{
+    return ((VirtioPci *)o)->device_feature_select;
+}
+
+static void w_dfselect(void *o, uint64_t v)
+{
+    ((VirtioPci *)o)->device_feature_select = (uint32_t)v;
+}
+
+static uint64_t r_device_feature(void *o)
+{
+    VirtioPci *p = o;
+
+    return feature_word(virtio_offered(p->vd, /* legacy= */ false), p->device_feature_select);
+}
+
+static uint64_t r_gfselect(void *o)
+{
+    return ((VirtioPci *)o)->driver_feature_select;
+}
+
+static void w_gfselect(void *o, uint64_t v)
+{
+    ((VirtioPci *)o)->driver_feature_select = (uint32_t)v;
+}
+
+static uint64_t r_driver_feature(void *o)
+{
+    VirtioPci *p = o;
+
+    return p->driver_feature_select < 4 ? p->driver_features[p->driver_feature_select] : 0;
+}
+
+/* Mirrors what the driver wrote; checked when FEATURES_OK is set (the note in 4.1.4.3.1). */
+static void w_driver_feature(void *o, uint64_t v)
+{
+    VirtioPci *p = o;
+
+    if (p->vd->status & VIRTIO_STATUS_FEATURES_OK) {
+        log_guest_error("%s: feature bits written after FEATURES_OK", p->fn.dev.obj.cls->name);
+        return;
+    }
+    if (p->driver_feature_select < 4) {
+        p->driver_features[p->driver_feature_select] = (uint32_t)v;
+    } else if (v) {
+        p->features_invalid = true;
+    }
+}
+
+static uint64_t r_config_vector(void *o)
+{
+    return atomic_load_explicit(&((VirtioPci *)o)->config_vector, memory_order_relaxed);
+}
+
+static void w_config_vector(void *o, uint64_t v)
+{
+    VirtioPci *p = o;
+
+    vpci_set_vector(p, &p->config_vector, (uint16_t)v);
+}
+
+static uint64_t r_num_queues(void *o)
+{
+    return ((VirtioPci *)o)->vd->nvqs;
+}
+
+static uint64_t r_status(void *o)
+{
+    return ((VirtioPci *)o)->vd->status;
+}
+
+static void w_status(void *o, uint64_t v)
+{
+    vpci_set_status(o, (uint8_t)v, /* legacy= */ false);
+}
+
+static uint64_t r_generation(void *o)
+{
+    return virtio_config_generation(((VirtioPci *)o)->vd);
+}
+
+static uint64_t r_queue_select(void *o)
+{
+    return ((VirtioPci *)o)->queue_select;
+}
+
+static void w_queue_select(void *o, uint64_t v)
+{
+    ((VirtioPci *)o)->queue_select = (uint16_t)v;
+}
+
+static uint64_t r_queue_size(void *o)
+{
+    const VpciQueue *q = selected(o);
+
+    return q ? q->size : 0;
+}
+
+static bool settable(VirtioPci *p, const VpciQueue *q, const char *what)
+{
+    if (q && q->enabled) {
+        log_guest_error("%s: %s of queue %u written while it is enabled", p->fn.dev.obj.cls->name,
+            what, p->queue_select);
+    }
+    return q && !q->enabled;
+}
+
+static void w_queue_size(void *o, uint64_t v)
+{
+    VirtioPci *p = o;
+    VpciQueue *q = selected(p);
+    bool packed = p->driver_features[1] >> (VIRTIO_F_RING_PACKED - 32) & 1;
+
+    if (!settable(p, q, "size")) {
+        return;
+    }
+    /* 4.1.4.3.1: what we present is 0 or a power of two unless the ring is packed. */
+    if (!v || v > virtio_queue_max(p->vd, p->queue_select) || (!packed && (v & (v - 1)))) {
+        log_guest_error("%s: size %u for queue %u is not possible", p->fn.dev.obj.cls->name,
+            (unsigned)v, p->queue_select);
+        return;
+    }
+    q->size = (uint16_t)v;
+}
+
+static uint64_t r_queue_vector(void *o)
+{
+    const VpciQueue *q = selected(o);
+
+    return q ? atomic_load_explicit(&q->vector, memory_order_relaxed) : VIRTIO_MSI_NO_VECTOR;
+}
+
+static void w_queue_vector(void *o, uint64_t v)
+{
+    VpciQueue *q = selected(o);
+
+    if (q) {
+        vpci_set_vector(o, &q->vector, (uint16_t)v);
+    }
+}
+
+static uint64_t r_queue_enable(void *o)
+{
+    const VpciQueue *q = selected(o);
+
+    return q && q->enabled;
+}
+
+static void w_queue_enable(void *o, uint64_t v)
+{
+    VirtioPci *p = o;
+
+    if (v == 1 && selected(p) && !selected(p)->enabled) {
+        vpci_enable_queue(p, p->queue_select);
+    }
+}
+
+static uint64_t r_notify_off(void *o)
+{
+    return ((VirtioPci *)o)->queue_select; /* the queue's own slot of notify_mult bytes */
+}
+
+/* Addresses: two independent halves each (4.1.3.1). */
+static uint64_t r_half(void *o, size_t field, unsigned half)
+{
+    const VpciQueue *q = selected(o);
+    uint64_t v = 0;
+
+    if (q) {
+        memcpy(&v, (const char *)q + field, sizeof v);
+    }
+    return (uint32_t)(v >> (32 * half));
+}
+
+static void w_half(void *o, size_t field, unsigned half, uint64_t val)
+{
+    VpciQueue *q = selected(o);
+    uint64_t v;
+
+    if (settable(o, q, "address")) {
+        memcpy(&v, (const char *)q + field, sizeof v);
+        v = half ? (v & UINT32_MAX) | val << 32 : (v & ~(uint64_t)UINT32_MAX) | (uint32_t)val;
+        memcpy((char *)q + field, &v, sizeof v);
+    }
+}
+
+#define HALF(name, field, n)                                                                       \
+    static uint64_t r_##name(void *o)                                                              \
+    {                                                                                              \
+        return r_half(o, offsetof(VpciQueue, field), n);                                           \
+    }                                                                                              \
+    static void w_##name(void *o, uint64_t v)                                                      \
+    {                                                                                              \
+        w_half(o, offsetof(VpciQueue, field), n, v);                                               \
+    }
+HALF(desc_lo, desc, 0)
+HALF(desc_hi, desc, 1)
+HALF(driver_lo, driver, 0)
+HALF(driver_hi, driver, 1)
+HALF(device_lo, device, 0)
+HALF(device_hi, device, 1)
+
+static bool ring_reset_on(const VirtioPci *p)
+{
+    return virtio_has(p->vd, VIRTIO_F_RING_RESET);
+}
+
+/* 2.6.1, 4.1.4.3.1: reads 1 while chains are still out. */
+static uint64_t r_queue_reset(void *o)
+{
+    VirtioPci *p = o;
+    VpciQueue *q = selected(p);
+
+    if (q && q->resetting && !virtio_queue_busy(p->vd, p->queue_select)) {
+        q->resetting = false;
+    }
+    return q && q->resetting;
+}
+
+static void w_queue_reset(void *o, uint64_t v)
+{
+    VirtioPci *p = o;
+    VpciQueue *q = selected(p);
+
+    if (v != 1 || !q || !q->enabled || !ring_reset_on(p)) {
+        return;
+    }
+    virtio_reset_queue(p->vd, p->queue_select);
+    q->enabled = false;
+    q->resetting = true;
+    q->size = virtio_queue_max(p->vd, p->queue_select);
+    q->desc = q->driver = q->device = 0;
+    vpci_set_vector(p, &q->vector, VIRTIO_MSI_NO_VECTOR);
+    vpci_update_bells(p);
+}
+
+/* clang-format off */
+static const Reg common_regs[] = {
+    { 0x00, 4, false, "device_feature_select", r_dfselect, w_dfselect },
+    { 0x04, 4, true, "device_feature", r_device_feature, NULL },
+    { 0x08, 4, false, "driver_feature_select", r_gfselect, w_gfselect },
+    { 0x0c, 4, false, "driver_feature", r_driver_feature, w_driver_feature },
+    { 0x10, 2, false, "config_msix_vector", r_config_vector, w_config_vector },
+    { 0x12, 2, true, "num_queues", r_num_queues, NULL },
+    { 0x14, 1, false, "device_status", r_status, w_status },
+    { 0x15, 1, true, "config_generation", r_generation, NULL },
+    { 0x16, 2, false, "queue_select", r_queue_select, w_queue_select },
+    { 0x18, 2, false, "queue_size", r_queue_size, w_queue_size },
+    { 0x1a, 2, false, "queue_msix_vector", r_queue_vector, w_queue_vector },
+    { 0x1c, 2, false, "queue_enable", r_queue_enable, w_queue_enable },
+    { 0x1e, 2, true, "queue_notify_off", r_notify_off, NULL },
+    { 0x20, 4, false, "queue_desc_lo", r_desc_lo, w_desc_lo },
+    { 0x24, 4, false, "queue_desc_hi", r_desc_hi, w_desc_hi },
+    { 0x28, 4, false, "queue_driver_lo", r_driver_lo, w_driver_lo },
+    { 0x2c, 4, false, "queue_driver_hi", r_driver_hi, w_driver_hi },
+    { 0x30, 4, false, "queue_device_lo", r_device_lo, w_device_lo },
+    { 0x34, 4, false, "queue_device_hi", r_device_hi, w_device_hi },
+    { 0x3a, 2, false, "queue_reset", r_queue_reset, w_queue_reset },
+};
+/* clang-format on */
+
+static uint64_t common_read(void *opaque, uint64_t off, unsigned size)
+{
+    return regs_read(common_regs, G_N_ELEMENTS(common_regs), opaque, off, size);
+}
+
+static void common_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
+{
+    regs_write(common_regs, G_N_ELEMENTS(common_regs), opaque, off, size, val);
+}
+
+static uint64_t isr_read(void *opaque, uint64_t off, unsigned size)
+{
+    return off ? 0 : vpci_isr_read(opaque);
+}
+
+static void isr_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
+{
+    /* Read-only. */
+}
+
+static uint64_t device_read(void *opaque, uint64_t off, unsigned size)
+{
+    const VirtioPci *p = opaque;
+    uint64_t le = 0;
+
+    virtio_config_read(p->vd, off, &le, size);
+    return GUINT64_FROM_LE(le);
+}
+
+static void device_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
+{
+    const VirtioPci *p = opaque;
+    uint64_t le = GUINT64_TO_LE(val);
+
+    virtio_config_write(p->vd, off, &le, size);
+}
+
+static uint64_t notify_read(void *opaque, uint64_t off, unsigned size)
+{
+    return 0;
+}
+
+static void notify_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
+{
+    const VirtioPci *p = opaque;
+
+    virtio_kick(
+        p->vd, (unsigned)(off / p->notify_mult)); /* the address says which queue: 4.1.5.2 */
+}
+
+static void pio_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
+{
+    const VirtioPci *p = opaque;
+
+    virtio_kick(p->vd, (uint16_t)val); /* multiplier 0: the value says which queue */
+}
+
+const RegionOps vpci_common_ops = { .read = common_read, .write = common_write, .max_access = 4 };
+const RegionOps vpci_isr_ops = { .read = isr_read, .write = isr_write, .max_access = 4 };
+const RegionOps vpci_device_ops = {
+    .read = device_read, .write = device_write, .max_access = 4, .unaligned = true
+};
+const RegionOps vpci_notify_ops = {
+    .read = notify_read, .write = notify_write, .max_access = 4, .unaligned = true
+};
+const RegionOps vpci_pio_ops = {
+    .read = notify_read, .write = pio_write, .max_access = 4, .unaligned = true
+};
+
+/* The window in configuration space (4.1.4.9): cap.bar at +4, cap.offset at +8, cap.length at +12,
+ * pci_cfg_data at +16. */
+static const RegionOps *window_target(const VirtioPci *p, unsigned *ret_len, uint64_t *ret_off)
+{
+    unsigned cap = p->cfg_cap, len = pci_get32(&p->fn, cap + 12);
+    uint32_t off = pci_get32(&p->fn, cap + 8);
+    unsigned bar = p->fn.config[cap + 4];
+
+    *ret_len = len;
+    if ((len != 1 && len != 2 && len != 4) || off % len) {
+        return NULL;
+    }
+    if (bar == 2 && p->modern_pio_notify && off < 4) {
+        *ret_off = off;
+        return &vpci_pio_ops;
+    }
+    *ret_off = off & (VPCI_PART - 1);
+    if (bar != 4 || off >= p->bar_modern.size) {
+        return NULL;
+    }
+    switch (off / VPCI_PART * VPCI_PART) {
+    case VPCI_COMMON_AT:
+        return &vpci_common_ops;
+    case VPCI_ISR_AT:
+        return &vpci_isr_ops;
+    case VPCI_DEVICE_AT:
+        return &vpci_device_ops;
+    default:
+        *ret_off = off - VPCI_NOTIFY_AT;
+        return &vpci_notify_ops;
+    }
+}
+
+static bool in_data(const VirtioPci *p, unsigned off, unsigned len)
+{
+    return p->cfg_cap && off < p->cfg_cap + 20 && off + len > p->cfg_cap + 16;
+}
+
+void vpci_cfg_window_wrote(VirtioPci *p, unsigned off, unsigned len)
+{
+    unsigned n;
+    uint64_t at;
+    const RegionOps *ops;
+
+    if (!in_data(p, off, len)) {
+        return;
+    }
+    ops = window_target(p, &n, &at);
+    if (ops) {
+        uint32_t val = pci_get32(&p->fn, p->cfg_cap + 16);
+
+        ops->write(p, at, n, n == 4 ? val : val & ((1u << (8 * n)) - 1));
+    }
+}
+
+uint32_t vpci_cfg_window_read(VirtioPci *p, unsigned off, unsigned len, uint32_t val)
+{
+    unsigned n;
+    uint64_t at;
+    const RegionOps *ops;
+
+    if (!in_data(p, off, len)) {
+        return val;
+    }
+    ops = window_target(p, &n, &at);
+    if (!ops) {
+        return val;
+    }
+    uint32_t got = (uint32_t)ops->read(p, at, n);
+
+    for (unsigned i = 0; i < n; i++) {
+        p->fn.config[p->cfg_cap + 16 + i] = (uint8_t)(got >> (8 * i));
+    }
+    val = 0;
+    for (unsigned i = 0; i < len; i++) {
+        val |= (uint32_t)(off + i < p->fn.config_size ? p->fn.config[off + i] : 0xff) << (8 * i);
+    }
+    return val;
+}

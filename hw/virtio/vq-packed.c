@@ -1,0 +1,283 @@
+/*
+ * The packed ring (VIRTIO 1.4, 2.8): one ring of descriptors that both sides write; wrap counters
+ * tell old from new. Covered by tests/unit/test-vq-split.c, which runs its cases on both rings.
+ *
+ *   descriptor: le64 addr, le32 len, le16 id, le16 flags      event suppression: le16 offset | wrap
+ * << 15, le16 flags
+ */
+#include "hw/virtio/vq-internal.h"
+#include "util/bitmap.h"
+
+#include <string.h>
+
+enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_AVAIL = 1 << 7, DESC_USED = 1 << 15 };
+enum { EVENT_ENABLE = 0, EVENT_DISABLE = 1, EVENT_DESC = 2 };
+
+typedef struct Desc {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t id, flags;
+} Desc;
+
+static _Atomic uint16_t *word16(uint8_t *p)
+{
+    return (_Atomic uint16_t *)(void *)p;
+}
+
+static uint16_t load16(uint8_t *p)
+{
+    return le16toh(atomic_load_explicit(word16(p), memory_order_relaxed));
+}
+
+static void store16(uint8_t *p, uint16_t v, memory_order order)
+{
+    atomic_store_explicit(word16(p), htole16(v), order);
+}
+
+static Desc desc_of(uint64_t addr, uint64_t rest)
+{
+    return (Desc){ addr, (uint32_t)rest, (uint16_t)(rest >> 32), (uint16_t)(rest >> 48) };
+}
+
+/* The half with the flags first: if they say "available", the rest was written before (2.8.17.1).
+ */
+static Desc ring_desc(const VirtQueue *vq, unsigned pos)
+{
+    const _Atomic uint64_t *p = (const _Atomic uint64_t *)(const void *)(vq->desc.host + pos * 16);
+    uint64_t rest = le64toh(atomic_load_explicit(p + 1, memory_order_acquire));
+
+    return desc_of(le64toh(atomic_load_explicit(p, memory_order_relaxed)), rest);
+}
+
+static bool map(VirtQueue *vq)
+{
+    return vq_map_rings(vq, vq->at.size * 16u, 4, 4);
+}
+
+/* 2.8.1: available when AVAIL is the wrap counter and USED its inverse. */
+static bool is_available(const VirtQueue *vq, uint16_t flags)
+{
+    return !!(flags & DESC_AVAIL) == vq->rs.avail_wrap &&
+           !!(flags & DESC_USED) != vq->rs.avail_wrap;
+}
+
+static void advance(uint16_t *pos, bool *wrap, unsigned n, uint16_t size)
+{
+    unsigned p = *pos + n;
+
+    if (p >= size) {
+        p -= size;
+        *wrap = !*wrap;
+    }
+    *pos = (uint16_t)p;
+}
+
+/* 2.8.7: all of the table belongs to the buffer; only WRITE counts in it. */
+static bool walk_indirect(VirtQueue *vq, const Desc *head)
+{
+    const uint8_t *table;
+
+    if (!vq_feature(vq, VIRTIO_F_INDIRECT_DESC)) {
+        vq_fail(vq, "indirect descriptor, which was not negotiated");
+        return false;
+    }
+    table = vq_gather_table(vq, head->addr, head->len);
+    for (unsigned i = 0; table && i < head->len / 16; i++) {
+        uint64_t w[2];
+        Desc d;
+
+        memcpy(w, table + i * 16, 16); /* our own copy */
+        d = desc_of(le64toh(w[0]), le64toh(w[1]));
+        if (!vq_gather_add(vq, d.addr, d.len, d.flags & DESC_WRITE)) {
+            return false;
+        }
+    }
+    return table != NULL;
+}
+
+/* The chain at rs.avail; 0: vq_fail() was called, else its length in the ring. The buffer id is in
+ * the last one (2.8.6). */
+static unsigned walk(VirtQueue *vq, Desc d, uint16_t *ret_id)
+{
+    uint16_t pos = vq->rs.avail;
+
+    for (unsigned n = 1; n <= vq->at.size; n++) {
+        if (d.flags & DESC_INDIRECT) {
+            if (n > 1 || d.flags & DESC_NEXT) {
+                vq_fail(vq, "indirect descriptor inside a chain");
+                return 0;
+            }
+            *ret_id = d.id;
+            return walk_indirect(vq, &d) ? 1 : 0;
+        }
+        if (!vq_gather_add(vq, d.addr, d.len, d.flags & DESC_WRITE)) {
+            return 0;
+        }
+        if (!(d.flags & DESC_NEXT)) {
+            *ret_id = d.id;
+            return n;
+        }
+        pos = (uint16_t)(pos + 1 == vq->at.size ? 0 : pos + 1);
+        d = ring_desc(vq, pos);
+    }
+    vq_fail(vq, "chain of more than %u descriptors", vq->at.size);
+    return 0;
+}
+
+static VqElem *packed_pop(VirtQueue *vq)
+{
+    unsigned n;
+    uint16_t id = 0;
+    Desc d;
+
+    if (!map(vq)) {
+        return NULL;
+    }
+    d = ring_desc(vq, vq->rs.avail);
+    if (!is_available(vq, d.flags)) {
+        return NULL;
+    }
+    vq->gather->n = vq->gather->nout = 0;
+    vq->gather->total = 0;
+    n = walk(vq, d, &id);
+    if (n && vq->ring_out + n > vq->at.size) {
+        vq_fail(vq, "more descriptors available than the ring has");
+        n = 0;
+    }
+    if (n && bitmap_test(vq->inflight, id)) {
+        vq_fail(vq, "buffer id %u is available while it is in use", id);
+        n = 0;
+    }
+    if (!n) {
+        vq_gather_undo(vq);
+        return NULL;
+    }
+    bitmap_set(vq->inflight, id);
+    advance(&vq->rs.avail, &vq->rs.avail_wrap, n, vq->at.size);
+    return vq_gather_elem(vq, id, (uint16_t)n);
+}
+
+static void packed_publish(VirtQueue *vq, const VqDone *done, unsigned n)
+{
+    uint16_t first_flags = 0;
+    uint8_t *first = NULL;
+
+    if (!map(vq)) {
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        uint8_t *d = vq->desc.host + vq->rs.used * 16u;
+        uint16_t flags = (uint16_t)((vq->rs.used_wrap ? DESC_AVAIL | DESC_USED : 0) |
+                                    (done[i].len ? DESC_WRITE : 0));
+
+        atomic_store_explicit(
+            (_Atomic uint32_t *)(void *)(d + 8), htole32(done[i].len), memory_order_relaxed);
+        store16(d + 12, done[i].id, memory_order_relaxed);
+        if (first) {
+            store16(d + 14, flags, memory_order_release);
+        } else {
+            first = d;
+            first_flags = flags;
+        }
+        vq_ring_written(vq, &vq->desc, d, 16);
+        vq->since += done[i].ndescs;
+        advance(&vq->rs.used, &vq->rs.used_wrap, done[i].ndescs, vq->at.size);
+    }
+    /* The driver stops at the first one it finds unused, so that one is shown last. Pairs with its
+     * barrier: 2.8.21. */
+    store16(first + 14, first_flags, memory_order_release);
+}
+
+static bool packed_empty(VirtQueue *vq)
+{
+    return !map(vq) || !is_available(vq, ring_desc(vq, vq->rs.avail).flags);
+}
+
+/* 2.8.10: the driver's event suppression structure. */
+static bool packed_wants_notify(VirtQueue *vq)
+{
+    int size = vq->at.size, old = vq->signalled, now = vq->rs.used, event;
+    bool valid = vq->signalled_valid && vq->since < vq->at.size,
+         wrapped = vq->signalled_wrap != vq->rs.used_wrap;
+    uint16_t off_wrap, flags;
+
+    if (!map(vq)) {
+        return false;
+    }
+    /* What we used must be visible before the driver's wish is read. Pairs with the driver's
+     * barrier. */
+    atomic_thread_fence(memory_order_seq_cst);
+    flags = load16(vq->driver.host + 2) & 3;
+    vq->signalled = vq->rs.used;
+    vq->signalled_wrap = vq->rs.used_wrap;
+    vq->signalled_valid = true;
+    vq->since = 0;
+    if (flags != EVENT_DESC || !vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
+        return flags != EVENT_DISABLE;
+    }
+    if (!valid) {
+        return true;
+    }
+    off_wrap = load16(vq->driver.host);
+    /* All three on one line, where the current lap begins at 0. */
+    event = (off_wrap & 0x7fff) - ((off_wrap >> 15) == vq->rs.used_wrap ? 0 : size);
+    if (wrapped) {
+        old -= size;
+    }
+    return old <= event && event < now;
+}
+
+static void packed_arm(VirtQueue *vq, bool on)
+{
+    uint8_t *ev;
+
+    if (!map(vq)) {
+        return;
+    }
+    ev = vq->device.host;
+    if (!on) {
+        if (vq->armed) {
+            store16(ev + 2, EVENT_DISABLE, memory_order_relaxed);
+        }
+    } else if (vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
+        uint16_t pos = vq->rs.avail;
+        bool wrap = vq->rs.avail_wrap;
+
+        advance(&pos, &wrap, vq->ahead, vq->at.size); /* the first one that we have not seen */
+        store16(ev, (uint16_t)(pos | wrap << 15), memory_order_relaxed);
+        store16(ev + 2, EVENT_DESC, memory_order_release);
+    } else if (!vq->armed) {
+        store16(ev + 2, EVENT_ENABLE, memory_order_relaxed);
+    }
+    vq_ring_written(vq, &vq->device, ev, 4);
+    vq->armed = on;
+    if (on) {
+        /* Our wish must be visible before the ring is looked at once more. Pairs with the driver's
+         * barrier. */
+        atomic_thread_fence(memory_order_seq_cst);
+    }
+}
+
+static VqRingState packed_save(const VirtQueue *vq)
+{
+    return vq->rs;
+}
+
+static bool packed_load(VirtQueue *vq, VqRingState s)
+{
+    if (s.avail >= vq->at.size || s.used >= vq->at.size) {
+        return false;
+    }
+    vq->rs = s;
+    return true;
+}
+
+const VqRingOps vq_packed_ops = {
+    .pop = packed_pop,
+    .publish = packed_publish,
+    .wants_notify = packed_wants_notify,
+    .arm = packed_arm,
+    .empty = packed_empty,
+    .save = packed_save,
+    .load = packed_load,
+};
