@@ -1,0 +1,543 @@
+/* virtio-blk: a disk (VIRTIO 1.4, 5.2). Requests go straight from the chain's memory to the block
+ * layer. */
+#include "block/block.h"
+#include "hw/virtio/virtio-pci.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+enum {
+    BLK_F_SEG_MAX = 2,
+    BLK_F_GEOMETRY = 4,
+    BLK_F_RO = 5,
+    BLK_F_BLK_SIZE = 6,
+    BLK_F_SCSI = 7,
+    BLK_F_FLUSH = 9,
+    BLK_F_TOPOLOGY = 10,
+    BLK_F_CONFIG_WCE = 11,
+    BLK_F_MQ = 12,
+    BLK_F_DISCARD = 13,
+    BLK_F_WRITE_ZEROES = 14,
+};
+enum {
+    T_IN = 0,
+    T_OUT = 1,
+    T_SCSI_CMD = 2,
+    T_FLUSH = 4,
+    T_GET_ID = 8,
+    T_DISCARD = 11,
+    T_WRITE_ZEROES = 13
+};
+enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
+enum {
+    SECTOR_BITS = 9,
+    ID_BYTES = 20,
+    INLINE_IOV = 8,
+    QUEUES_AUTO = UINT16_MAX,
+    LEGACY_BARRIER = 0x80000000
+};
+
+typedef struct BlkConfig {
+    le64 capacity;
+    le32 size_max, seg_max;
+    struct {
+        le16 cylinders;
+        uint8_t heads, sectors;
+    } geometry;
+    le32 blk_size;
+    uint8_t physical_block_exp, alignment_offset;
+    le16 min_io_size;
+    le32 opt_io_size;
+    uint8_t writeback, unused0;
+    le16 num_queues;
+    le32 max_discard_sectors, max_discard_seg, discard_sector_alignment;
+    le32 max_write_zeroes_sectors, max_write_zeroes_seg;
+    uint8_t write_zeroes_may_unmap, unused1[3];
+} __attribute__((packed)) BlkConfig;
+_Static_assert(sizeof(BlkConfig) == 60, "VIRTIO 1.4, 5.2.4");
+_Static_assert(offsetof(BlkConfig, writeback) == 32, "VIRTIO 1.4, 5.2.4");
+_Static_assert(offsetof(BlkConfig, max_discard_sectors) == 36, "VIRTIO 1.4, 5.2.4");
+
+typedef struct BlkHeader {
+    le32 type, reserved;
+    le64 sector;
+} BlkHeader;
+_Static_assert(sizeof(BlkHeader) == 16, "VIRTIO 1.4, 5.2.6");
+
+typedef struct BlkRange { /* discard, write zeroes */
+    le64 sector;
+    le32 num_sectors, flags;
+} BlkRange;
+_Static_assert(sizeof(BlkRange) == 16, "VIRTIO 1.4, 5.2.6");
+
+typedef struct VirtioBlk {
+    VirtioDev vd;
+    Blk *blk;
+    uint16_t num_queues, queue_size;
+    uint32_t cyls, heads, secs, lcyls, lheads, lsecs;
+    uint64_t logical_block, physical_block, min_io, opt_io, discard_granularity;
+    uint32_t max_discard, max_write_zeroes;
+    char *serial;
+    bool config_wce, discard, write_zeroes, seg_max_adjust, merging, share_rw, report_granularity,
+        wce_if_config_wce;
+    int werror, rerror;
+    OnOffAuto write_cache, account_failed, account_invalid, backend_defaults;
+    int32_t bootindex;
+    VqSpec spec;
+    bool attached;
+} VirtioBlk;
+
+typedef struct VBlkReq {
+    VqElem e; /* first: vq.h */
+    BlkReq b;
+    struct iovec *iov, inline_iov[INLINE_IOV];
+    uint32_t type;
+} VBlkReq;
+
+static void finish(VBlkReq *r, uint8_t status)
+{
+    VirtQueue *vq = r->e.vq;
+
+    if (r->iov != r->inline_iov) {
+        g_clear_pointer(&r->iov, g_free);
+    }
+    /* A failed read publishes no data: the prefix written is empty (VIRTIO 1.4, 2.7.8.2). */
+    bool ok = status != S_OK || r->type != T_IN || giov_skip(&r->e.in, r->e.in.left);
+    ok = ok && giov_put(&r->e.in2, &status, 1);
+    g_assert(ok);
+    vq_push(&r->e);
+    vq_notify(vq);
+}
+
+static void blk_done(BlkReq *b)
+{
+    VBlkReq *r = (VBlkReq *)((char *)b - offsetof(VBlkReq, b));
+    const VirtioBlk *s = (VirtioBlk *)vq_dev(r->e.vq);
+    bool ignore = b->error && b->op != BLK_FLUSH &&
+                  (b->op == BLK_READ ? s->rerror : s->werror) == BLK_ON_ERROR_IGNORE;
+
+    finish(r, b->error == -ENOTSUP ? S_UNSUPP : b->error && !ignore ? S_IOERR : S_OK);
+}
+
+/* Borrows the chain's own iovecs where they fit; copies them where header or status share a
+ * descriptor with data. */
+static bool map_data(VBlkReq *r, const GIov *g)
+{
+    size_t sum = 0;
+    unsigned n = 0;
+
+    while (n < g->n && sum < g->left) {
+        sum += g->v[n].iov_len - (n ? 0 : g->off);
+        n++;
+    }
+    r->iov = r->inline_iov;
+    if (g->off == 0 && sum == g->left) {
+        r->b.iov = g->v;
+        r->b.niov = n;
+        return true;
+    }
+    if (n > INLINE_IOV) {
+        r->iov = g_try_new(struct iovec, n);
+        if (!r->iov) {
+            r->iov = r->inline_iov;
+            return false;
+        }
+    }
+    r->b.niov = giov_iovec(g, r->iov, n);
+    r->b.iov = r->iov;
+    return true;
+}
+
+static bool range_ok(const VirtioBlk *s, uint64_t sector, uint64_t bytes)
+{
+    uint64_t cap = blk_size(s->blk) >> SECTOR_BITS, n = bytes >> SECTOR_BITS;
+    uint64_t mask = (s->logical_block >> SECTOR_BITS) - 1;
+
+    return !(bytes & ((1u << SECTOR_BITS) - 1)) && sector <= cap && n <= cap - sector &&
+           !(sector & mask) && !(n & mask);
+}
+
+static VqVerdict submit_rw(VirtioBlk *s, VBlkReq *r, uint64_t sector)
+{
+    const GIov *g = r->type == T_IN ? &r->e.in : &r->e.out;
+
+    if (!range_ok(s, sector, g->left) || (r->type == T_OUT && blk_read_only(s->blk)) ||
+        !map_data(r, g)) {
+        finish(r, S_IOERR);
+        return VQ_HELD;
+    }
+    r->b.op = r->type == T_IN ? BLK_READ : BLK_WRITE;
+    r->b.off = sector << SECTOR_BITS;
+    r->b.len = g->left;
+    blk_submit(s->blk, &r->b);
+    return VQ_HELD;
+}
+
+static VqVerdict submit_range(VirtioBlk *s, VBlkReq *r)
+{
+    bool zeroes = r->type == T_WRITE_ZEROES;
+    BlkRange seg;
+
+    if (!virtio_has(&s->vd, zeroes ? BLK_F_WRITE_ZEROES : BLK_F_DISCARD)) {
+        finish(r, S_UNSUPP);
+        return VQ_HELD;
+    }
+    /* One segment a request is what we offer (max_discard_seg, max_write_zeroes_seg). */
+    if (r->e.out.left != sizeof seg || !giov_get(&r->e.out, &seg, sizeof seg)) {
+        finish(r, S_IOERR);
+        return VQ_HELD;
+    }
+    uint32_t n = le32_get(seg.num_sectors), flags = le32_get(seg.flags);
+    /* VIRTIO 1.4, 5.2.6.2: unknown flags, and unmap in a discard, are unsupported. */
+    if (flags & ~(zeroes ? 1u : 0u)) {
+        finish(r, S_UNSUPP);
+        return VQ_HELD;
+    }
+    if (n > (zeroes ? s->max_write_zeroes : s->max_discard) ||
+        !range_ok(s, le64_get(seg.sector), (uint64_t)n << SECTOR_BITS) || blk_read_only(s->blk)) {
+        finish(r, S_IOERR);
+        return VQ_HELD;
+    }
+    r->b.op = zeroes ? BLK_WRITE_ZEROES : BLK_DISCARD;
+    r->b.flags = flags & 1 ? BLK_MAY_UNMAP : 0;
+    r->b.off = le64_get(seg.sector) << SECTOR_BITS;
+    r->b.len = (uint64_t)n << SECTOR_BITS;
+    blk_submit(s->blk, &r->b);
+    return VQ_HELD;
+}
+
+static VqVerdict get_id(const VirtioBlk *s, VBlkReq *r)
+{
+    char id[ID_BYTES] = { 0 };
+    const char *text = s->serial ? s->serial : blk_serial(s->blk);
+
+    /* Padded with NUL; not terminated when it fills the field (VIRTIO 1.4, 5.2.6). */
+    memcpy(id, text ? text : "", text ? MIN(strlen(text), sizeof id) : 0);
+    bool ok = giov_put(&r->e.in, id, MIN(r->e.in.left, sizeof id));
+    finish(r, ok ? S_OK : S_IOERR);
+    return VQ_HELD;
+}
+
+static VqVerdict blk_request(VirtioDev *d, VqElem *e)
+{
+    VirtioBlk *s = (VirtioBlk *)d;
+    VBlkReq *r = (VBlkReq *)e;
+    BlkHeader h;
+
+    memset(&r->b, 0, sizeof r->b);
+    r->iov = r->inline_iov;
+    r->b.done = blk_done;
+    if (!giov_get(&e->out, &h, sizeof h) || !e->in.left || !vq_split_in(e, e->in.left - 1)) {
+        vq_fail(e->vq, "virtio-blk: request without header or status");
+        return VQ_DONE;
+    }
+    r->type = le32_get(h.type) & ~(d->legacy ? (uint32_t)LEGACY_BARRIER : 0u);
+    switch (r->type) {
+    case T_IN:
+    case T_OUT:
+        return submit_rw(s, r, le64_get(h.sector));
+    case T_FLUSH:
+        r->b.op = BLK_FLUSH;
+        blk_submit(s->blk, &r->b);
+        return VQ_HELD;
+    case T_GET_ID:
+        return get_id(s, r);
+    case T_DISCARD:
+    case T_WRITE_ZEROES:
+        return submit_range(s, r);
+    default:
+        finish(r, S_UNSUPP); /* SCSI commands too, as QEMU does (VIRTIO 1.4, 5.2.6.2) */
+        return VQ_HELD;
+    }
+}
+
+/* ---- configuration ---- */
+
+static size_t blk_config_len(VirtioDev *d)
+{
+    const VirtioBlk *s = (VirtioBlk *)d;
+
+    /* QEMU compat: as long as the last field whose feature is offered. */
+    return s->write_zeroes ? sizeof(BlkConfig)
+           : s->discard    ? offsetof(BlkConfig, max_write_zeroes_sectors)
+                           : offsetof(BlkConfig, max_discard_sectors);
+}
+
+static void blk_config(VirtioDev *d, void *cfg)
+{
+    const VirtioBlk *s = (VirtioBlk *)d;
+    uint64_t cap = blk_size(s->blk) >> SECTOR_BITS;
+    uint64_t cyls = s->cyls ? s->cyls : CLAMP(cap / (16 * 63), 2, 16383);
+    BlkConfig c = {
+        .capacity = le64_of(cap),
+        .seg_max = le32_of(s->seg_max_adjust ? s->queue_size - 2u : 128 - 2),
+        .geometry = { le16_of((uint16_t)cyls), (uint8_t)(s->heads ? s->heads : 16),
+            (uint8_t)(s->secs ? s->secs : 63) },
+        .blk_size = le32_of((uint32_t)s->logical_block),
+        .physical_block_exp = (uint8_t)__builtin_ctzll(s->physical_block / s->logical_block),
+        .min_io_size = le16_of((uint16_t)(s->min_io / s->logical_block)),
+        .opt_io_size = le32_of((uint32_t)(s->opt_io / s->logical_block)),
+        .writeback = blk_write_cache(s->blk),
+        .num_queues = le16_of(s->num_queues),
+        .max_discard_sectors = le32_of(s->max_discard),
+        .max_discard_seg = le32_of(1),
+        .discard_sector_alignment = le32_of((uint32_t)(s->logical_block >> SECTOR_BITS)),
+        .max_write_zeroes_sectors = le32_of(s->max_write_zeroes),
+        .max_write_zeroes_seg = le32_of(1),
+        .write_zeroes_may_unmap = 1,
+    };
+
+    if (s->discard_granularity != UINT32_MAX && s->report_granularity) {
+        c.discard_sector_alignment = le32_of((uint32_t)(s->discard_granularity >> SECTOR_BITS));
+    }
+    memcpy(cfg, &c, blk_config_len(d));
+}
+
+static void blk_config_wrote(VirtioDev *d, const void *cfg, size_t off, size_t len)
+{
+    VirtioBlk *s = (VirtioBlk *)d;
+    size_t at = offsetof(BlkConfig, writeback);
+
+    /* The driver owns this byte once it accepted CONFIG_WCE (VIRTIO 1.4, 5.2.5). */
+    if (virtio_has(d, BLK_F_CONFIG_WCE) && off <= at && at - off < len) {
+        blk_set_write_cache(s->blk, ((const uint8_t *)cfg)[at] != 0);
+    }
+}
+
+static VirtioFeatures blk_offer(VirtioDev *d, VirtioFeatures f)
+{
+    const VirtioBlk *s = (VirtioBlk *)d;
+    /* QEMU compat: without VERSION_1 the SCSI bit is offered; the commands answer "unsupported". */
+    static const unsigned always[] = { BLK_F_SEG_MAX, BLK_F_GEOMETRY, BLK_F_BLK_SIZE,
+        BLK_F_TOPOLOGY };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(always); i++) {
+        vf_set(&f, always[i], true);
+    }
+    vf_set(&f, BLK_F_SCSI, !vf_has(f, VIRTIO_F_VERSION_1));
+    vf_set(&f, BLK_F_RO, blk_read_only(s->blk));
+    vf_set(&f, BLK_F_CONFIG_WCE, s->config_wce);
+    vf_set(&f, BLK_F_FLUSH, s->config_wce || blk_write_cache(s->blk));
+    vf_set(&f, BLK_F_MQ, s->num_queues > 1);
+    vf_set(&f, BLK_F_DISCARD, s->discard);
+    vf_set(&f, BLK_F_WRITE_ZEROES, s->write_zeroes);
+    return f;
+}
+
+static bool blk_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
+{
+    VirtioBlk *s = (VirtioBlk *)d;
+
+    /* A driver that cannot flush gets write-through; one that can has write-back
+     * (VIRTIO 1.4, 5.2.5.1). */
+    if (!virtio_has(d, BLK_F_CONFIG_WCE)) {
+        blk_set_write_cache(
+            s->blk, virtio_has(d, BLK_F_FLUSH) && s->write_cache != ON_OFF_AUTO_OFF);
+    }
+    return true;
+}
+
+static void blk_stop(VirtioDev *d)
+{
+    blk_drain(((VirtioBlk *)d)->blk);
+}
+
+static void blk_queue_reset(VirtioDev *d, G_GNUC_UNUSED unsigned i)
+{
+    blk_drain(((VirtioBlk *)d)->blk);
+}
+
+static void blk_resized(void *opaque)
+{
+    virtio_config_changed(opaque);
+}
+
+static unsigned blk_queue_count(VirtioDev *d)
+{
+    return ((VirtioBlk *)d)->num_queues;
+}
+
+static const VqSpec *blk_queue_spec(VirtioDev *d, G_GNUC_UNUSED unsigned i, uint16_t *ret_size)
+{
+    *ret_size = ((VirtioBlk *)d)->queue_size;
+    return &((VirtioBlk *)d)->spec;
+}
+
+static bool block_sizes_ok(VirtioBlk *s, GError **err)
+{
+    const struct {
+        const char *name;
+        uint64_t *v;
+        uint64_t def;
+    } b[] = {
+        { "logical_block_size", &s->logical_block, 512 },
+        { "physical_block_size", &s->physical_block, 512 },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(b); i++) {
+        if (!*b[i].v) {
+            *b[i].v = MAX(b[i].def, i ? s->logical_block : 0);
+        }
+        if (*b[i].v < 512 || *b[i].v > 2 << 20) {
+            return err_set(err, "%s must be >= 512 and <= 2 MiB", b[i].name);
+        }
+        if (*b[i].v & (*b[i].v - 1)) {
+            return err_set(err, "%s must be a power of 2", b[i].name);
+        }
+    }
+    if (s->physical_block < s->logical_block) {
+        return err_set(err, "logical_block_size > physical_block_size not supported");
+    }
+    if (s->min_io % s->logical_block || s->opt_io % s->logical_block) {
+        return err_set(err, "%s must be a multiple of logical_block_size",
+            s->min_io % s->logical_block ? "min_io_size" : "opt_io_size");
+    }
+    return true;
+}
+
+static bool blk_props_ok(VirtioBlk *s, GError **err)
+{
+    if (!s->blk) {
+        return err_set(err, "drive property not set");
+    }
+    if (!blk_inserted(s->blk)) {
+        return err_set(err, "Device needs media, but drive is empty");
+    }
+    if (s->num_queues == QUEUES_AUTO) {
+        s->num_queues = (uint16_t)(s->vd.bus_ops && s->vd.bus_ops->default_queues
+                                       ? s->vd.bus_ops->default_queues(s->vd.transport)
+                                       : 1);
+    }
+    if (!s->num_queues || s->num_queues > VIRTIO_QUEUE_MAX) {
+        return err_set(err,
+            s->num_queues ? "num-queues property must be at most %d"
+                          : "num-queues property must be larger than 0",
+            VIRTIO_QUEUE_MAX);
+    }
+    if (s->queue_size <= 2) {
+        return err_set(err, "invalid queue-size property (%u), must be > 2", s->queue_size);
+    }
+    if ((s->queue_size & (s->queue_size - 1)) || s->queue_size > 1024) {
+        return err_set(err, "invalid queue-size property (%u), must be a power of 2 (max 1024)",
+            s->queue_size);
+    }
+    if (s->discard && !s->max_discard) {
+        return err_set(
+            err, "invalid max-discard-sectors property (0), must be between 1 and 4194303");
+    }
+    if (s->write_zeroes && !s->max_write_zeroes) {
+        return err_set(
+            err, "invalid max-write-zeroes-sectors property (0), must be between 1 and 4194303");
+    }
+    for (unsigned w = 0; w < 2; w++) {
+        int *policy = w ? &s->werror : &s->rerror;
+        if (*policy == BLK_ON_ERROR_AUTO) {
+            *policy = (int)blk_on_error(s->blk, w);
+        }
+        if (*policy == BLK_ON_ERROR_STOP || *policy == BLK_ON_ERROR_ENOSPC) {
+            return err_set(err, "%s=%s is not supported, errors are reported to the guest",
+                w ? "werror" : "rerror", *policy == BLK_ON_ERROR_STOP ? "stop" : "enospc");
+        }
+    }
+    return block_sizes_ok(s, err);
+}
+
+static bool blk_realize(VirtioDev *d, GError **err)
+{
+    VirtioBlk *s = (VirtioBlk *)d;
+
+    if (!blk_props_ok(s, err) || !blk_attach(s->blk, &d->dev.obj, err)) {
+        return false;
+    }
+    s->attached = true;
+    if (s->write_cache != ON_OFF_AUTO_AUTO) {
+        blk_set_write_cache(s->blk, s->write_cache == ON_OFF_AUTO_ON);
+    }
+    s->spec = (VqSpec){ .name = "requests",
+        .size = s->queue_size,
+        .elem_size = sizeof(VBlkReq),
+        .request = blk_request };
+    blk_on_resize(s->blk, blk_resized, s);
+    return true;
+}
+
+static void blk_unrealize(VirtioDev *d)
+{
+    VirtioBlk *s = (VirtioBlk *)d;
+
+    if (s->attached) {
+        blk_detach(s->blk);
+        s->attached = false;
+        s->blk = NULL;
+    }
+}
+
+/* clang-format off */
+const PropSpec virtio_blk_props[] = {
+    PROP_DRIVE("drive", VirtioBlk, blk, "block node or drive"),
+    PROP_U16("num-queues", VirtioBlk, num_queues, QUEUES_AUTO, "request queues; 65535: one per vCPU"),
+    PROP_U16("queue-size", VirtioBlk, queue_size, 256, "descriptors in each queue"),
+    PROP_STR("serial", VirtioBlk, serial, "serial number, up to 20 bytes"),
+    PROP_I32("bootindex", VirtioBlk, bootindex, -1, "place in the boot order"),
+    PROP_SIZE("logical_block_size", VirtioBlk, logical_block, 0, "bytes"),
+    PROP_SIZE("physical_block_size", VirtioBlk, physical_block, 0, "bytes"),
+    PROP_SIZE("min_io_size", VirtioBlk, min_io, 0, "bytes"),
+    PROP_SIZE("opt_io_size", VirtioBlk, opt_io, 0, "bytes"),
+    PROP_SIZE("discard_granularity", VirtioBlk, discard_granularity, UINT32_MAX, "bytes"),
+    PROP_U32("cyls", VirtioBlk, cyls, 0, "cylinders"),
+    PROP_U32("heads", VirtioBlk, heads, 0, "heads"),
+    PROP_U32("secs", VirtioBlk, secs, 0, "sectors per track"),
+    PROP_U32("lcyls", VirtioBlk, lcyls, 0, "logical cylinders for the firmware"),
+    PROP_U32("lheads", VirtioBlk, lheads, 0, "logical heads for the firmware"),
+    PROP_U32("lsecs", VirtioBlk, lsecs, 0, "logical sectors for the firmware"),
+    PROP_BOOL("config-wce", VirtioBlk, config_wce, true, "the driver may switch the write cache"),
+    PROP_BOOL("discard", VirtioBlk, discard, true, "offer discard"),
+    PROP_BOOL("write-zeroes", VirtioBlk, write_zeroes, true, "offer write zeroes"),
+    PROP_U32("max-discard-sectors", VirtioBlk, max_discard, 4194303, "sectors in one discard"),
+    PROP_U32("max-write-zeroes-sectors", VirtioBlk, max_write_zeroes, 4194303, "sectors in one write zeroes"),
+    PROP_BOOL("seg-max-adjust", VirtioBlk, seg_max_adjust, true, "seg_max follows the queue size"),
+    PROP_BOOL("request-merging", VirtioBlk, merging, true, "accepted; requests are not merged"),
+    PROP_BOOL("report-discard-granularity", VirtioBlk, report_granularity, true, "report the granularity"),
+    PROP_BOOL("share-rw", VirtioBlk, share_rw, false, "others may write the image too"),
+    PROP_BOOL("x-enable-wce-if-config-wce", VirtioBlk, wce_if_config_wce, true, "offer FLUSH with config-wce"),
+    PROP_ENUM("werror", VirtioBlk, werror, prop_blk_on_error, 0, "what a write error does"),
+    PROP_ENUM("rerror", VirtioBlk, rerror, prop_blk_on_error, 0, "what a read error does"),
+    PROP_ON_OFF_AUTO("write-cache", VirtioBlk, write_cache, ON_OFF_AUTO_AUTO, "write-back cache"),
+    PROP_ON_OFF_AUTO("account-failed", VirtioBlk, account_failed, ON_OFF_AUTO_AUTO, "count failed requests"),
+    PROP_ON_OFF_AUTO("account-invalid", VirtioBlk, account_invalid, ON_OFF_AUTO_AUTO, "count invalid requests"),
+    PROP_ON_OFF_AUTO("backend_defaults", VirtioBlk, backend_defaults, ON_OFF_AUTO_AUTO, "take block sizes from the host"),
+    PROP_END,
+};
+/* clang-format on */
+
+static const VirtioOps blk_ops = {
+    .id = 2,
+    .transitional_id = 0x1001,
+    .pci_class = 0x010000,
+    .queue_count = blk_queue_count,
+    .queue_spec = blk_queue_spec,
+    .config_size = sizeof(BlkConfig),
+    .config_len = blk_config_len,
+    .offer = blk_offer,
+    .config = blk_config,
+    .config_wrote = blk_config_wrote,
+    .start = blk_start,
+    .stop = blk_stop,
+    .queue_reset = blk_queue_reset,
+    .realize = blk_realize,
+    .unrealize = blk_unrealize,
+};
+
+const ObjClass virtio_blk_class = {
+    .name = "virtio-blk-device",
+    .parent = "virtio-device",
+    .help = "a disk",
+    .category = "Storage",
+    .size = sizeof(VirtioBlk),
+    .flags = OBJ_DEVICE,
+    .bus = "virtio-bus",
+    .props = (const PropGroup[]){ { virtio_blk_props, NULL }, { NULL, NULL } },
+    .ops = &blk_ops,
+};
+VIRTIO_PCI_TYPES(virtio_blk, "virtio-blk", virtio_blk_class, virtio_blk_props, "Storage");

@@ -1,0 +1,199 @@
+/* virtio-net's control queue and the receive filter it sets (VIRTIO 1.4, 5.1.6.5). */
+#include "util/bitmap.h"
+#include "virtio-net.h"
+
+#include <string.h>
+
+enum {
+    CLASS_RX = 0,
+    CLASS_MAC = 1,
+    CLASS_VLAN = 2,
+    CLASS_ANNOUNCE = 3,
+    CLASS_MQ = 4,
+    CLASS_GUEST_OFFLOADS = 5
+};
+enum { ACK_OK = 0, ACK_ERR = 1 };
+
+void net_filter_reset(VirtioNet *s)
+{
+    s->promisc = true; /* until the driver says otherwise: a legacy driver without the queue sees
+                          everything */
+    s->allmulti = s->alluni = s->nomulti = s->nouni = s->nobcast = false;
+    s->uni = s->multi = (MacTable){ 0 };
+    memset(s->vlans, 0, sizeof s->vlans);
+}
+
+static bool table_has(const MacTable *t, const uint8_t *mac)
+{
+    for (unsigned i = 0; i < t->n; i++) {
+        if (!memcmp(t->a[i], mac, 6)) {
+            return true;
+        }
+    }
+    return t->overflow;
+}
+
+bool net_filter_accepts(const VirtioNet *s, const uint8_t *frame, size_t len)
+{
+    static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+
+    if (s->promisc || len < 14) {
+        return true;
+    }
+    if (len >= 18 && frame[12] == 0x81 && frame[13] == 0x00 &&
+        virtio_has(&s->vd, NET_F_CTRL_VLAN) &&
+        !bitmap_test(s->vlans, (size_t)((frame[14] & 0xf) << 8 | frame[15]))) {
+        return false;
+    }
+    if (!memcmp(frame, broadcast, 6)) {
+        return !s->nobcast;
+    }
+    if (frame[0] & 1) {
+        return !s->nomulti && (s->allmulti || table_has(&s->multi, frame));
+    }
+    return !s->nouni && (s->alluni || !memcmp(frame, s->mac, 6) || table_has(&s->uni, frame));
+}
+
+static bool ctrl_rx(VirtioNet *s, uint8_t cmd, GIov *in)
+{
+    bool *const mode[] = { &s->promisc, &s->allmulti, &s->alluni, &s->nomulti, &s->nouni,
+        &s->nobcast };
+    uint8_t on;
+
+    if (cmd >= G_N_ELEMENTS(mode) ||
+        !virtio_has(&s->vd, cmd < 2 ? NET_F_CTRL_RX : NET_F_CTRL_RX_EXTRA) || in->left != 1 ||
+        !giov_get(in, &on, 1)) {
+        return false;
+    }
+    *mode[cmd] = on != 0;
+    return true;
+}
+
+/* One half of MAC_TABLE_SET. A table that is longer than ours accepts everything of its kind. */
+static bool read_table(GIov *in, MacTable *ret)
+{
+    le32 count;
+
+    *ret = (MacTable){ 0 };
+    if (!giov_get(in, &count, sizeof count)) {
+        return false;
+    }
+    uint32_t n = le32_get(count);
+    if (n > in->left / 6) {
+        return false;
+    }
+    if (n > NET_MAC_TABLE) {
+        ret->overflow = true;
+        return giov_skip(in, (size_t)n * 6);
+    }
+    ret->n = n;
+    return giov_get(in, ret->a, (size_t)n * 6);
+}
+
+static bool ctrl_mac(VirtioNet *s, uint8_t cmd, GIov *in)
+{
+    MacTable uni, multi;
+    uint8_t mac[6];
+
+    if (cmd == 1) { /* MAC_ADDR_SET */
+        if (!virtio_has(&s->vd, NET_F_CTRL_MAC_ADDR) || in->left != 6 || !giov_get(in, mac, 6)) {
+            return false;
+        }
+        memcpy(s->mac, mac, 6);
+        return true;
+    }
+    if (cmd != 0 || !virtio_has(&s->vd, NET_F_CTRL_RX) || !read_table(in, &uni) ||
+        !read_table(in, &multi) || in->left) {
+        return false;
+    }
+    s->uni = uni;
+    s->multi = multi;
+    return true;
+}
+
+static bool ctrl_vlan(VirtioNet *s, uint8_t cmd, GIov *in)
+{
+    le16 id;
+
+    if (cmd > 1 || !virtio_has(&s->vd, NET_F_CTRL_VLAN) || in->left != 2 ||
+        !giov_get(in, &id, sizeof id) || le16_get(id) >= NET_VLANS) {
+        return false;
+    }
+    if (cmd == 0) {
+        bitmap_set(s->vlans, le16_get(id));
+    } else {
+        bitmap_clear(s->vlans, le16_get(id));
+    }
+    return true;
+}
+
+static bool ctrl_offloads(VirtioNet *s, uint8_t cmd, GIov *in)
+{
+    le64 want;
+    uint64_t can = s->vd.features.word[0] &
+                   (1ull << NET_F_GUEST_CSUM | 1ull << NET_F_GUEST_TSO4 | 1ull << NET_F_GUEST_TSO6 |
+                       1ull << NET_F_GUEST_ECN | 1ull << NET_F_GUEST_UFO);
+
+    if (cmd != 0 || !virtio_has(&s->vd, NET_F_CTRL_GUEST_OFFLOADS) || in->left != 8 ||
+        !giov_get(in, &want, sizeof want) || le64_get(want) & ~can) {
+        return false;
+    }
+    net_apply_offloads(s, le64_get(want));
+    return true;
+}
+
+static bool ctrl_announce(VirtioNet *s, uint8_t cmd)
+{
+    if (cmd != 0 || !virtio_has(&s->vd, NET_F_GUEST_ANNOUNCE) || !(s->status & NET_S_ANNOUNCE)) {
+        return false;
+    }
+    s->status &= (uint16_t)~NET_S_ANNOUNCE;
+    return true;
+}
+
+static bool ctrl_mq(VirtioNet *s, uint8_t cmd, GIov *in)
+{
+    le16 pairs;
+
+    /* One pair is all there is; asking for it is fine. */
+    return cmd == 0 && virtio_has(&s->vd, NET_F_MQ) && in->left == 2 &&
+           giov_get(in, &pairs, sizeof pairs) && le16_get(pairs) == 1;
+}
+
+VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e)
+{
+    VirtioNet *s = (VirtioNet *)d;
+    uint8_t head[2], ack = ACK_ERR;
+    bool ok = false;
+
+    if (!e->in.left || !giov_get(&e->out, head, sizeof head)) {
+        vq_fail(e->vq, "virtio-net: control command without header or acknowledgement");
+        return VQ_DONE;
+    }
+    switch (head[0]) {
+    case CLASS_RX:
+        ok = ctrl_rx(s, head[1], &e->out);
+        break;
+    case CLASS_MAC:
+        ok = ctrl_mac(s, head[1], &e->out);
+        break;
+    case CLASS_VLAN:
+        ok = ctrl_vlan(s, head[1], &e->out);
+        break;
+    case CLASS_ANNOUNCE:
+        ok = ctrl_announce(s, head[1]);
+        break;
+    case CLASS_MQ:
+        ok = ctrl_mq(s, head[1], &e->out);
+        break;
+    case CLASS_GUEST_OFFLOADS:
+        ok = ctrl_offloads(s, head[1], &e->out);
+        break;
+    default:
+        break;
+    }
+    ack = ok ? ACK_OK : ACK_ERR;
+    bool fits = giov_put(&e->in, &ack, 1);
+    g_assert(fits);
+    return VQ_DONE;
+}

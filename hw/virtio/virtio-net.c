@@ -1,0 +1,482 @@
+/* virtio-net: receive and transmit (VIRTIO 1.4, 5.1), one queue pair. The control queue is in
+ * virtio-net-ctrl.c. */
+#include "virtio-net.h"
+
+#include "util/log.h"
+
+#include <stddef.h>
+#include <string.h>
+
+enum {
+    RXQ = 0,
+    TXQ = 1,
+    CTRLQ = 2,
+    TX_IOV = 1026,
+    RX_CHAINS = 1024,
+    FRAME_MAX = 65536 + 64,
+    HDR_MAX = 12
+};
+
+typedef struct NetHeader {
+    uint8_t flags, gso_type;
+    le16 hdr_len, gso_size, csum_start, csum_offset,
+        num_buffers; /* num_buffers only in the 12-byte form */
+} NetHeader;
+_Static_assert(sizeof(NetHeader) == 12, "VIRTIO 1.4, 5.1.6");
+
+/* ---- receive ---- */
+
+/* The packet behind the back end's header, which is put in ret_hdr. */
+static bool rx_header(
+    const VirtioNet *s, const struct iovec *iov, unsigned n, NetHeader *ret_hdr, GIov *ret_data)
+{
+    size_t have = s->port.peer ? s->port.peer->vnet_hdr_len : 0;
+
+    *ret_hdr = (NetHeader){ 0 };
+    giov_init(ret_data, iov, n);
+    return !have || giov_get(ret_data, ret_hdr, MIN(have, sizeof *ret_hdr));
+}
+
+/* Copies what is left of src into as much of dst as there is. */
+static void copy_some(GIov *dst, GIov *src)
+{
+    uint8_t buf[2048];
+
+    while (dst->left && src->left) {
+        size_t n = MIN(MIN(dst->left, src->left), sizeof buf);
+        bool ok = giov_get(src, buf, n) && giov_put(dst, buf, n);
+        g_assert(ok);
+    }
+}
+
+static NetVerdict rx_deliver(VirtioNet *s, NetHeader *h, GIov *data)
+{
+    VirtQueue *rxq = virtio_queue(&s->vd, RXQ);
+    bool mergeable = virtio_has(&s->vd, NET_F_MRG_RXBUF);
+    VqElem *e[RX_CHAINS];
+    unsigned n;
+
+    if (mergeable) {
+        n = vq_pop_bytes(rxq, s->hdr_len + data->left, e, RX_CHAINS);
+    } else {
+        n = vq_pop_bytes(rxq, 1, e, 1);
+    }
+    if (!n) {
+        return vq_ready(rxq) ? NET_QUEUED : NET_DROPPED;
+    }
+    /* num_buffers is 1 without MRG_RXBUF where the field exists (VIRTIO 1.4, 5.1.6.4.1). */
+    h->num_buffers = le16_of((uint16_t)n);
+    if ((!mergeable && e[0]->in.left < s->hdr_len + data->left) ||
+        !giov_put(&e[0]->in, h, s->hdr_len)) {
+        log_guest_error(
+            "virtio-net: receive buffer of %zu bytes is too small for a packet", e[0]->in.left);
+        vq_push_all(e, n);
+        vq_notify(rxq);
+        return NET_DROPPED;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        copy_some(&e[i]->in, data);
+    }
+    vq_push_all(e, n);
+    vq_notify(rxq);
+    return NET_SENT;
+}
+
+static NetVerdict net_receive(NetPort *p, const struct iovec *iov, unsigned n, size_t len)
+{
+    VirtioNet *s = (VirtioNet *)((char *)p - offsetof(VirtioNet, port));
+    uint8_t head[18] = { 0 };
+    NetHeader h;
+    GIov data;
+
+    if (!s->vd.started) {
+        /* A stopped machine's packets wait; a driver that is not there has no use for them. */
+        return s->vd.status & VIRTIO_STATUS_DRIVER_OK && !s->vd.broken ? NET_QUEUED : NET_DROPPED;
+    }
+    if (len > FRAME_MAX || !rx_header(s, iov, n, &h, &data)) {
+        return NET_DROPPED;
+    }
+    size_t look = MIN(data.left, sizeof head);
+    if (!giov_peek(&data, head, look) || !net_filter_accepts(s, head, look)) {
+        return NET_DROPPED;
+    }
+    return rx_deliver(s, &h, &data);
+}
+
+static void rx_refilled(VirtioDev *d, G_GNUC_UNUSED VirtQueue *vq)
+{
+    net_ready(&((VirtioNet *)d)->port);
+}
+
+/* ---- transmit ---- */
+
+static VqVerdict net_tx(VirtioDev *d, VqElem *e)
+{
+    VirtioNet *s = (VirtioNet *)d;
+    const NetPort *peer = s->port.peer;
+    struct iovec iov[TX_IOV];
+    NetHeader h = { 0 };
+    GIov g = e->out;
+
+    if (!giov_get(&g, &h, s->hdr_len)) {
+        vq_fail(e->vq, "virtio-net: packet of %zu bytes has no header", e->out.left);
+        return VQ_DONE;
+    }
+    if (!peer || g.left > FRAME_MAX) {
+        return VQ_DONE; /* no cable, or no wire takes such a frame: gone */
+    }
+    unsigned at = 0;
+    if (peer->vnet_hdr_len) {
+        if (!virtio_has(d, NET_F_CSUM)) {
+            h = (NetHeader){ 0 }; /* offloads that were not negotiated are not asked of the host */
+        }
+        iov[at++] = (struct iovec){ &h, MIN(peer->vnet_hdr_len, sizeof h) };
+    }
+    at += giov_iovec(&g, iov + at, TX_IOV - at);
+    return net_send(&s->port, iov, at, g.left + (peer->vnet_hdr_len ? peer->vnet_hdr_len : 0)) ==
+                   NET_QUEUED
+               ? VQ_STOP
+               : VQ_DONE;
+}
+
+static void net_writable(NetPort *p)
+{
+    VirtioNet *s = (VirtioNet *)((char *)p - offsetof(VirtioNet, port));
+
+    if (s->vd.started) {
+        vq_resume(virtio_queue(&s->vd, TXQ));
+    }
+}
+
+static void net_link(NetPort *p, bool up)
+{
+    VirtioNet *s = (VirtioNet *)((char *)p - offsetof(VirtioNet, port));
+    uint16_t was = s->status;
+
+    s->status = (uint16_t)(up ? was | NET_S_LINK_UP : was & ~NET_S_LINK_UP);
+    if (s->status != was) {
+        virtio_config_changed(&s->vd);
+    }
+}
+
+static const NetPortOps net_ops = {
+    .receive = net_receive, .writable = net_writable, .link = net_link
+};
+
+/* ---- configuration ---- */
+
+static bool peer_has_header(const VirtioNet *s)
+{
+    const NetPort *b = s->netdev;
+    return b && b->backend && b->backend->offloads &&
+           b->backend->offloads((NetPort *)(uintptr_t)b) != 0;
+}
+
+static VirtioFeatures net_offer(VirtioDev *d, VirtioFeatures f)
+{
+    const VirtioNet *s = (VirtioNet *)d;
+    static const unsigned offload[] = { NET_F_CSUM, NET_F_GUEST_CSUM, NET_F_GUEST_TSO4,
+        NET_F_GUEST_TSO6, NET_F_GUEST_ECN, NET_F_GUEST_UFO, NET_F_HOST_TSO4, NET_F_HOST_TSO6,
+        NET_F_HOST_ECN, NET_F_HOST_UFO };
+
+    vf_set(&f, NET_F_MAC, true);
+    for (unsigned i = 0; !peer_has_header(s) && i < G_N_ELEMENTS(offload); i++) {
+        vf_set(&f, offload[i], false);
+    }
+    /* Segmentation of UDP needs a header form no back end of ours has. */
+    for (unsigned b = NET_F_GUEST_USO4; b <= NET_F_HOST_USO; b++) {
+        vf_set(&f, b, false);
+    }
+    vf_set(&f, NET_F_GSO, false);
+    vf_set(&f, NET_F_MTU, s->host_mtu != 0);
+    vf_set(&f, NET_F_SPEED_DUPLEX, s->speed >= 0 || s->duplex);
+    return f;
+}
+
+static VirtioFeatures net_offer_legacy(VirtioDev *d, VirtioFeatures f)
+{
+    /* QEMU compat: the old "handles any GSO" bit, which means nothing without CSUM. */
+    vf_set(&f, NET_F_GSO, vf_has(d->prop_features, NET_F_GSO));
+    return f;
+}
+
+static size_t net_config_len(VirtioDev *d)
+{
+    const VirtioNet *s = (VirtioNet *)d;
+    VirtioFeatures f = d->host_features;
+
+    /* QEMU compat: as long as the last field whose feature is offered. */
+    return vf_has(f, NET_F_SPEED_DUPLEX) ? sizeof(NetConfig)
+           : s->host_mtu                 ? offsetof(NetConfig, speed)
+           : vf_has(f, NET_F_MQ)         ? offsetof(NetConfig, mtu)
+           : vf_has(f, NET_F_STATUS)     ? offsetof(NetConfig, max_virtqueue_pairs)
+                                         : offsetof(NetConfig, status);
+}
+
+static void net_config(VirtioDev *d, void *cfg)
+{
+    const VirtioNet *s = (VirtioNet *)d;
+    NetConfig c = {
+        .status = le16_of(s->status),
+        .max_virtqueue_pairs = le16_of(1),
+        .mtu = le16_of(s->host_mtu),
+        .speed = le32_of((uint32_t)s->speed),
+        .duplex = !s->duplex ? 0xff : !strcmp(s->duplex, "full"),
+    };
+
+    memcpy(c.mac, s->mac, 6);
+    memcpy(cfg, &c, net_config_len(d));
+}
+
+static void net_config_wrote(VirtioDev *d, const void *cfg, size_t off, G_GNUC_UNUSED size_t len)
+{
+    VirtioNet *s = (VirtioNet *)d;
+
+    /* Only a legacy driver sets its address here (VIRTIO 1.4, 5.1.4.3). */
+    if (d->legacy && off < 6 && !virtio_has(d, NET_F_CTRL_MAC_ADDR)) {
+        memcpy(s->mac, cfg, 6);
+    }
+}
+
+void net_apply_offloads(VirtioNet *s, uint64_t features)
+{
+    NetPort *peer = s->port.peer;
+    static const struct {
+        unsigned bit;
+        uint64_t offload;
+    } map[] = {
+        { NET_F_GUEST_CSUM, NET_OFFLOAD_CSUM },
+        { NET_F_GUEST_TSO4, NET_OFFLOAD_TSO4 },
+        { NET_F_GUEST_TSO6, NET_OFFLOAD_TSO6 },
+        { NET_F_GUEST_ECN, NET_OFFLOAD_ECN },
+        { NET_F_GUEST_UFO, NET_OFFLOAD_UFO },
+    };
+
+    s->guest_offloads = 0;
+    for (unsigned i = 0; i < G_N_ELEMENTS(map); i++) {
+        s->guest_offloads |= features >> map[i].bit & 1 ? map[i].offload : 0;
+    }
+    if (peer && peer->backend && peer->backend->set_offload && peer->vnet_hdr_len) {
+        peer->backend->set_offload(peer, s->guest_offloads, (uint32_t)s->hdr_len);
+    }
+}
+
+static bool net_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
+{
+    VirtioNet *s = (VirtioNet *)d;
+
+    s->hdr_len = virtio_has(d, VIRTIO_F_VERSION_1) || virtio_has(d, NET_F_MRG_RXBUF) ? 12 : 10;
+    net_apply_offloads(s, d->features.word[0]);
+    net_ready(&s->port);
+    return true;
+}
+
+static void net_stop(G_GNUC_UNUSED VirtioDev *d)
+{
+    /* Nothing is held: a packet that waits for its peer is still in the queue (VQ_STOP). */
+}
+
+static void net_reset(VirtioDev *d)
+{
+    VirtioNet *s = (VirtioNet *)d;
+
+    net_filter_reset(s);
+    s->status &= (uint16_t)~NET_S_ANNOUNCE;
+    memcpy(s->mac, s->mac_prop.a, 6);
+    net_ready(&s->port); /* what waited for the old driver's buffers is dropped now */
+}
+
+static unsigned net_queue_count(G_GNUC_UNUSED VirtioDev *d)
+{
+    return 3;
+}
+
+static const VqSpec *net_queue_spec(VirtioDev *d, unsigned i, uint16_t *ret_size)
+{
+    VirtioNet *s = (VirtioNet *)d;
+
+    *ret_size = s->spec[i].size;
+    return &s->spec[i];
+}
+
+static bool queue_size_ok(const char *name, uint16_t v, unsigned max, GError **err)
+{
+    return (v >= 256 && v <= max && !(v & (v - 1))) ||
+           err_set(
+               err, "Invalid %s (= %u), must be a power of 2 between 256 and %u.", name, v, max);
+}
+
+static bool net_props_ok(VirtioNet *s, GError **err)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } refused[] = {
+        { NET_F_HASH_REPORT, "hash" },
+        { NET_F_RSS, "rss" },
+        { NET_F_RSC_EXT, "guest_rsc_ext" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(refused); i++) {
+        if (vf_has(s->vd.prop_features, refused[i].bit)) {
+            return err_set(err, "'%s' is not supported", refused[i].name);
+        }
+    }
+    if (s->failover) {
+        return err_set(err, "'failover' is not supported");
+    }
+    if (!queue_size_ok("rx_queue_size", s->rx_size, 1024, err)) {
+        return false;
+    }
+    if (s->tx_size != 256) {
+        /* QEMU compat: larger transmit rings only with vhost-user and vdpa peers. */
+        if (!queue_size_ok("tx_queue_size", s->tx_size, 1024, err)) {
+            return false;
+        }
+    }
+    if (s->duplex && strcmp(s->duplex, "half") && strcmp(s->duplex, "full")) {
+        return err_set(err, "'duplex' must be 'half' or 'full'");
+    }
+    if (s->speed < -1) {
+        return err_set(err, "'speed' must be between 0 and INT_MAX");
+    }
+    return !s->tx || !strcmp(s->tx, "bh") || !strcmp(s->tx, "timer") ||
+           err_set(err, "tx=%s is not supported, use \"timer\" or \"bh\"", s->tx);
+}
+
+static bool net_realize(VirtioDev *d, GError **err)
+{
+    VirtioNet *s = (VirtioNet *)d;
+
+    if (!net_props_ok(s, err)) {
+        return false;
+    }
+    if (!s->mac_prop.set) {
+        net_default_mac(&s->mac_prop);
+    }
+    memcpy(s->mac, s->mac_prop.a, 6);
+    s->spec[RXQ] = (VqSpec){
+        .name = "receiveq", .size = s->rx_size, .elem_size = sizeof(VqElem), .refilled = rx_refilled
+    };
+    s->spec[TXQ] = (VqSpec){
+        .name = "transmitq", .size = s->tx_size, .elem_size = sizeof(VqElem), .request = net_tx
+    };
+    s->spec[CTRLQ] = (VqSpec){
+        .name = "controlq", .size = 64, .elem_size = sizeof(VqElem), .request = net_ctrl_request
+    };
+    const Dev *proxy = (const Dev *)d->transport;
+    net_port_init(&s->port, &net_ops, "nic", proxy && proxy->id ? proxy->id : "virtio-net-pci.0");
+    s->port_ready = true;
+    s->port.info = g_strdup_printf("model=virtio-net-pci,macaddr=%02x:%02x:%02x:%02x:%02x:%02x",
+        s->mac[0], s->mac[1], s->mac[2], s->mac[3], s->mac[4], s->mac[5]);
+    s->hdr_len = 12;
+    s->status = NET_S_LINK_UP;
+    if (s->netdev) {
+        net_connect(&s->port, s->netdev);
+    }
+    net_filter_reset(s);
+    return true;
+}
+
+static void net_unrealize(VirtioDev *d)
+{
+    VirtioNet *s = (VirtioNet *)d;
+
+    if (s->port_ready) {
+        net_port_fini(&s->port);
+        s->port_ready = false;
+    }
+}
+
+static void net_plugged(VirtioDev *d)
+{
+    PciFn *f = &virtio_pci_of(d)->fn;
+
+    /* The boot ROM of the ipxe-qemu package; without it, or with romfile= or rombar=0, there is
+     * none. */
+    if (!f->romfile && f->rombar) {
+        pci_rom_load(f, "efi-virtio.rom", NULL);
+    }
+}
+
+#define FEATURE(n, b, d, h) PROP_FEATURE(n, VirtioNet, vd.prop_features, b, d, h)
+/* clang-format off */
+const PropSpec virtio_net_props[] = {
+    PROP_NETDEV("netdev", VirtioNet, netdev, "back end"),
+    PROP_MAC("mac", VirtioNet, mac_prop, "hardware address"),
+    PROP_I32("bootindex", VirtioNet, bootindex, -1, "place in the boot order"),
+    FEATURE("csum", NET_F_CSUM, true, "checksum offload, transmit"),
+    FEATURE("guest_csum", NET_F_GUEST_CSUM, true, "checksum offload, receive"),
+    FEATURE("gso", NET_F_GSO, true, "legacy segmentation offload"),
+    FEATURE("guest_tso4", NET_F_GUEST_TSO4, true, "large TCPv4, receive"),
+    FEATURE("guest_tso6", NET_F_GUEST_TSO6, true, "large TCPv6, receive"),
+    FEATURE("guest_ecn", NET_F_GUEST_ECN, true, "large TCP with ECN, receive"),
+    FEATURE("guest_ufo", NET_F_GUEST_UFO, true, "large UDP, receive"),
+    FEATURE("guest_announce", NET_F_GUEST_ANNOUNCE, true, "ask the guest to announce itself"),
+    FEATURE("guest_uso4", NET_F_GUEST_USO4, true, "UDPv4 segmentation, receive; never offered"),
+    FEATURE("guest_uso6", NET_F_GUEST_USO6, true, "UDPv6 segmentation, receive; never offered"),
+    FEATURE("host_uso", NET_F_HOST_USO, true, "UDP segmentation, transmit; never offered"),
+    FEATURE("host_tso4", NET_F_HOST_TSO4, true, "large TCPv4, transmit"),
+    FEATURE("host_tso6", NET_F_HOST_TSO6, true, "large TCPv6, transmit"),
+    FEATURE("host_ecn", NET_F_HOST_ECN, true, "large TCP with ECN, transmit"),
+    FEATURE("host_ufo", NET_F_HOST_UFO, true, "large UDP, transmit"),
+    FEATURE("mrg_rxbuf", NET_F_MRG_RXBUF, true, "mergeable receive buffers"),
+    FEATURE("status", NET_F_STATUS, true, "link state"),
+    FEATURE("ctrl_vq", NET_F_CTRL_VQ, true, "control queue"),
+    FEATURE("ctrl_rx", NET_F_CTRL_RX, true, "receive modes"),
+    FEATURE("ctrl_vlan", NET_F_CTRL_VLAN, true, "VLAN filter"),
+    FEATURE("ctrl_rx_extra", NET_F_CTRL_RX_EXTRA, true, "more receive modes"),
+    FEATURE("ctrl_mac_addr", NET_F_CTRL_MAC_ADDR, true, "setting the address"),
+    FEATURE("ctrl_guest_offloads", NET_F_CTRL_GUEST_OFFLOADS, true, "switching receive offloads"),
+    FEATURE("mq", NET_F_MQ, false, "several queue pairs; one is offered"),
+    FEATURE("rss", NET_F_RSS, false, "refused: no receive-side scaling"),
+    FEATURE("hash", NET_F_HASH_REPORT, false, "refused: no hash report"),
+    FEATURE("guest_rsc_ext", NET_F_RSC_EXT, false, "refused: no segment coalescing"),
+    PROP_JSON("ebpf-rss-fds", VirtioNet, ebpf_fds, "accepted, unused"),
+    PROP_U32("rsc_interval", VirtioNet, rsc_interval, 300000, "accepted, unused"),
+    PROP_BOOL("failover", VirtioNet, failover, false, "refused: no failover"),
+    PROP_U16("host_mtu", VirtioNet, host_mtu, 0, "MTU told to the guest"),
+    PROP_BOOL("x-mtu-bypass-backend", VirtioNet, mtu_bypass, true, "accepted, unused"),
+    PROP_I32("speed", VirtioNet, speed, -1, "link speed in Mb/s"),
+    PROP_STR("duplex", VirtioNet, duplex, "half or full"),
+    PROP_U16("rx_queue_size", VirtioNet, rx_size, 256, "receive descriptors"),
+    PROP_U16("tx_queue_size", VirtioNet, tx_size, 256, "transmit descriptors"),
+    PROP_STR("tx", VirtioNet, tx, "timer or bh; both send at once"),
+    PROP_U32("x-txtimer", VirtioNet, tx_timer, 150000, "accepted, unused"),
+    PROP_I32("x-txburst", VirtioNet, tx_burst, 256, "accepted, unused"),
+    PROP_END,
+};
+/* clang-format on */
+
+static const VirtioOps virtio_net_ops = {
+    .id = 1,
+    .transitional_id = 0x1000,
+    .pci_class = 0x020000,
+    .queue_count = net_queue_count,
+    .queue_spec = net_queue_spec,
+    .config_size = sizeof(NetConfig),
+    .config_len = net_config_len,
+    .offer = net_offer,
+    .offer_legacy = net_offer_legacy,
+    .config = net_config,
+    .config_wrote = net_config_wrote,
+    .start = net_start,
+    .stop = net_stop,
+    .reset = net_reset,
+    .realize = net_realize,
+    .unrealize = net_unrealize,
+    .plugged = net_plugged,
+};
+
+const ObjClass virtio_net_class = {
+    .name = "virtio-net-device",
+    .parent = "virtio-device",
+    .help = "a network card",
+    .category = "Network",
+    .size = sizeof(VirtioNet),
+    .flags = OBJ_DEVICE,
+    .bus = "virtio-bus",
+    .props = (const PropGroup[]){ { virtio_net_props, NULL }, { NULL, NULL } },
+    .ops = &virtio_net_ops,
+};
+VIRTIO_PCI_TYPES(virtio_net, "virtio-net", virtio_net_class, virtio_net_props, "Network");

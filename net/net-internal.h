@@ -1,0 +1,7 @@
+/* Inside net/: the back ends' table entries. */
+#pragma once
+
+#include "config-host.h"
+#include "net/net.h"
+
+extern const NetBackend net_user, net_tap, net_hubport;
