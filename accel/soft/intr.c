@@ -38,9 +38,7 @@ void soft_raise_pf(SoftCpu *c, uint64_t la, uint32_t error)
     raise_any(c, EXC_PF, true, error);
 }
 
-/* Gates
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* Gates */
 
 /* One delivery. */
 typedef struct Event {
@@ -242,9 +240,7 @@ static void deliver(SoftCpu *c, const Event *e)
     }
 }
 
-/* Exceptions
- * ------------------------------------------------------------------------------------------------------------
- */
+/* Exceptions */
 
 static bool contributory(int vector)
 {

@@ -125,4 +125,7 @@ void insn_iret(SoftCpu *c, const Insn *in)
         iret_prot(c, size);
     }
     c->nmi_blocked = false;
+    if (c->nmi_pending) {
+        soft_kick(c, SOFT_POLL_NMI);
+    }
 }

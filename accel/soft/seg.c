@@ -10,9 +10,7 @@ void raise_sel(SoftCpu *c, int vector, uint16_t sel)
     soft_raise_err(c, vector, (sel & 0xfffcu) | c->ext);
 }
 
-/* Mode
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* Mode */
 
 /* Base 0, 4 GiB, and of a type that every access passes. */
 static bool seg_flat(const SoftSeg *s, bool code)
@@ -55,9 +53,7 @@ void soft_mode_update(SoftCpu *c)
     soft_tlb_select(c);
 }
 
-/* Descriptors
- * ----------------------------------------------------------------------------------------------------------
- */
+/* Descriptors */
 
 bool desc_find(SoftCpu *c, uint16_t sel, Desc *ret)
 {
@@ -215,9 +211,7 @@ void seg_drop_inner(SoftCpu *c)
     }
 }
 
-/* Frames
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* Frames */
 
 Frame frame_on(const SoftSeg *ss, uint64_t sp, unsigned size, unsigned pl, bool flat64)
 {
@@ -285,9 +279,7 @@ void frame_commit(SoftCpu *c, const Frame *f)
     }
 }
 
-/* Moves
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* Moves */
 
 void insn_mov_sreg_rm(SoftCpu *c, const Insn *in)
 {

@@ -61,9 +61,7 @@ void soft_set_rflags(SoftCpu *c, uint64_t val, uint64_t mask)
     }
 }
 
-/* Control registers
- * ------------------------------------------------------------------------------------------------------
- */
+/* Control registers */
 
 void soft_set_cr0(SoftCpu *c, uint64_t v)
 {
@@ -246,9 +244,7 @@ void insn_wbinvd(SoftCpu *c, const Insn *in)
     need_cpl0(c); /* no caches: nothing else to do */
 }
 
-/* Group 7
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* Group 7 */
 
 static void store_table(SoftCpu *c, const Insn *in, uint64_t base, uint16_t limit)
 {
@@ -379,9 +375,7 @@ void insn_grp7(SoftCpu *c, const Insn *in)
     }
 }
 
-/* Flags and halting
- * ----------------------------------------------------------------------------------------------------
- */
+/* Flags and halting */
 
 void insn_hlt(SoftCpu *c, const Insn *in)
 {

@@ -38,9 +38,7 @@ typedef struct Xlat {
     _Atomic uint64_t *codemask;
 } Xlat;
 
-/* Tables
- * ------------------------------------------------------------------------------------------------------------
- */
+/* Tables */
 
 static void *map_array(size_t bytes)
 {
@@ -573,9 +571,7 @@ void soft_st_bytes(SoftCpu *c, uint64_t la, const void *src, unsigned n)
     }
 }
 
-/* Locked operations
- * --------------------------------------------------------------------------------------------------
- */
+/* Locked operations */
 
 uint8_t *soft_rmw_ptr(SoftCpu *c, uint64_t la, unsigned size)
 {
@@ -616,9 +612,7 @@ void soft_split_unlock(SoftCpu *c)
     }
 }
 
-/* Code fetch
- * --------------------------------------------------------------------------------------------------------
- */
+/* Code fetch */
 
 static CodeEntry *code_lookup(SoftCpu *c, uint64_t la)
 {

@@ -1,6 +1,6 @@
 /* A vCPU's life: birth, reset, INIT and SIPI, events between instructions, state in and out.
  * Covered by tests/cpu/mini. */
-#include "flags.h"
+#include "exec.h"
 #include "mmu.h"
 
 #include <glib.h>
@@ -137,9 +137,7 @@ void soft_kick(SoftCpu *c, uint32_t bits)
     atomic_fetch_or(&c->poll, bits);
 }
 
-/* Events
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* Events */
 
 static void start_ap(SoftCpu *c)
 {
@@ -153,13 +151,7 @@ static void start_ap(SoftCpu *c)
 /* Bits that need no look at the guest's state. False: leave. */
 static bool service_bits(SoftCpu *c, uint32_t bits, SoftExit *ret_exit)
 {
-    if (bits & (SOFT_POLL_FLUSH | SOFT_POLL_INVAL)) {
-        atomic_fetch_and(&c->poll, ~(uint32_t)(SOFT_POLL_FLUSH | SOFT_POLL_INVAL));
-        if (bits & SOFT_POLL_FLUSH) {
-            soft_tlb_flush(c, /* global= */ true);
-        }
-        soft_blocks_drain_inval(c);
-    }
+    blocks_poll(c);
     if (bits & SOFT_POLL_EXIT) {
         atomic_fetch_and(&c->poll, ~(uint32_t)SOFT_POLL_EXIT);
         *ret_exit = SOFT_EXIT_KICK;
@@ -193,37 +185,39 @@ bool soft_service(SoftCpu *c, SoftExit *ret_exit)
         *ret_exit = SOFT_EXIT_HALT;
         return false;
     }
-    /* The shadow also holds off an NMI: MOV SS and the load of SP behind it belong together (SDM
-     * vol. 3, 6.8.3). */
-    if (c->nmi_pending && !c->nmi_blocked && !c->irq_shadow) {
+    if (c->halted) {
+        c->irq_shadow = false; /* HLT was the instruction in the shadow */
+    }
+    /* It also holds off an NMI: MOV SS and the load of SP belong together (SDM vol. 3, 6.8.3). */
+    if (c->irq_shadow) {
+        soft_kick(c, c->nmi_pending ? SOFT_POLL_NMI : 0);
+        return true;
+    }
+    if (c->nmi_pending && !c->nmi_blocked) {
         c->nmi_pending = false;
         c->nmi_blocked = true;
         soft_deliver_irq(c, EXC_NMI);
         return true;
     }
-    if (!c->irq_shadow) {
-        /* Cleared first: whoever raises an interrupt behind this sets it again. IF going to 1 does
-         * so too. */
-        atomic_fetch_and(&c->poll, ~(uint32_t)SOFT_POLL_IRQ);
-        if ((c->sysflags & FL_IF) && c->bus->irq_pending(c->bus_opaque)) {
-            int vector = c->bus->irq_ack(c->bus_opaque);
-            soft_kick(c, SOFT_POLL_IRQ); /* there may be more */
-            if (vector >= 0) {
-                soft_deliver_irq(c, vector);
-                return true;
-            }
+    /* Cleared first: whoever raises an interrupt behind this sets it again. So does IF going to 1.
+     */
+    atomic_fetch_and(&c->poll, ~(uint32_t)SOFT_POLL_IRQ);
+    if ((c->sysflags & FL_IF) && c->bus->irq_pending(c->bus_opaque)) {
+        int vector = c->bus->irq_ack(c->bus_opaque);
+        soft_kick(c, SOFT_POLL_IRQ); /* there may be more */
+        if (vector >= 0) {
+            soft_deliver_irq(c, vector);
+            return true;
         }
     }
-    if (c->halted && !(c->irq_shadow && (atomic_load(&c->poll) & SOFT_POLL_IRQ))) {
+    if (c->halted) {
         *ret_exit = SOFT_EXIT_HALT;
         return false;
     }
     return true;
 }
 
-/* State
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* State */
 
 static X86Seg seg_out(const SoftSeg *s)
 {

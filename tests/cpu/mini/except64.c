@@ -1,16 +1,45 @@
-/* Exceptions of 64-bit mode: vectors, error codes, saved RIP, stack alignment, IST, double fault. */
+/* Exceptions of 64-bit mode: vectors, error codes, saved RIP, stack alignment, IST, double fault.
+ */
 #include "mini64.h"
 
-static void do_ud(u64 a) { __asm__ volatile("ud2"); }
-static void do_div(u64 a) { __asm__ volatile("xor %%edx, %%edx\n xor %%ecx, %%ecx\n div %%ecx" ::: "rax", "rcx", "rdx"); }
-static void do_int3(u64 a) { __asm__ volatile("int3"); }
-static void do_int80(u64 a) { __asm__ volatile("int $0x80"); }
-static void do_icebp(u64 a) { __asm__ volatile(".byte 0xf1"); }
-static void do_read(u64 a) { __asm__ volatile("movq (%0), %%rax" ::"r"(a) : "rax"); }
-static void do_load_ds(u64 a) { __asm__ volatile("mov %w0, %%ds" ::"r"(a)); }
-static void do_load_ss(u64 a) { __asm__ volatile("mov %w0, %%ss" ::"r"(a)); }
-static void do_bad_push(u64 a) { __asm__ volatile("mov %%rsp, %%rbx\n mov %0, %%rsp\n push %%rax\n mov %%rbx, %%rsp" ::"r"(a) : "rbx"); }
-static void do_hlt_user(u64 a) { }
+static void do_ud(u64 a)
+{
+    __asm__ volatile("ud2");
+}
+static void do_div(u64 a)
+{
+    __asm__ volatile("xor %%edx, %%edx\n xor %%ecx, %%ecx\n div %%ecx" ::: "rax", "rcx", "rdx");
+}
+static void do_int3(u64 a)
+{
+    __asm__ volatile("int3");
+}
+static void do_int80(u64 a)
+{
+    __asm__ volatile("int $0x80");
+}
+static void do_icebp(u64 a)
+{
+    __asm__ volatile(".byte 0xf1");
+}
+static void do_read(u64 a)
+{
+    __asm__ volatile("movq (%0), %%rax" ::"r"(a) : "rax");
+}
+static void do_load_ds(u64 a)
+{
+    __asm__ volatile("mov %w0, %%ds" ::"r"(a));
+}
+static void do_load_ss(u64 a)
+{
+    __asm__ volatile("mov %w0, %%ss" ::"r"(a));
+}
+static void do_bad_push(u64 a)
+{
+    __asm__ volatile("mov %%rsp, %%rbx\n mov %0, %%rsp\n push %%rax\n mov %%rbx, %%rsp" ::"r"(a)
+                     : "rbx");
+}
+static void do_hlt_user(u64 a) {}
 
 static void vectors(void)
 {
@@ -61,7 +90,10 @@ static bool on_aligned(Frame *f)
     return false;
 }
 
-static void do_odd_stack(u64 a) { __asm__ volatile("sub $5, %rsp\n sub $8, %rsp\n add $8, %rsp\n ud2"); }
+static void do_odd_stack(u64 a)
+{
+    __asm__ volatile("sub $5, %rsp\n sub $8, %rsp\n add $8, %rsp\n ud2");
+}
 
 static bool on_ist(Frame *f)
 {
@@ -104,7 +136,7 @@ static void double_fault(void)
     set_gate(8, (u64)stubs + 16 * 8, 0x0e, 0);
 }
 
-static unsigned steps;
+static volatile unsigned steps;
 static bool on_step(Frame *f)
 {
     if (f->vector != 1) {
@@ -120,8 +152,9 @@ static void single_step(void)
 
     on_trap = on_step;
     steps = 0;
-    __asm__ volatile("pushfq\n orl $0x100, (%%rsp)\n popfq\n nop\n nop\n pushfq\n andl $~0x100, (%%rsp)\n popfq\n nop"
-                     ::: "memory", "cc");
+    __asm__ volatile("pushfq\n orl $0x100, (%%rsp)\n popfq\n nop\n nop\n pushfq\n andl $~0x100, "
+                     "(%%rsp)\n popfq\n nop" ::
+                         : "memory", "cc");
     CHECK_EQ(steps, 5); /* after: nop, nop, pushfq, andl, popfq */
     __asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
     CHECK_EQ(dr6 & 0x4000, 0x4000);

@@ -13,9 +13,18 @@ static bool on_irq(Frame *f)
     return false;
 }
 
-static void raise(u8 vector) { out8(0xf8, vector); }
-static void sti(void) { __asm__ volatile("sti" ::: "memory"); }
-static void cli(void) { __asm__ volatile("cli" ::: "memory"); }
+static void raise(u8 vector)
+{
+    out8(0xf8, vector);
+}
+static void sti(void)
+{
+    __asm__ volatile("sti" ::: "memory");
+}
+static void cli(void)
+{
+    __asm__ volatile("cli" ::: "memory");
+}
 
 static void interrupt_flag(void)
 {
@@ -40,7 +49,8 @@ static void interrupt_flag(void)
     cli();
     /* popf opens without shadow */
     raise(0x40);
-    __asm__ volatile("pushq $0x202\n popfq\n .globl after_popf\n after_popf: nop\n cli" ::: "memory");
+    __asm__ volatile("pushq $0x202\n popfq\n .globl after_popf\n after_popf: nop\n cli" ::
+                         : "memory");
     extern char after_popf[];
     CHECK_EQ(irqs, 3);
     CHECK_EQ(irq_ip, after_popf);
@@ -89,7 +99,7 @@ static void halting(void)
     CHECK_EQ(irq_ip, irq_ip);
 }
 
-static unsigned nested;
+static volatile unsigned nested;
 static bool on_nmi(Frame *f)
 {
     if (f->vector == 2) {

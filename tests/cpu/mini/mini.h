@@ -54,7 +54,7 @@ static void fail(const char *file, int line, const char *what, u64 got)
 }
 
 #define STR2(x) #x
-#define STR(x) STR2(x)
+#define STR(x)  STR2(x)
 /* Both fail with the place, the text and the value met. */
 #define CHECK_EQ(a, b)                                                                             \
     do {                                                                                           \

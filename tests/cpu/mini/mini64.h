@@ -1,6 +1,7 @@
 /*
- * Frame of a 64-bit mini-kernel: GDT, IDT with 256 stubs, TSS, try_call() and try_user() which come back when a trap hits, and
- * a private 512 GiB region at MAP_BASE to map pages into. Define void test(void).
+ * Frame of a 64-bit mini-kernel: GDT, IDT with 256 stubs, TSS, try_call() and try_user() which come
+ * back when a trap hits, and a private 512 GiB region at MAP_BASE to map pages into. Define void
+ * test(void).
  */
 #pragma once
 
@@ -8,8 +9,8 @@
 
 enum { KCS = 0x08, KDS = 0x10, KCS32 = 0x18, UCS32 = 0x23, UDS = 0x2b, UCS = 0x33, TSS_SEL = 0x38 };
 enum { PT_P = 1, PT_W = 2, PT_U = 4, PT_A = 0x20, PT_D = 0x40, PT_PS = 0x80, PT_G = 0x100 };
-#define PT_NX (1ull << 63)
-#define MAP_BASE 0x8000000000ull
+#define PT_NX      (1ull << 63)
+#define MAP_BASE   0x8000000000ull
 #define USER_STACK 0x300000ull
 
 typedef struct Frame {
@@ -23,8 +24,8 @@ typedef struct __attribute__((packed)) Tss {
     u16 reserved3, iomap;
 } Tss;
 
-u64 gdt[16] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff, 0x00cffb000000ffff, 0x00cff3000000ffff,
-    0x00affb000000ffff };
+u64 gdt[16] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff, 0x00cffb000000ffff,
+    0x00cff3000000ffff, 0x00affb000000ffff };
 u64 idt[512];
 Tss tss;
 u8 kernel_stack[8192] __attribute__((aligned(16))), trap_stack[8192] __attribute__((aligned(16))),
@@ -131,7 +132,7 @@ void on_any_trap(Frame *f)
 static void set_gate(unsigned n, u64 addr, u8 type_dpl, u8 ist)
 {
     idt[2 * n] = (addr & 0xffff) | (u64)KCS << 16 | (u64)ist << 32 | (u64)(0x80 | type_dpl) << 40 |
-        (addr >> 16 & 0xffff) << 48;
+                 (addr >> 16 & 0xffff) << 48;
     idt[2 * n + 1] = addr >> 32;
 }
 

@@ -1,13 +1,26 @@
-/* Page rights and bits: error codes of every refusal, A and D, NX, WP, reserved bits, large pages, crossing accesses. */
+/* Page rights and bits: error codes of every refusal, A and D, NX, WP, reserved bits, large pages,
+ * crossing accesses. */
 #include "mini64.h"
 
 #define VA MAP_BASE
 #define PA 0x800000ull
 
-static void do_read(u64 a) { __asm__ volatile("movq (%0), %%rax" ::"r"(a) : "rax"); }
-static void do_write(u64 a) { __asm__ volatile("movq %0, (%0)" ::"r"(a) : "memory"); }
-static void do_rmw(u64 a) { __asm__ volatile("lock incq (%0)" ::"r"(a) : "memory"); }
-static void do_exec(u64 a) { ((void (*)(void))a)(); }
+static void do_read(u64 a)
+{
+    __asm__ volatile("movq (%0), %%rax" ::"r"(a) : "rax");
+}
+static void do_write(u64 a)
+{
+    __asm__ volatile("movq %0, (%0)" ::"r"(a) : "memory");
+}
+static void do_rmw(u64 a)
+{
+    __asm__ volatile("lock incq (%0)" ::"r"(a) : "memory");
+}
+static void do_exec(u64 a)
+{
+    ((void (*)(void))a)();
+}
 
 static void set_cr0(u64 clear, u64 set)
 {

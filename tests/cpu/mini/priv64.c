@@ -1,4 +1,5 @@
-/* Privilege in 64-bit mode: CPL 3 against system instructions, SYSCALL, SYSRET, SWAPGS, IRET, POPF, UMIP. */
+/* Privilege in 64-bit mode: CPL 3 against system instructions, SYSCALL, SYSRET, SWAPGS, IRET, POPF,
+ * UMIP. */
 #include "mini64.h"
 
 #define UCODE 0x500000ull
@@ -19,28 +20,28 @@ static void privileged(void)
         const char *code;
         unsigned len;
     } all[] = {
-        { "\xf4", 1 },             /* hlt */
-        { "\xfa", 1 },             /* cli */
-        { "\xfb", 1 },             /* sti */
-        { "\x0f\x20\xc0", 3 },     /* mov cr0 */
-        { "\x0f\x22\xd8", 3 },     /* mov to cr3 */
-        { "\x0f\x21\xf8", 3 },     /* mov dr7 */
-        { "\x0f\x32", 2 },         /* rdmsr */
-        { "\x0f\x30", 2 },         /* wrmsr */
-        { "\x0f\x06", 2 },         /* clts */
-        { "\x0f\x09", 2 },         /* wbinvd */
-        { "\x0f\x01\x38", 3 },     /* invlpg (rax) */
-        { "\x0f\x01\x17", 3 },     /* lgdt (rdi) */
-        { "\x0f\x01\x1f", 3 },     /* lidt (rdi) */
-        { "\x0f\x01\xf0", 3 },     /* lmsw ax */
-        { "\x0f\x00\xd0", 3 },     /* lldt ax */
-        { "\x0f\x00\xd8", 3 },     /* ltr ax */
-        { "\x0f\x01\xf8", 3 },     /* swapgs */
-        { "\x0f\x33", 2 },         /* rdpmc */
-        { "\xe4\x80", 2 },         /* in */
-        { "\xe6\x80", 2 },         /* out */
-        { "\xcd\x20", 2 },         /* int 20h: gate DPL 0 */
-        { "\x48\x0f\x07", 3 },     /* sysretq */
+        { "\xf4", 1 },         /* hlt */
+        { "\xfa", 1 },         /* cli */
+        { "\xfb", 1 },         /* sti */
+        { "\x0f\x20\xc0", 3 }, /* mov cr0 */
+        { "\x0f\x22\xd8", 3 }, /* mov to cr3 */
+        { "\x0f\x21\xf8", 3 }, /* mov dr7 */
+        { "\x0f\x32", 2 },     /* rdmsr */
+        { "\x0f\x30", 2 },     /* wrmsr */
+        { "\x0f\x06", 2 },     /* clts */
+        { "\x0f\x09", 2 },     /* wbinvd */
+        { "\x0f\x01\x38", 3 }, /* invlpg (rax) */
+        { "\x0f\x01\x17", 3 }, /* lgdt (rdi) */
+        { "\x0f\x01\x1f", 3 }, /* lidt (rdi) */
+        { "\x0f\x01\xf0", 3 }, /* lmsw ax */
+        { "\x0f\x00\xd0", 3 }, /* lldt ax */
+        { "\x0f\x00\xd8", 3 }, /* ltr ax */
+        { "\x0f\x01\xf8", 3 }, /* swapgs */
+        { "\x0f\x33", 2 },     /* rdpmc */
+        { "\xe4\x80", 2 },     /* in */
+        { "\xe6\x80", 2 },     /* out */
+        { "\xcd\x20", 2 },     /* int 20h: gate DPL 0 */
+        { "\x48\x0f\x07", 3 }, /* sysretq */
     };
     for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
         u64 v = user(all[i].code, all[i].len, 2, 0x600000);
@@ -117,14 +118,30 @@ static void syscalls(void)
 
 static void do_iret_bad(u64 rip)
 {
-    __asm__ volatile("pushq $0x2b\n pushq $0x300000\n pushq $2\n pushq $0x33\n pushq %0\n iretq" ::"r"(rip));
+    __asm__ volatile(
+        "pushq $0x2b\n pushq $0x300000\n pushq $2\n pushq $0x33\n pushq %0\n iretq" ::"r"(rip));
 }
 
-static void do_wrmsr_lstar(u64 v) { wrmsr(0xc0000082, v); }
-static void do_efer(u64 v) { wrmsr(0xc0000080, v); }
-static void do_cr0(u64 v) { __asm__ volatile("mov %0, %%cr0" ::"r"(v)); }
-static void do_cr4(u64 v) { __asm__ volatile("mov %0, %%cr4" ::"r"(v)); }
-static void do_cr8(u64 v) { __asm__ volatile("mov %0, %%cr8" ::"r"(v)); }
+static void do_wrmsr_lstar(u64 v)
+{
+    wrmsr(0xc0000082, v);
+}
+static void do_efer(u64 v)
+{
+    wrmsr(0xc0000080, v);
+}
+static void do_cr0(u64 v)
+{
+    __asm__ volatile("mov %0, %%cr0" ::"r"(v));
+}
+static void do_cr4(u64 v)
+{
+    __asm__ volatile("mov %0, %%cr4" ::"r"(v));
+}
+static void do_cr8(u64 v)
+{
+    __asm__ volatile("mov %0, %%cr8" ::"r"(v));
+}
 
 static void bad_values(void)
 {

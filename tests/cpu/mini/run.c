@@ -1,15 +1,16 @@
 /*
  * Runs one mini-kernel on the CPU engine with nothing but RAM and a few ports:
- *   0xe9 text    0xf4 exit (0 passes)    0xf8 raise that interrupt vector    0xf9 NMI
- *   0xfa raise this vector when the CPU halts    0xfb code written to pages by "a device": none, reserved
- * Usage: mini-run real16|pm32|long64 IMAGE [triple]. With "triple" the kernel passes if it shuts the CPU down.
+ *   0xe9 text, 0xf4 exit (0 passes), 0xf8 raise that interrupt vector, 0xf9 NMI,
+ *   0xfa raise this vector when the CPU halts.
+ * Usage: mini-run real16|pm32|long64 IMAGE [triple]. With "triple" the kernel passes if it shuts
+ * the CPU down.
  */
+#include "accel/soft/soft.h"
+
 #include <glib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "accel/soft/soft.h"
 
 enum { RAM_SIZE = 16 << 20, NPAGES = RAM_SIZE >> 12, MMIO_BASE = 0xfed00000u };
 
@@ -20,14 +21,14 @@ typedef struct Machine {
     uint64_t mmio[16];
     uint64_t apic_base, tsc;
     bool irq[256];
-    int on_halt;  /* vector or -1 */
+    int on_halt; /* vector or -1 */
     bool exited;
     uint32_t status;
     uint8_t tpr;
 } Machine;
 
-static uint8_t *bus_page(void *opaque, uint64_t gpa, unsigned *ret_flags, _Atomic uint64_t **ret_codemask,
-    bool *ret_dirty_logged)
+static uint8_t *bus_page(void *opaque, uint64_t gpa, unsigned *ret_flags,
+    _Atomic uint64_t **ret_codemask, bool *ret_dirty_logged)
 {
     Machine *m = opaque;
 
@@ -42,9 +43,7 @@ static uint8_t *bus_page(void *opaque, uint64_t gpa, unsigned *ret_flags, _Atomi
     return m->ram + (gpa & ~0xfffull);
 }
 
-static void bus_dirtied(void *opaque, uint64_t gpa)
-{
-}
+static void bus_dirtied(void *opaque, uint64_t gpa) {}
 
 static uint64_t bus_mmio_read(void *opaque, uint64_t gpa, unsigned size)
 {

@@ -1,4 +1,5 @@
-/* Code that changes: own next instruction, a called function, through an alias, across pages, in one page with data. */
+/* Code that changes: own next instruction, a called function, through an alias, across pages, in
+ * one page with data. */
 #include "mini64.h"
 
 typedef u64 Fn(void);

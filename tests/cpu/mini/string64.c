@@ -1,11 +1,12 @@
-/* REP instructions over faults: registers tell how far they got, and they go on after the fault is repaired. */
+/* REP instructions over faults: registers tell how far they got, and they go on after the fault is
+ * repaired. */
 #include "mini64.h"
 
 #define SRC MAP_BASE
 #define DST (MAP_BASE + 0x100000)
 
 static u64 rsi, rdi, rcx;
-static u64 fault_rsi, fault_rdi, fault_rcx;
+static volatile u64 fault_rsi, fault_rdi, fault_rcx;
 static volatile u64 *missing;
 static u64 repair;
 static bool on_fault(Frame *f)

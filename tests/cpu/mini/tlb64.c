@@ -96,7 +96,10 @@ static void views(void)
 }
 
 /* The top and the bottom of the address space: edges of the table. */
-static void do_read(u64 a) { __asm__ volatile("movq (%0), %%rax" ::"r"(a) : "rax"); }
+static void do_read(u64 a)
+{
+    __asm__ volatile("movq (%0), %%rax" ::"r"(a) : "rax");
+}
 static void edges(void)
 {
     CHECK_EQ(try_call(do_read, ~0ull - 3), 14);
