@@ -214,7 +214,9 @@ static void set_sizes(Insn *in, unsigned attr, uint32_t mode, unsigned rex)
 
 static const DecEntry movsxd_entry = { .fn = insn_movsxd, A_M };
 
-/* The entry for the opcode; maps 0F38 and 0F3A hold nothing we offer. */
+static const DecEntry map_0f38 = { .fn = insn_sse4, A_M }, map_0f3a = { .fn = insn_sse4, A_M, I_B };
+
+/* The entry for the opcode. */
 static const DecEntry *read_opcode(Reader *r, Insn *in, uint8_t first, bool code64)
 {
     if (first != 0x0f) {
@@ -224,7 +226,7 @@ static const DecEntry *read_opcode(Reader *r, Insn *in, uint8_t first, bool code
     uint8_t second = (uint8_t)read_le(r, 1);
     if (second == 0x38 || second == 0x3a) {
         in->opcode = (uint16_t)((second == 0x38 ? 0x200 : 0x300) + read_le(r, 1));
-        return NULL;
+        return second == 0x38 ? &map_0f38 : &map_0f3a;
     }
     in->opcode = 0x100 + second;
     return &dec_0f[second];
@@ -277,6 +279,7 @@ int insn_decode(
         return fail(&r, EXC_UD, ret_exc);
     }
     in->fn = e->fn;
+    in->flags |= attr & A_END ? INSN_ENDS : 0;
     set_sizes(in, attr, mode, p.rex);
     if (attr & A_M) {
         in->mod = attr & A_REG ? 3 : in->modrm >> 6;

@@ -18,6 +18,10 @@
 #define SSE_IMM(pfx, opc, name, text, ...)                                                         \
     __asm__(THUNK_BEGIN(name) ".set .Lsse_i, 0\n.rept 256\n.balign 16\n" text                      \
                               "\nret\n.set .Lsse_i, .Lsse_i + 1\n.endr\n.popsection\n");
+#define SSE_IMMW(pfx, opc, name, text, textw, ...)                                                 \
+    SSE_IMM(pfx, opc, name, text, 0)                                                               \
+    SSE_IMM(pfx, opc, name##_w, textw, 0)
 #include "fpsimd-ops.h"
+#include "fpsimd-ops4.h"
 SSE_IMM(1, 0x73, psrldq, "psrldq $.Lsse_i, %xmm2", 0)
 SSE_IMM(1, 0x73, pslldq, "pslldq $.Lsse_i, %xmm2", 0)

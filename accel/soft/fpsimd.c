@@ -4,23 +4,7 @@
  * masked; the flags it leaves tell whether the guest's masks would have trapped, before anything is
  * written back.
  */
-#include "fpsimd.h"
-
-enum { OPD_NONE, OPD_X, OPD_M, OPD_G };
-enum {
-    SSE_ALIGN = 1,        /* a memory operand must be aligned to 16 bytes */
-    SSE_FP = 2,           /* uses MXCSR */
-    SSE_EFL = 4,          /* writes EFLAGS */
-    SSE_TABLE = 8,        /* 256 thunks, indexed by the immediate */
-    SSE_MEM_NOMMX = 0x10, /* with a memory source the x87 state is not touched */
-};
-enum { THUNK_STRIDE = 16 };
-
-typedef void SseThunk(void);
-typedef struct SseOp {
-    SseThunk *fn, *fnw;
-    uint8_t dst, src, mem, flags, move;
-} SseOp;
+#include "fpsimd-run.h"
 
 #define SSE_OP(pfx, opc, name, text, ...) extern SseThunk soft_sse_##name;
 #define SSE_OPW(pfx, opc, name, text, textw, ...)                                                  \
@@ -61,27 +45,18 @@ static const SseOp sse_ops[4][256] = {
     /* clang-format on */
 };
 
-/* Operands of a thunk; the assembly below knows the offsets. */
-typedef struct SseArgs {
-    alignas(16) uint8_t dst[16];
-    uint8_t src[16];
-    uint64_t mdst, msrc;        /* 32, 40 */
-    uint64_t gpr;               /* 48 */
-    uint32_t mxcsr, host_mxcsr; /* 56, 60 */
-    uint64_t eflags;            /* 64: AH after LAHF, OF is always cleared */
-} SseArgs;
-
 /* The thunk is called below the red zone. */
-static void run_xmm(SseThunk *fn, SseArgs *a)
+void sse_run_xmm(SseThunk *fn, SseArgs *a)
 {
     __asm__ volatile("lea -128(%%rsp), %%rsp\n\t"
-                     "movdqa (%[a]), %%xmm2\n\tmovdqa 16(%[a]), %%xmm1\n\tmov 48(%[a]), %%rax\n\t"
+                     "movdqa (%[a]), %%xmm2\n\tmovdqa 16(%[a]), %%xmm1\n\tmovdqa 80(%[a]), "
+                     "%%xmm0\n\tmov 48(%[a]), %%rax\n\t"
                      "call *%[fn]\n\t"
                      "mov %%rax, 48(%[a])\n\tmovdqa %%xmm2, (%[a])\n\t"
                      "lea 128(%%rsp), %%rsp"
                      :
                      : [a] "b"(a), [fn] "r"(fn)
-                     : "rax", "xmm1", "xmm2", "cc", "memory");
+                     : "rax", "xmm0", "xmm1", "xmm2", "cc", "memory");
 }
 
 static void run_xmm_fp(SseThunk *fn, SseArgs *a)
@@ -190,7 +165,7 @@ static void run_thunk(
     SoftCpu *c, const Insn *in, const SseOp *op, SseThunk *fn, SseArgs *a, bool mmx)
 {
     bool mm = op->dst == OPD_M || op->src == OPD_M;
-    SseRun *run = mm ? run_mmx : op->flags & SSE_FP ? run_xmm_fp : run_xmm;
+    SseRun *run = mm ? run_mmx : op->flags & SSE_FP ? run_xmm_fp : sse_run_xmm;
 
     if (op->src == OPD_M && !(in->flags & INSN_MEM)) {
         a->msrc = mmx_get(c, in->rm);
@@ -250,30 +225,27 @@ static void sse_shift_group(SoftCpu *c, const Insn *in, bool xmm)
     if (bytes) {
         SseThunk *base = reg == 3 ? soft_sse_psrldq : soft_sse_pslldq;
 
-        run_xmm((SseThunk *)((uintptr_t)base + imm * THUNK_STRIDE), &a);
+        sse_run_xmm((SseThunk *)((uintptr_t)base + imm * THUNK_STRIDE), &a);
     } else {
-        run_xmm(sse_ops[1][opc[row][reg]].fn, &a);
+        sse_run_xmm(sse_ops[1][opc[row][reg]].fn, &a);
     }
     memcpy(fx_xmm(c, in->rm), a.dst, 16);
 }
 
-void insn_sse(SoftCpu *c, const Insn *in)
+SseThunk *sse_thunk(const Insn *in, const SseOp *op)
 {
-    unsigned pfx = in->rep == REP_E ? 2 : in->rep == REP_NE ? 3 : in->flags & INSN_66 ? 1 : 0;
-    const SseOp *op = &sse_ops[pfx][in->opcode & 0xff];
+    SseThunk *fn = op->fnw && gpr_size(in) == 8 ? op->fnw : op->fn;
+
+    return op->flags & SSE_TABLE ? (SseThunk *)((uintptr_t)fn + (in->imm & 0xff) * THUNK_STRIDE)
+                                 : fn;
+}
+
+void sse_compute(SoftCpu *c, const Insn *in, const SseOp *op)
+{
     bool mmx, mem = in->flags & INSN_MEM;
-    SseThunk *fn;
     SseArgs a = { 0 };
 
-    if (op->move) {
-        sse_move(c, in, op->move);
-        return;
-    }
-    if (in->opcode >= 0x171 && in->opcode <= 0x173 && pfx < 2) {
-        sse_shift_group(c, in, pfx == 1);
-        return;
-    }
-    if (!op->fn || (mem && !op->mem && op->src != OPD_G)) {
+    if (!op->fn || (mem ? !op->mem && op->src != OPD_G : op->flags & SSE_MEMONLY)) {
         soft_raise(c, EXC_UD);
     }
     mmx = (op->dst == OPD_M || op->src == OPD_M) && !(mem && op->flags & SSE_MEM_NOMMX);
@@ -286,9 +258,22 @@ void insn_sse(SoftCpu *c, const Insn *in)
         fp_check_mmx(c);
     }
     load_source(c, in, op, &a);
-    fn = op->fnw && gpr_size(in) == 8 ? op->fnw : op->fn;
-    if (op->flags & SSE_TABLE) {
-        fn = (SseThunk *)((uintptr_t)fn + (in->imm & 0xff) * THUNK_STRIDE);
+    if (op->flags & SSE_IMPLICIT) {
+        memcpy(a.imp, fx_xmm(c, 0), 16);
     }
-    run_thunk(c, in, op, fn, &a, mmx);
+    run_thunk(c, in, op, sse_thunk(in, op), &a, mmx);
+}
+
+void insn_sse(SoftCpu *c, const Insn *in)
+{
+    unsigned pfx = sse_prefix(in);
+    const SseOp *op = &sse_ops[pfx][in->opcode & 0xff];
+
+    if (op->move) {
+        sse_move(c, in, op->move);
+    } else if (in->opcode >= 0x171 && in->opcode <= 0x173 && pfx < 2) {
+        sse_shift_group(c, in, pfx == 1);
+    } else {
+        sse_compute(c, in, op);
+    }
 }

@@ -35,6 +35,7 @@ InsnFn insn_in, insn_out;     /* E4 E5 EC ED; E6 E7 EE EF */
 /* fpsimd.c */
 InsnFn insn_x87;              /* D8..DF */
 InsnFn insn_fwait;            /* 9B */
+InsnFn insn_sse4;             /* maps 0F38 and 0F3A: SSSE3, SSE4.1, SSE4.2 */
 InsnFn insn_sse;              /* every MMX, SSE, SSE2 opcode of the 0F map that computes or moves */
 InsnFn insn_grp15;            /* 0FAE: FXSAVE FXRSTOR LDMXCSR STMXCSR LFENCE MFENCE SFENCE CLFLUSH */
 InsnFn insn_movnti;           /* 0FC3 */

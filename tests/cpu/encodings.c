@@ -456,6 +456,67 @@ static void add_simd(void)
     add_ext("clflush", 0x1ae, 7, E_MEMONLY | E_SIMD)->memsize = 1;
 }
 
+/* Maps 0F 38 and 0F 3A: first and last opcode, memory size, flags. */
+static const struct {
+    uint8_t pfx;
+    uint16_t first, last;
+    uint8_t memsize, imm;
+    uint32_t flags;
+} simd4[] = {
+    { 0, 0x200, 0x20b, 8, 0, 0 },
+    { 0x66, 0x200, 0x20b, 16, 0, A16 },
+    { 0, 0x21c, 0x21e, 8, 0, 0 },
+    { 0x66, 0x21c, 0x21e, 16, 0, A16 },
+    { 0, 0x30f, 0x30f, 8, IMM_B, 0 },
+    { 0x66, 0x30f, 0x30f, 16, IMM_B, A16 },
+    { 0x66, 0x210, 0x210, 16, 0, A16 },
+    { 0x66, 0x214, 0x215, 16, 0, A16 },
+    { 0x66, 0x217, 0x217, 16, 0, A16 },
+    { 0x66, 0x220, 0x225, 8, 0, 0 },
+    { 0x66, 0x228, 0x229, 16, 0, A16 },
+    { 0x66, 0x22a, 0x22a, 16, 0, A16 },
+    { 0x66, 0x22b, 0x22b, 16, 0, A16 },
+    { 0x66, 0x230, 0x235, 8, 0, 0 },
+    { 0x66, 0x237, 0x241, 16, 0, A16 },
+    { 0x66, 0x308, 0x308, 16, IMM_B, A16 | SI },
+    { 0x66, 0x309, 0x309, 16, IMM_B, A16 | DO },
+    { 0x66, 0x30a, 0x30a, 4, IMM_B, SI },
+    { 0x66, 0x30b, 0x30b, 8, IMM_B, DO },
+    { 0x66, 0x30c, 0x30e, 16, IMM_B, A16 },
+    { 0x66, 0x314, 0x314, 1, IMM_B, 0 },
+    { 0x66, 0x315, 0x315, 2, IMM_B, 0 },
+    { 0x66, 0x316, 0x316, 0, IMM_B, 0 },
+    { 0x66, 0x317, 0x317, 4, IMM_B, 0 },
+    { 0x66, 0x320, 0x320, 1, IMM_B, 0 },
+    { 0x66, 0x321, 0x321, 4, IMM_B, SI },
+    { 0x66, 0x322, 0x322, 0, IMM_B, 0 },
+    { 0x66, 0x340, 0x340, 16, IMM_B, A16 | SI },
+    { 0x66, 0x341, 0x341, 16, IMM_B, A16 | DO },
+    { 0x66, 0x342, 0x342, 16, IMM_B, A16 },
+    { 0x66, 0x360, 0x363, 16, IMM_B, 0 },
+    { 0xf2, 0x2f0, 0x2f1, 0, 0, 0 },
+    { 0xf3, 0x1b8, 0x1b8, 0, 0, 0 },
+};
+
+static void add_simd4(void)
+{
+    char n[24];
+
+    for (unsigned i = 0; i < sizeof simd4 / sizeof *simd4; i++) {
+        for (unsigned op = simd4[i].first; op <= simd4[i].last; op++) {
+            snprintf(n, sizeof n, "simd %02x 0f%s %02x", simd4[i].pfx,
+                op < 0x200   ? ""
+                : op < 0x300 ? " 38"
+                             : " 3a",
+                op & 0xff);
+            Encoding *e = add(n, op, E_MODRM | E_SIMD | E_FX | simd4[i].flags);
+            e->pfx = simd4[i].pfx;
+            e->memsize = simd4[i].memsize;
+            e->imm = simd4[i].imm;
+        }
+    }
+}
+
 const Encoding *encodings_get(unsigned *ret_n)
 {
     if (!nrows) {
@@ -468,6 +529,7 @@ const Encoding *encodings_get(unsigned *ret_n)
         add_string();
         add_x87();
         add_simd();
+        add_simd4();
     }
     *ret_n = nrows;
     return rows;

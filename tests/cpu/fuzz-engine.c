@@ -174,7 +174,7 @@ Engine *engine_new(void)
     strcpy(e->model.vendor, "GenuineIntel");
     e->model.level = 7;
     e->model.f1_edx = 0x078bfbff;
-    e->model.f1_ecx = 0x00002001;
+    e->model.f1_ecx = 0x00982201; /* SSE3, SSSE3, CX16, SSE4.1, SSE4.2, POPCNT */
     e->model.f80000001_edx = 0x2c100800;
     e->model.f80000001_ecx = 1;
     e->model.phys_bits = 40;
