@@ -16,7 +16,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 
-enum { HASH_BITS = 16, PAGE_HASH_BITS = 13, QUEUE_SIZE = 128 };
+enum { HASH_BITS = 18, PAGE_HASH_BITS = 13, QUEUE_SIZE = 128 };
 #define ARENA_SIZE ((size_t)64 << 20)
 
 typedef struct PageEntry PageEntry;
@@ -323,9 +323,9 @@ static bool source_decode(SoftCpu *c, Source *s)
 {
     unsigned size = s->left < BLOCK_MAX_BYTES ? s->left : BLOCK_MAX_BYTES;
     uint64_t limit = soft_code64(c) ? UINT64_MAX : c->seg[SEG_CS].limit;
+    unsigned copied = 0;
     int exc = 0;
 
-    memcpy(s->bytes, s->host, size);
     s->n = s->nbytes = 0;
     s->host2 = NULL;
     s->breakpoint = c->nbreakpoints && breakpoint_at(c, s->la);
@@ -335,7 +335,12 @@ static bool source_decode(SoftCpu *c, Source *s)
         if (s->n && c->nbreakpoints && breakpoint_at(c, s->la + s->nbytes)) {
             break;
         }
-        int len = insn_decode(s->bytes + s->nbytes, size - s->nbytes, ip, c->mode, in, &exc);
+        if (copied < s->nbytes + 15 && copied < size) {
+            unsigned more = size - copied < 64 ? size - copied : 64;
+            memcpy(s->bytes + copied, s->host + copied, more);
+            copied += more;
+        }
+        int len = insn_decode(s->bytes + s->nbytes, copied - s->nbytes, ip, c->mode, in, &exc);
         if (len > 0 && ip + (unsigned)len - 1 > limit) {
             break;
         }
@@ -354,7 +359,7 @@ static bool source_decode(SoftCpu *c, Source *s)
         }
         s->n++;
         s->nbytes += (unsigned)len;
-        if (translate_ends(in)) {
+        if (in->flags & INSN_ENDS) {
             break;
         }
     }

@@ -15,6 +15,7 @@ enum {
     A_MAX4 = 1 << 8, /* operand size 8 means 4 (I/O) */
     A_SUB = 1 << 9,  /* group: go on in a table of eight, indexed by ModRM.reg */
     A_W = 1 << 10,   /* word operation */
+    A_END = 1 << 11, /* ends a block: control goes elsewhere */
 };
 
 /* Kinds of immediates. */

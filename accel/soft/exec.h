@@ -194,8 +194,6 @@ typedef struct Translation {
     bool chains;     /* the last Op has chain pointers */
 } Translation;
 unsigned translate(Translation *t);
-/* Control never goes on behind it. */
-bool translate_ends(const Insn *in);
 /* For tests: every instruction by its InsnFn. */
 enum { SOFT_NO_HOT = 1u << 31 };
 

@@ -534,20 +534,6 @@ static void fuse(const Builder *b, const Insn *cmp, Op *op, const Insn *jcc)
     }
 }
 
-bool translate_ends(const Insn *in)
-{
-    InsnFn *const enders[] = { insn_jcc, insn_ret, insn_call_rel, insn_jmp_rel, insn_jmp_rm,
-        insn_call_rm, insn_loop, insn_jmp_far, insn_call_far, insn_ret_far, insn_iret, insn_int,
-        insn_syscall, insn_sysret, insn_sysenter, insn_sysexit, insn_hlt, insn_mov_cr, insn_ud };
-
-    for (unsigned i = 0; i < sizeof enders / sizeof enders[0]; i++) {
-        if (in->fn == enders[i]) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void translate_one(Builder *b, unsigned i, bool use_hot)
 {
     Translation *t = b->t;

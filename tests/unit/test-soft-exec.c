@@ -229,7 +229,7 @@ static uint8_t *bus_page(void *opaque, uint64_t gpa, unsigned *ret_flags,
     }
     *ret_flags = SOFT_PAGE_RAM;
     *ret_codemask = &m->codemask[gpa >> 12];
-    return m->ram + gpa;
+    return m->ram + (gpa & ~0xfffull);
 }
 
 static uint64_t bus_read(void *opaque, uint64_t gpa, unsigned size)
