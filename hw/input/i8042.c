@@ -116,7 +116,7 @@ static void i8042_set_mode(I8042 *k, uint8_t val)
 {
     k->mode = val;
     k->kbd.translate = val & MODE_XLATE;
-    k->status = (uint8_t)((k->status & ~ST_SYS) | (val & MODE_SYS ? ST_SYS : 0));
+    k->status |= val & MODE_SYS; /* the same bit; QEMU compat: only reset clears it */
     i8042_irqs(k);
     i8042_next(k);
 }
