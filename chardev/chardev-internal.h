@@ -39,6 +39,8 @@ struct Chardev {
     int log_fd;
 };
 
+extern const ChardevClass *const chardev_class_list[]; /* NULL-terminated */
+
 /* For back ends. */
 size_t chardev_be_room(Chardev *c); /* how much input is wanted now */
 void chardev_be_input(Chardev *c, const uint8_t *buf, size_t len); /* len <= room */

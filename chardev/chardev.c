@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const ChardevClass *const chardev_classes_all[] = {
+const ChardevClass *const chardev_class_list[] = {
     &chardev_null,
     &chardev_stdio,
     &chardev_file,
@@ -43,9 +43,9 @@ static const PropSpec common_props[] = {
 
 static const ChardevClass *class_find(const char *name)
 {
-    for (unsigned i = 0; chardev_classes_all[i]; i++) {
-        if (!strcmp(chardev_classes_all[i]->name, name)) {
-            return chardev_classes_all[i];
+    for (unsigned i = 0; chardev_class_list[i]; i++) {
+        if (!strcmp(chardev_class_list[i]->name, name)) {
+            return chardev_class_list[i];
         }
     }
     return NULL;
@@ -54,8 +54,8 @@ static const ChardevClass *class_find(const char *name)
 bool chardev_help(GString *out)
 {
     g_string_append(out, "Available chardev backend types: \n");
-    for (unsigned i = 0; chardev_classes_all[i]; i++) {
-        g_string_append_printf(out, "  %s\n", chardev_classes_all[i]->name);
+    for (unsigned i = 0; chardev_class_list[i]; i++) {
+        g_string_append_printf(out, "  %s\n", chardev_class_list[i]->name);
     }
     return true;
 }
@@ -579,236 +579,3 @@ void chardev_be_writable(Chardev *c)
     }
     chardev_be_update(c);
 }
-
-/* ---- property and QMP ---- */
-
-static bool chardev_prop_set(void *field, const Json *val, GError **err)
-{
-    const char *id = json_get_str(val);
-
-    if (!id || !*id) {
-        *(Chardev **)field = NULL;
-        return true;
-    }
-    Chardev *c = chardev_find(id);
-    if (!c) {
-        return err_set(err, "can't find value '%s'", id);
-    }
-    if (c->nfe && !c->mux) {
-        return err_set(err, "can't take value '%s', it's in use", id);
-    }
-    *(Chardev **)field = c;
-    return true;
-}
-
-static bool chardev_prop_parse(void *field, const char *text, GError **err)
-{
-    g_autoptr(Json) v = json_str(text);
-    return chardev_prop_set(field, v, err);
-}
-
-static void chardev_prop_get(const void *field, JsonWriter *w, const char *name)
-{
-    Chardev *const *c = field;
-    jw_str(w, name, *c ? (*c)->id : "");
-}
-
-const PropType prop_chardev = {
-    .name = "str", .set = chardev_prop_set, .parse = chardev_prop_parse, .get = chardev_prop_get
-};
-
-static void query_one(Chardev *c, void *opaque)
-{
-    JsonWriter *w = opaque;
-    g_autofree char *file = c->cls->filename ? c->cls->filename(c) : g_strdup(c->cls->name);
-
-    jw_begin_object(w, NULL);
-    bool open = false;
-    for (unsigned i = 0; i < c->nfe; i++) {
-        open |= c->fe[i]->open;
-    }
-    jw_bool(w, "frontend-open", open);
-    jw_str(w, "filename", c->mux ? "mux" : file);
-    jw_str(w, "label", c->id);
-    jw_end_object(w);
-}
-
-static Json *qmp_query_chardev(
-    G_GNUC_UNUSED void *m, G_GNUC_UNUSED const void *args, G_GNUC_UNUSED GError **err)
-{
-    JsonWriter *w = json_writer_new();
-
-    jw_begin_array(w, NULL);
-    chardev_each(query_one, w);
-    jw_end_array(w);
-    return json_writer_free(w);
-}
-
-static Json *qmp_query_backends(
-    G_GNUC_UNUSED void *m, G_GNUC_UNUSED const void *args, G_GNUC_UNUSED GError **err)
-{
-    Json *list = json_array();
-
-    for (unsigned i = 0; chardev_classes_all[i]; i++) {
-        Json *o = json_object();
-        json_set(o, "name", json_str(chardev_classes_all[i]->name));
-        json_append(list, o);
-    }
-    return list;
-}
-
-/* {"type": "socket", "data": {"addr": {"type": "unix", "data": {"path": …}}, "server": true}} into
- * flat arguments. */
-static void flatten(Json *to, const Json *from)
-{
-    for (unsigned i = 0; i < json_len(from); i++) {
-        const char *key = json_key_at(from, i);
-        Json *v = json_val_at(from, i);
-        if (!strcmp(key, "addr") && json_type(v) == JSON_OBJECT) {
-            const char *type = json_get_str_or(v, "type", "");
-            Json *d = json_get(v, "data");
-            if (!strcmp(type, "fd") && d) {
-                json_set(to, "fd", json_str(json_get_str_or(d, "str", "")));
-            } else if (d) {
-                flatten(to, d);
-            }
-        } else {
-            json_set(to, !strcmp(key, "out") ? "path" : key, json_ref(v));
-        }
-    }
-}
-
-static Json *qmp_chardev_add(G_GNUC_UNUSED void *m, const Json *args, GError **err)
-{
-    const Json *backend = json_get(args, "backend");
-    g_autoptr(Json) flat = json_object();
-
-    if (!json_get_str_or(args, "id", NULL)) {
-        err_set(err, "Parameter 'id' is missing");
-        return NULL;
-    }
-    if (!backend || json_type(backend) != JSON_OBJECT || !json_get_str_or(backend, "type", NULL)) {
-        err_set(err, "Parameter 'backend' is missing");
-        return NULL;
-    }
-    if (json_get(backend, "data") && json_type(json_get(backend, "data")) == JSON_OBJECT) {
-        flatten(flat, json_get(backend, "data"));
-    }
-    if (!strcmp(json_get_str(json_get(backend, "type")), "socket") && !json_get(flat, "server")) {
-        json_set(
-            flat, "server", json_bool(true)); /* QMP's default differs from the command line's */
-        json_set(flat, "wait", json_bool(false));
-    }
-    json_set(flat, "id", json_str(json_get_str(json_get(args, "id"))));
-    json_set(flat, "backend", json_str(json_get_str(json_get(backend, "type"))));
-    Chardev *c = chardev_create(flat, err);
-    if (!c) {
-        return NULL;
-    }
-    Json *ret = json_object();
-    g_autofree char *file = c->cls->filename ? c->cls->filename(c) : NULL;
-    if (c->cls == &chardev_pty && file) {
-        json_set(ret, "pty", json_str(file + strlen("pty:")));
-    }
-    return ret;
-}
-
-typedef struct IdArgs {
-    char *id;
-} IdArgs;
-static const PropSpec id_props[] = {
-    { .name = "id",
-        .type = &prop_str,
-        .offset = PROP_AT(IdArgs, id, char *),
-        .bit = -1,
-        .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
-        .help = "character device" },
-    PROP_END,
-};
-
-static Json *qmp_chardev_remove(G_GNUC_UNUSED void *m, const void *args, GError **err)
-{
-    const IdArgs *a = args;
-    return chardev_remove(a->id, err) ? json_object() : NULL;
-}
-
-typedef struct RingArgs {
-    char *device, *data, *format;
-    uint64_t size;
-} RingArgs;
-static const PropSpec ring_props[] = {
-    { .name = "device",
-        .type = &prop_str,
-        .offset = PROP_AT(RingArgs, device, char *),
-        .bit = -1,
-        .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
-        .help = "ring buffer" },
-    PROP_STR("data", RingArgs, data, "text to write"),
-    PROP_STR("format", RingArgs, format, "utf8 or base64"),
-    PROP_U64("size", RingArgs, size, 0, "bytes to read"),
-    PROP_END,
-};
-
-static Chardev *find_ring(const RingArgs *a, GError **err)
-{
-    Chardev *c = chardev_find(a->device);
-
-    if (!c) {
-        err_set(err, "Device '%s' not found", a->device);
-    } else if (c->cls != &chardev_ringbuf) {
-        err_set(err, "%s is not a ringbuf device", a->device);
-        c = NULL;
-    }
-    return c;
-}
-
-static Json *qmp_ringbuf_write(G_GNUC_UNUSED void *m, const void *args, GError **err)
-{
-    const RingArgs *a = args;
-    Chardev *c = find_ring(a, err);
-
-    if (!c) {
-        return NULL;
-    }
-    gsize n = a->data ? strlen(a->data) : 0;
-    g_autofree guchar *raw =
-        a->format && !strcmp(a->format, "base64") && a->data ? g_base64_decode(a->data, &n) : NULL;
-    ringbuf_write(c, raw ? raw : (const uint8_t *)a->data, n);
-    return json_object();
-}
-
-static Json *qmp_ringbuf_read(G_GNUC_UNUSED void *m, const void *args, GError **err)
-{
-    const RingArgs *a = args;
-    Chardev *c = find_ring(a, err);
-
-    if (!c) {
-        return NULL;
-    }
-    g_autoptr(GByteArray) b = ringbuf_read(c, a->size);
-    if (a->format && !strcmp(a->format, "base64")) {
-        g_autofree char *text = g_base64_encode(b->data, b->len);
-        return json_str(text);
-    }
-    g_autofree char *text = g_utf8_make_valid((const char *)b->data, (gssize)b->len);
-    return json_str(text);
-}
-
-const QmpCmd chardev_qmp_cmds[] = {
-    { .name = "query-chardev", .run = qmp_query_chardev },
-    { .name = "query-chardev-backends", .run = qmp_query_backends },
-    { .name = "chardev-add", .run_raw = qmp_chardev_add },
-    { .name = "chardev-remove",
-        .args_spec = id_props,
-        .args_size = sizeof(IdArgs),
-        .run = qmp_chardev_remove },
-    { .name = "ringbuf-write",
-        .args_spec = ring_props,
-        .args_size = sizeof(RingArgs),
-        .run = qmp_ringbuf_write },
-    { .name = "ringbuf-read",
-        .args_spec = ring_props,
-        .args_size = sizeof(RingArgs),
-        .run = qmp_ringbuf_read },
-    { .name = NULL },
-};
