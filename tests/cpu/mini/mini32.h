@@ -1,6 +1,6 @@
 /*
- * Frame of a 32-bit mini-kernel: flat GDT with room for a test's descriptors, IDT with 256 stubs, TSS for ring 3, try_call() and
- * try_user(). Define void test(void).
+ * Frame of a 32-bit mini-kernel: flat GDT with room for a test's descriptors, IDT with 256 stubs,
+ * TSS for ring 3, try_call() and try_user(). Define void test(void).
  */
 #pragma once
 
@@ -14,7 +14,8 @@ typedef struct Frame {
 } Frame;
 
 typedef struct Tss {
-    u32 link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi, edi;
+    u32 link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi,
+        edi;
     u32 es, cs, ss, ds, fs, gs, ldt, iomap;
 } Tss;
 
@@ -136,19 +137,21 @@ int on_any_trap(Frame *f)
 
 static void set_gate(unsigned n, u16 sel, u32 addr, u8 type_dpl)
 {
-    idt[n] = (addr & 0xffff) | (u64)sel << 16 | (u64)(0x80 | type_dpl) << 40 | (u64)(addr >> 16) << 48;
+    idt[n] =
+        (addr & 0xffff) | (u64)sel << 16 | (u64)(0x80 | type_dpl) << 40 | (u64)(addr >> 16) << 48;
 }
 
 /* attr: descriptor bits 40..55 without the limit. */
 static u64 descriptor(u32 base, u32 limit, u16 attr)
 {
-    return (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)attr << 40 | (u64)(limit >> 16 & 15) << 48 |
-        (u64)(base >> 24) << 56;
+    return (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)attr << 40 |
+           (u64)(limit >> 16 & 15) << 48 | (u64)(base >> 24) << 56;
 }
 
 static u64 call_gate(u16 sel, u32 addr, u8 dpl, u8 count)
 {
-    return (addr & 0xffff) | (u64)sel << 16 | (u64)count << 32 | (u64)(0x8c | dpl << 5) << 40 | (u64)(addr >> 16) << 48;
+    return (addr & 0xffff) | (u64)sel << 16 | (u64)count << 32 | (u64)(0x8c | dpl << 5) << 40 |
+           (u64)(addr >> 16) << 48;
 }
 
 struct __attribute__((packed)) TableReg {
@@ -167,11 +170,12 @@ void start32(void)
     for (unsigned n = 0; n < 256; n++) {
         set_gate(n, KCS, (u32)stubs + 16 * n, 0x0e | (n == 3 || n == 0x80 ? 0x60 : 0));
     }
-    __asm__ volatile("lgdt %0\n lidt %1\n ljmp $0x08, $1f\n 1: mov %2, %%ds\n mov %2, %%es\n mov %2, %%ss\n"
-                     "mov %2, %%fs\n mov %2, %%gs\n ltr %w3"
-                     :
-                     : "m"(g), "m"(i), "r"(KDS), "r"(TSS_SEL)
-                     : "memory");
+    __asm__ volatile(
+        "lgdt %0\n lidt %1\n ljmp $0x08, $1f\n 1: mov %2, %%ds\n mov %2, %%es\n mov %2, %%ss\n"
+        "mov %2, %%fs\n mov %2, %%gs\n ltr %w3"
+        :
+        : "m"(g), "m"(i), "r"(KDS), "r"(TSS_SEL)
+        : "memory");
     test();
     put("passed\n");
     quit(0);

@@ -1,12 +1,31 @@
-/* Segments of 32-bit protected mode: limits, types, expand-down, LDT, conforming code, call gates, LAR, LSL, VERR, ARPL. */
+/* Segments of 32-bit protected mode: limits, types, expand-down, LDT, conforming code, call gates,
+ * LAR, LSL, VERR, ARPL. */
 #include "mini32.h"
 
-static void load_fs(u32 sel) { __asm__ volatile("mov %0, %%fs" ::"r"(sel)); }
-static void load_ds(u32 sel) { __asm__ volatile("mov %0, %%ds\n mov %1, %%ds" ::"r"(sel), "r"(KDS)); }
-static void load_ss(u32 sel) { __asm__ volatile("mov %0, %%ss\n mov %1, %%ss" ::"r"(sel), "r"(KDS)); }
-static void read8(u32 off) { __asm__ volatile("movb %%fs:(%0), %%al" ::"r"(off) : "eax"); }
-static void read32(u32 off) { __asm__ volatile("movl %%fs:(%0), %%eax" ::"r"(off) : "eax"); }
-static void write8(u32 off) { __asm__ volatile("movb $0x5a, %%fs:(%0)" ::"r"(off) : "memory"); }
+static void load_fs(u32 sel)
+{
+    __asm__ volatile("mov %0, %%fs" ::"r"(sel));
+}
+static void load_ds(u32 sel)
+{
+    __asm__ volatile("mov %0, %%ds\n mov %1, %%ds" ::"r"(sel), "r"(KDS));
+}
+static void load_ss(u32 sel)
+{
+    __asm__ volatile("mov %0, %%ss\n mov %1, %%ss" ::"r"(sel), "r"(KDS));
+}
+static void read8(u32 off)
+{
+    __asm__ volatile("movb %%fs:(%0), %%al" ::"r"(off) : "eax");
+}
+static void read32(u32 off)
+{
+    __asm__ volatile("movl %%fs:(%0), %%eax" ::"r"(off) : "eax");
+}
+static void write8(u32 off)
+{
+    __asm__ volatile("movb $0x5a, %%fs:(%0)" ::"r"(off) : "memory");
+}
 
 static void limits(void)
 {
@@ -137,7 +156,8 @@ static void gates(void)
     CHECK_EQ(trap.error, KCS);
     /* conforming code runs at the caller's level */
     gdt[FREE / 8 + 2] = 0x00cf9f000000ffff;
-    copy(0x400000, "\xea\x07\x00\x40\x00\x40\x00\x0e\x58\xcc", 10); /* ljmp $0x40, next; push %cs; pop %eax; int3 */
+    copy(0x400000, "\xea\x07\x00\x40\x00\x40\x00\x0e\x58\xcc",
+        10); /* ljmp $0x40, next; push %cs; pop %eax; int3 */
     CHECK_EQ(try_user(0x400000, 0x410000, 2), 3);
     CHECK_EQ(trap.cs, 0x43);
     /* ring 3 may not load the kernel's data segment */
@@ -152,21 +172,24 @@ static void gates(void)
 
 static void stack_limit(u32 sp)
 {
-    __asm__ volatile("mov %%esp, %%ebx\n mov %1, %%ss\n mov %0, %%esp\n push %%eax\n mov %2, %%ss\n mov %%ebx, %%esp" ::"r"(sp),
+    __asm__ volatile("mov %%esp, %%ebx\n mov %1, %%ss\n mov %0, %%esp\n push %%eax\n mov %2, "
+                     "%%ss\n mov %%ebx, %%esp" ::"r"(sp),
                      "r"(FREE), "r"(KDS)
                      : "ebx");
 }
 
 static void stacks(void)
 {
-    /* A handler on the same stack cannot push either: take #SS and #DF through a task gate in task32; here only what fits. */
+    /* A handler on the same stack cannot push either: take #SS and #DF through a task gate in
+     * task32; here only what fits. */
     gdt[FREE >> 3] = descriptor(0x500000, 0xffff, 0x4093);
     CHECK_EQ(try_call(stack_limit, 0x8000), -1);
     CHECK_EQ(*(volatile u32 *)0x507ffc, *(volatile u32 *)0x507ffc);
     /* 16-bit stack: SP wraps within 64 KiB, the upper half of ESP stays */
     gdt[FREE >> 3] = descriptor(0x500000, 0xffff, 0x0093);
     u32 after;
-    __asm__ volatile("mov %%esp, %%ebx\n mov %1, %%ss\n mov $0x12340002, %%esp\n pushw $0x1122\n pushw $0x3344\n mov %%esp, %0\n"
+    __asm__ volatile("mov %%esp, %%ebx\n mov %1, %%ss\n mov $0x12340002, %%esp\n pushw $0x1122\n "
+                     "pushw $0x3344\n mov %%esp, %0\n"
                      "mov %2, %%ss\n mov %%ebx, %%esp"
                      : "=&r"(after)
                      : "r"(FREE), "r"(KDS)

@@ -1,4 +1,5 @@
-/* Virtual-8086 mode: entry by IRET, sensitive instructions at IOPL 0 and 3, interrupts out of it, segment arithmetic. */
+/* Virtual-8086 mode: entry by IRET, sensitive instructions at IOPL 0 and 3, interrupts out of it,
+ * segment arithmetic. */
 #include "mini32.h"
 
 enum { CODE = 0x20000, VM = 0x20000 };
@@ -57,7 +58,8 @@ void test(void)
     CHECK_EQ(saved[2], 0x6000);
     CHECK_EQ(saved[3], 0x7000);
     /* IOPL 0: these trap with #GP(0) */
-    static const char *const sensitive[] = { "\xfa", "\xfb", "\x9c", "\x9d", "\xcf", "\xcd\x20", "\xf4", "\x0f\x20\xc0" };
+    static const char *const sensitive[] = { "\xfa", "\xfb", "\x9c", "\x9d", "\xcf", "\xcd\x20",
+        "\xf4", "\x0f\x20\xc0" };
     for (unsigned i = 0; i < sizeof sensitive / sizeof sensitive[0]; i++) {
         copy(sensitive[i], 3);
         CHECK_EQ(try_vm86(VM | 2), 13);
