@@ -61,7 +61,8 @@ Accel *accel_new(const AccelClass *cls, struct Machine *m, const Json *opts, GEr
     prop_defaults(cls->props, a);
     name_cpu_class(a, m);
     bool ok = !opts || prop_apply_struct(cls->props, a, opts, err);
-    if (!ok || (cls->init && !cls->init(a, m, err))) {
+    a->initialized = ok && (!cls->init || cls->init(a, m, err));
+    if (!a->initialized) {
         accel_free(a);
         return NULL;
     }
@@ -87,7 +88,7 @@ void accel_free(Accel *a)
     for (unsigned i = 0; i < a->cpus->len; i++) {
         vcpu_free(a->cpus->pdata[i]);
     }
-    if (a->cls->fini) {
+    if (a->initialized && a->cls->fini) {
         a->cls->fini(a);
     }
     accel_doorbells_fini(a);
@@ -290,6 +291,7 @@ void accel_resume(Accel *a)
     for (unsigned i = 0; i < a->cpus->len; i++) {
         VCpu *cpu = a->cpus->pdata[i];
         cpu->stop = false;
+        cpu->debug_hit = false;
         /* Now, not when the thread wakes: a pause right behind this must wait for it. */
         cpu->paused = false;
     }
@@ -344,7 +346,7 @@ void vcpu_run_on(VCpu *cpu, void (*fn)(VCpu *, void *), void *opaque)
 void vcpu_reset(VCpu *cpu)
 {
     g_assert(cpu->paused || !cpu->thread);
-    cpu->halted = false;
+    cpu->halted = cpu->debug_hit = false;
     atomic_fetch_and(&cpu->request, ~(uint32_t)(VCPU_IRQ | VCPU_NMI | VCPU_INIT | VCPU_SIPI));
     cpu->accel->cls->reset(cpu);
 }

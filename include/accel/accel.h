@@ -38,6 +38,7 @@ struct Accel {
     const AccelClass *cls;
     struct Machine *machine;
     GPtrArray *cpus;                /* VCpu*, by index */
+    bool initialized;               /* AccelClass.init succeeded */
     bool running;                   /* between accel_resume() and accel_pause() */
     DoorbellTable *_Atomic doorbells; /* doorbell.c: immutable, replaced through RCU */
     ObjClass cpu_class;             /* "qemu64-x86_64-cpu" */
@@ -60,6 +61,7 @@ struct VCpu {
     int thread_id;
     bool paused, stop, created;     /* VM lock */
     bool halted;                    /* for query-cpus and info cpus */
+    bool debug_hit;                 /* it stopped at a breakpoint or after a step; stands until accel_resume() */
     void *impl;                     /* the accelerator's */
     void (*run_fn)(VCpu *cpu, void *opaque);
     void *run_opaque;
