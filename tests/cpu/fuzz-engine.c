@@ -37,6 +37,7 @@ struct Engine {
     _Atomic uint64_t codemask[RAM_SIZE / 4096];
     SoftBus bus;
     X86CpuModel model;
+    EngineIo io;
 };
 
 static uint8_t *bus_page(void *opaque, uint64_t gpa, unsigned *ret_flags,
@@ -62,12 +63,31 @@ static uint64_t bus_read(void *opaque, uint64_t gpa, unsigned size)
 
 static void bus_write(void *opaque, uint64_t gpa, unsigned size, uint64_t val) {}
 
-static uint32_t bus_in(void *opaque, uint16_t port, unsigned size)
+static void count_io(Engine *e, uint16_t port)
 {
-    return ~0u;
+    e->io.last_port = port;
+    if (e->io.kick_at && e->io.ins + e->io.outs == e->io.kick_at) {
+        soft_kick(e->c, SOFT_POLL_EXIT);
+    }
 }
 
-static void bus_out(void *opaque, uint16_t port, unsigned size, uint32_t val) {}
+static uint32_t bus_in(void *opaque, uint16_t port, unsigned size)
+{
+    Engine *e = opaque;
+
+    e->io.ins++;
+    count_io(e, port);
+    return 0x12345678;
+}
+
+static void bus_out(void *opaque, uint16_t port, unsigned size, uint32_t val)
+{
+    Engine *e = opaque;
+
+    e->io.outs++;
+    e->io.last_out = val;
+    count_io(e, port);
+}
 
 static uint64_t bus_tsc(void *opaque)
 {
@@ -207,6 +227,21 @@ void engine_free(Engine *e)
 uint8_t *engine_area(Engine *e)
 {
     return e->ram + AREA_GPA;
+}
+
+uint8_t *engine_tss(Engine *e)
+{
+    return e->ram + TSS;
+}
+
+SoftCpu *engine_cpu(Engine *e)
+{
+    return e->c;
+}
+
+EngineIo *engine_io(Engine *e)
+{
+    return &e->io;
 }
 
 static void set_segs(SoftCpu *c, FuzzMode mode)

@@ -77,5 +77,15 @@ typedef struct Engine Engine;
 Engine *engine_new(void);
 void engine_free(Engine *e);
 uint8_t *engine_area(Engine *e);
+uint8_t *engine_tss(Engine *e); /* 4096 bytes; the limit is the vCPU's */
+struct SoftCpu *engine_cpu(Engine *e);
+/* Port accesses so far; kick_at: with that access the vCPU is asked to leave (0: never). IN returns
+ * 0x12345678. */
+typedef struct EngineIo {
+    unsigned ins, outs, kick_at;
+    uint32_t last_out;
+    uint16_t last_port;
+} EngineIo;
+EngineIo *engine_io(Engine *e);
 /* False: the engine did not end in an exception; what it returned is in ret->vector. */
 bool engine_run(Engine *e, const FuzzCase *c, FuzzResult *ret);
