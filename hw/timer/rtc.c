@@ -42,7 +42,7 @@ enum {
     D_VRT = 0x80,
 };
 #define SEC_NS       G_GINT64_CONSTANT(1000000000)
-#define UIP_NS       244000 /* data sheet, figure 15: UIP is seen at least 244 us before an update */
+#define UIP_NS       244000 /* data sheet, figure 15: 244 us of warning before an update */
 #define NEVER        INT64_MAX
 #define DONT_CARE(v) (((v)&0xc0) == 0xc0)
 

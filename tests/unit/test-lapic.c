@@ -8,7 +8,8 @@ const ObjAlias obj_aliases[] = { { NULL, NULL } };
 
 typedef struct Cpu {
     Lapic *l;
-    unsigned irq, nmi, init, sipi;
+    _Atomic unsigned irq;
+    unsigned nmi, init, sipi;
     uint8_t sipi_vector;
 } Cpu;
 
@@ -524,6 +525,82 @@ static void test_timer_deadline(void)
     board_free(b);
 }
 
+static Lapic *accessor;
+
+static Lapic *current(void)
+{
+    return accessor;
+}
+
+/* The page belongs to the processor that accesses it; a device's write there is a message. */
+static void test_region(void)
+{
+    Board *b = board_new();
+    Region r;
+
+    lapic_bus_init_region(b->bus, &r, current);
+    region_map(&b->c->mem, 0xfee00000, &r, 0);
+    accessor = b->cpu[2].l;
+    g_assert_cmphex(readl(b->c, 0xfee00020), ==, 2u << 24);
+    writel(b->c, 0xfee00080, 0x30);
+    g_assert_cmphex(lapic_cr8(b->cpu[2].l), ==, 3);
+    accessor = NULL;
+    g_assert_cmphex(readl(b->c, 0xfee00020), ==, 0);
+    writel(b->c, 0xfee03000, 0x41);
+    g_assert_cmphex(who(b, 0x41), ==, 1 << 3);
+    region_unmap(&r);
+    region_fini(&r);
+    board_free(b);
+}
+
+enum { SENDERS = 3, MESSAGES = 20000 };
+typedef struct Sender {
+    LapicBus *bus;
+    uint8_t vector;
+    _Atomic unsigned taken;
+} Sender;
+
+/* Sends the next message when the last one was taken: a lost one hangs the test. */
+static gpointer sender_run(gpointer opaque)
+{
+    Sender *s = opaque;
+
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        lapic_bus_msi(s->bus, 0xfee00000, s->vector);
+        while (s->taken == i) {
+            g_thread_yield();
+        }
+    }
+    return NULL;
+}
+
+static void test_concurrent_messages(void)
+{
+    Board *b = board_new();
+    Lapic *l = b->cpu[0].l;
+    Sender s[SENDERS];
+    GThread *t[SENDERS];
+
+    for (unsigned i = 0; i < SENDERS; i++) {
+        s[i] = (Sender){ .bus = b->bus, .vector = (uint8_t)(0x40 + i) }; /* one word of IRR */
+        t[i] = g_thread_new("sender", sender_run, &s[i]);
+    }
+    for (unsigned n = 0; n < SENDERS * MESSAGES;) {
+        int v = lapic_ack(l);
+
+        if (v >= 0) {
+            lapic_mmio_write(l, 0xb0, 0);
+            s[v - 0x40].taken++;
+            n++;
+        }
+    }
+    for (unsigned i = 0; i < SENDERS; i++) {
+        g_thread_join(t[i]);
+    }
+    g_assert_cmpint(lapic_ack(l), ==, -1);
+    board_free(b);
+}
+
 int main(int argc, char **argv)
 {
     chips_start(&argc, &argv);
@@ -545,5 +622,7 @@ int main(int argc, char **argv)
     g_test_add_func("/lapic/timer/re-arm", test_timer_rearm);
     g_test_add_func("/lapic/timer/other-thread", test_timer_other_thread);
     g_test_add_func("/lapic/timer/tsc-deadline", test_timer_deadline);
+    g_test_add_func("/lapic/region", test_region);
+    g_test_add_func("/lapic/concurrent-messages", test_concurrent_messages);
     return g_test_run();
 }

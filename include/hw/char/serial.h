@@ -9,5 +9,6 @@ typedef struct Chardev Chardev;
 typedef struct Serial Serial;
 extern const ObjClass isa_serial_class; /* "isa-serial": chardev, iobase, irq, index */
 
-/* COM1..COM4 for index 0..3. chr NULL: nothing attached. Returns NULL when another front end has chr. */
+/* COM1..COM4 for index 0..3. chr NULL: nothing attached. Returns NULL when another front end has
+ * chr. */
 Serial *isa_serial_new(Obj *tree, IsaBus *bus, unsigned index, Chardev *chr);

@@ -8,8 +8,8 @@ typedef struct I8042 I8042;
 extern const ObjClass i8042_class; /* "i8042" */
 
 /*
- * kbd_irq, mouse_irq: ISA 1 and 12. a20: raised while A20 is enabled (set by output port bit 1). reset: pulsed on the
- * reset command. Any may be NULL.
+ * kbd_irq, mouse_irq: ISA 1 and 12. a20: raised while A20 is enabled (set by output port bit 1).
+ * reset: pulsed on the reset command. Any may be NULL.
  */
 I8042 *i8042_new(Obj *tree, Region *io, Irq *kbd_irq, Irq *mouse_irq, Irq *a20, Irq *reset);
 Ps2Kbd *i8042_kbd(I8042 *k);

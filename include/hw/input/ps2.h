@@ -1,4 +1,5 @@
-/* PS/2 keyboard and mouse: the device side of the protocol, with the queue of bytes for the host. VM lock held. */
+/* PS/2 keyboard and mouse: the device side of the protocol, with the queue of bytes for the host.
+ * VM lock held. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,19 +17,19 @@ typedef struct Ps2Queue {
 typedef struct Ps2Kbd {
     Ps2Queue q;
     bool enabled;
-    uint8_t set;        /* scan code set 1..3 */
+    uint8_t set; /* scan code set 1..3 */
     uint8_t leds;
-    int cmd;            /* command that waits for its argument, -1: none */
-    bool translate;     /* the controller turns set 2 into set 1 */
-    uint8_t last;       /* for resend */
+    int cmd;        /* command that waits for its argument, -1: none */
+    bool translate; /* the controller turns set 2 into set 1 */
+    uint8_t last;   /* for resend */
 } Ps2Kbd;
 
 typedef struct Ps2Mouse {
     Ps2Queue q;
     bool enabled, remote, wrap, scale21;
     uint8_t rate, resolution;
-    uint8_t id;         /* 0: plain, 3: wheel, 4: five buttons */
-    uint8_t magic;      /* progress of the sample-rate knock */
+    uint8_t id;    /* 0: plain, 3: wheel, 4: five buttons */
+    uint8_t magic; /* progress of the sample-rate knock */
     uint8_t buttons;
     int dx, dy, dz;
     int cmd;
@@ -45,8 +46,10 @@ bool ps2_pending(const Ps2Queue *q);
 uint8_t ps2_read(Ps2Queue *q);
 
 /*
- * Input events. code: scan code set 1 as a PC keyboard's make code, 0xe0 in bits 15:8 for extended keys (0xe01d: right
- * control). False: the queue is full or the device is disabled, and the event is lost.
+ * Input events. code: scan code set 1 as a PC keyboard's make code, 0xe0 in bits 15:8 for extended
+ * keys (0xe01d: right control). False: the queue is full or the device is disabled, and the event
+ * is lost.
  */
 bool ps2_key(Ps2Kbd *k, uint16_t code, bool down);
-bool ps2_pointer(Ps2Mouse *m, int dx, int dy, int dz, uint8_t buttons); /* buttons: 1 left, 2 right, 4 middle */
+bool ps2_pointer(
+    Ps2Mouse *m, int dx, int dy, int dz, uint8_t buttons); /* buttons: 1 left, 2 right, 4 middle */

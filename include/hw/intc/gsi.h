@@ -1,6 +1,7 @@
 /*
- * Global system interrupts of a PC: each one reaches its PIC input (0..15) and its I/O APIC pin. ISA interrupt 0 is
- * pin 2 there, as the MADT's override says; input 2 itself is the PIC's cascade and is connected to nothing.
+ * Global system interrupts of a PC: each one reaches its PIC input (0..15) and its I/O APIC pin.
+ * ISA interrupt 0 is pin 2 there, as the MADT's override says; input 2 itself is the PIC's cascade
+ * and is connected to nothing.
  */
 #pragma once
 

@@ -1,4 +1,5 @@
-/* 82093AA I/O APIC: 24 pins, version 0x20 with an EOI register. Pins: VM lock held; EOIs: any thread, no lock. */
+/* 82093AA I/O APIC: 24 pins, version 0x20 with an EOI register. Pins: VM lock held; EOIs: any
+ * thread, no lock. */
 #pragma once
 
 #include "hw/core/dev.h"
@@ -8,7 +9,9 @@ enum { IOAPIC_PINS = 24 };
 typedef struct Ioapic Ioapic;
 extern const ObjClass ioapic_class; /* "ioapic" */
 
-/* Maps its 4 KiB window at base (0xfec00000) of mem. Messages go through bus; its EOI listener is registered here. */
+/* Maps its 4 KiB window at base (0xfec00000) of mem. Messages go through bus; its EOI listener is
+ * registered here. */
 Ioapic *ioapic_new(Obj *tree, Region *mem, uint64_t base, LapicBus *bus);
-Irq *ioapic_irq(Ioapic *i, unsigned pin); /* input 0..23, level as on the wire after polarity: true is asserted */
+Irq *ioapic_irq(Ioapic *i,
+    unsigned pin); /* input 0..23, level as on the wire after polarity: true is asserted */
 void ioapic_describe(const Ioapic *i, GString *out);

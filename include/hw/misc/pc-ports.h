@@ -6,10 +6,11 @@
 
 #include "hw/core/dev.h"
 
-extern const ObjClass dma8237_class; /* "i8257": registers only; no device of ours transfers through it */
+extern const ObjClass
+    dma8237_class; /* "i8257": registers only; no device of ours transfers through it */
 
 typedef struct Apm {
-    Region io;         /* 2 bytes; the board maps it at 0xb2 */
+    Region io; /* 2 bytes; the board maps it at 0xb2 */
     uint8_t cmd, sts;
     void (*command)(void *opaque, uint8_t cmd); /* a write to 0xb2, NULL: stored only */
     void *opaque;
@@ -23,7 +24,7 @@ void dma8237_new(Obj *tree, Region *io);
 
 typedef struct PcPorts { /* write-only ports that read 0xff */
     Region post, f0;
-    Irq *ferr;         /* IRQ 13: lowered by a write to 0xf0; may be NULL */
+    Irq *ferr; /* IRQ 13: lowered by a write to 0xf0; may be NULL */
     uint8_t post_code;
 } PcPorts;
 void pc_ports_init(PcPorts *p, Obj *owner, Region *io, Irq *ferr); /* maps them */

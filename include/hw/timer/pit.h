@@ -1,4 +1,5 @@
-/* 8254 interval timer (ports 0x40..0x43) and port 0x61: channel 2's gate, the speaker bit and OUT2. */
+/* 8254 interval timer (ports 0x40..0x43) and port 0x61: channel 2's gate, the speaker bit and OUT2.
+ */
 #pragma once
 
 #include "hw/core/dev.h"
