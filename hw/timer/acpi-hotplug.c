@@ -21,7 +21,7 @@ static uint64_t pcihp_read(void *opaque, uint64_t off, unsigned size)
     uint32_t val;
 
     if (h->bsel >= ACPI_PCIHP_BUSES) {
-        return off == REG_BSEL ? h->bsel : 0;
+        return off == REG_BSEL ? h->bsel : off == REG_REMOVABLE ? UINT32_MAX : 0;
     }
     switch (off) {
     case REG_UP: /* reading takes the news */
@@ -31,7 +31,7 @@ static uint64_t pcihp_read(void *opaque, uint64_t off, unsigned size)
     case REG_DOWN:
         return h->down[h->bsel];
     case REG_EJECT:
-        return ACPI_PCIHP_FEATURE_INDEX * (h->ops->acpi_index != NULL);
+        return 0; /* feature bits: none beyond the registers above */
     case REG_REMOVABLE:
         return h->ops->removable(h->opaque, h->bsel);
     case REG_BSEL:
@@ -61,9 +61,12 @@ static void pcihp_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
     }
 }
 
-static const RegionOps pcihp_ops = {
-    .read = pcihp_read, .write = pcihp_write, .min_access = 4, .max_access = 4
-};
+static const RegionOps pcihp_ops = { .read = pcihp_read,
+    .write = pcihp_write,
+    .min_access = 4,
+    .max_access = 4,
+    .valid_min = 4,
+    .valid_max = 4 };
 
 void acpi_pcihp_init(AcpiPciHp *h, Obj *owner, AcpiPm *pm, const AcpiPciHpOps *ops, void *opaque)
 {

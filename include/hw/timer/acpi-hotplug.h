@@ -8,7 +8,7 @@
 
 #include "hw/timer/acpi-pm.h"
 
-enum { ACPI_PCIHP_SIZE = 0x18, ACPI_PCIHP_BUSES = 256, ACPI_PCIHP_FEATURE_INDEX = 2 };
+enum { ACPI_PCIHP_SIZE = 0x18, ACPI_PCIHP_BUSES = 256 };
 
 /* What the board knows of its buses; bsel is the bus's number in the DSDT. */
 typedef struct AcpiPciHpOps {
