@@ -196,10 +196,3 @@ typedef struct Translation {
 unsigned translate(Translation *t);
 /* For tests: every instruction by its InsnFn. */
 enum { SOFT_NO_HOT = 1u << 31 };
-
-/* For intr.c: nothing to compute, a raising instruction has ip_cur set. Kept for the files that
- * raise elsewhere. */
-static inline void soft_sync_ip(SoftCpu *c)
-{
-    (void)c;
-}
