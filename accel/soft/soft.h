@@ -132,7 +132,7 @@ struct SoftCpu {
     uint32_t cpl;
     /* mode and jump_gen are compared as one word (exec.h): they validate jump cache entries. */
     alignas(8) uint32_t mode;  /* MODE_* */
-    uint32_t jump_gen;         /* counts TLB flushes of any kind and code invalidations: bump it with tlb_gen */
+    uint32_t jump_gen;         /* counts TLB flushes of any kind and code invalidations */
     _Atomic uint32_t poll;     /* SOFT_POLL_*; 0: nothing to do */
     _Atomic uint32_t flush_done; /* counts SOFT_POLL_FLUSH requests served (soft_code_sync) */
     _Atomic bool in_guest;     /* inside soft_run() */
@@ -186,7 +186,6 @@ struct SoftCpu {
     bool slow_checks;          /* every access must be looked at: alignment checks or data breakpoints */
     bool split_locked;         /* holds the split lock; given up when an exception unwinds */
     uint8_t ext;               /* the EXT bit of error codes: delivering an interrupt or exception */
-    uint32_t tlb_gen, tlb_global_gen; /* count flushes: caches keyed by linear address fold them into their keys */
     struct SoftCodeTlb *code_tlb;
     uint64_t breakpoints[32];  /* gdb software breakpoints by linear address; soft_blocks_flush() after a change */
     unsigned nbreakpoints;

@@ -127,9 +127,7 @@ void soft_tlb_flush(SoftCpu *c, bool global)
     if (global) {
         c->code_tlb->global_gen++;
     }
-    c->tlb_gen++;
     c->jump_gen++;
-    c->tlb_global_gen += global;
 }
 
 /* True if a 1 GiB page that holds la was filled since the last full flush. */
@@ -166,9 +164,7 @@ void soft_tlb_flush_page(SoftCpu *c, uint64_t la)
     /* Code: a large page may sit in many entries, so all go; invlpg is rare. */
     c->code_tlb->gen++;
     c->code_tlb->global_gen++;
-    c->tlb_gen++;
     c->jump_gen++;
-    c->tlb_global_gen++;
 }
 
 static void protect_host(SoftTlb *t, const uint32_t *log, uint32_t n, uintptr_t host)
