@@ -25,9 +25,18 @@ extern const ObjClass pci_device_class, virtio_pci_class, virtio_device_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class;
 extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class, virtio_rng_pci_transitional_class,
     virtio_rng_pci_non_transitional_class;
+extern const ObjClass fw_cfg_class, i440fx_class, piix3_class, piix4_pm_class, mch_class, ich9_lpc_class, ich9_smb_class;
+extern const ObjClass ioapic_class, pic_class, lapic_class, hpet_class, pit_class, pcspk_class, rtc_class, i8042_class, port92_class,
+    dma8237_class, isa_serial_class, isa_debugcon_class, isa_debug_exit_class, pvpanic_class;
+extern const MachineClass pc_i440fx_10_0, pc_i440fx_9_2, pc_i440fx_9_1, pc_i440fx_9_0, pc_i440fx_8_2, pc_i440fx_8_1, pc_i440fx_8_0,
+    pc_i440fx_7_2, pc_q35_10_0, pc_q35_9_2, pc_q35_9_1, pc_q35_9_0, pc_q35_8_2, pc_q35_8_1, pc_q35_8_0, pc_q35_7_2, pc_q35_5_2,
+    machine_none;
 
 const ObjClass *const obj_classes[] = {
     &container_class,
+    &fw_cfg_class, &i440fx_class, &piix3_class, &piix4_pm_class, &mch_class, &ich9_lpc_class, &ich9_smb_class,
+    &ioapic_class, &pic_class, &lapic_class, &hpet_class, &pit_class, &pcspk_class, &rtc_class, &i8042_class, &port92_class,
+    &dma8237_class, &isa_serial_class, &isa_debugcon_class, &isa_debug_exit_class, &pvpanic_class,
     &virtserialport_class,
     &virtconsole_class,
     &virtio_serial_pci_non_transitional_class,
@@ -61,6 +70,9 @@ const ObjAlias obj_aliases[] = {
 };
 
 const MachineClass *const machine_classes[] = {
+    &pc_i440fx_10_0, &pc_i440fx_9_2, &pc_i440fx_9_1, &pc_i440fx_9_0, &pc_i440fx_8_2, &pc_i440fx_8_1, &pc_i440fx_8_0, &pc_i440fx_7_2,
+    &pc_q35_10_0, &pc_q35_9_2, &pc_q35_9_1, &pc_q35_9_0, &pc_q35_8_2, &pc_q35_8_1, &pc_q35_8_0, &pc_q35_7_2, &pc_q35_5_2,
+    &machine_none,
     NULL,
 };
 /* clang-format on */

@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
-/* PCI Firmware 3.3, 4.5.1: everything is granted but native hot plug, which ACPI's methods do. */
-static void dsdt_osc(Aml *a)
+/* PCI Firmware 3.3, 4.5.1: everything is granted but native hot plug where ACPI's methods do it. */
+static void dsdt_osc(const AcpiBoard *b, Aml *a)
 {
     static const uint8_t pci_host_uuid[16] = { 0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40, 0x96,
         0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66 };
@@ -13,11 +13,12 @@ static void dsdt_osc(Aml *a)
     aml_asm(a, "method _OSC 4 { createdword arg3 0 CDW1 if equal arg0");
     aml_buffer(a, pci_host_uuid, sizeof(pci_host_uuid));
     aml_asm(a,
-        "{ createdword arg3 4 CDW2 createdword arg3 8 CDW3 store CDW3 local0 and local0 0x1e local0"
+        "{ createdword arg3 4 CDW2 createdword arg3 8 CDW3 store CDW3 local0 and local0 0x%x local0"
         " if notequal arg1 1 { or CDW1 8 CDW1 }"
         " if notequal CDW3 local0 { or CDW1 0x10 CDW1 }"
         " store local0 CDW3 } else { or CDW1 4 CDW1 }"
-        " return arg3 }");
+        " return arg3 }",
+        b->pcihp ? 0x1e : 0x1f);
 }
 
 static void dsdt_host_bridge(const AcpiBoard *b, Aml *a)
@@ -27,7 +28,7 @@ static void dsdt_host_bridge(const AcpiBoard *b, Aml *a)
     aml_asm(a, "scope _SB { device PCI0 {");
     if (b->q35) {
         aml_asm(a, "name _HID @PNP0A08 name _CID @PNP0A03 name _UID 0");
-        dsdt_osc(a);
+        dsdt_osc(b, a);
     } else {
         aml_asm(a, "name _HID @PNP0A03 name _UID 0");
     }

@@ -76,6 +76,7 @@ struct Machine {
     /* machine.c's */
     ObjClass *oc;                  /* "<name>-machine" */
     GPtrArray *reset_hooks;
+    GPtrArray *roms;               /* loader.c's; NULL: none */
 };
 
 Machine *machine_new(const MachineClass *mc);
