@@ -412,15 +412,10 @@ static bool pci_addr_set(void *field, const Json *val, GError **err)
     return true;
 }
 
+/* QEMU compat: qom-get shows the number. */
 static void pci_addr_get(const void *field, JsonWriter *w, const char *name)
 {
-    int32_t v = *(const int32_t *)field;
-
-    if (v < 0) {
-        jw_str(w, name, "<unset>");
-    } else {
-        jw_strf(w, name, "%02x.%x", (unsigned)v >> 3, (unsigned)v & 7);
-    }
+    jw_int(w, name, *(const int32_t *)field);
 }
 
 const PropType prop_pci_addr = {

@@ -260,3 +260,18 @@ bool parse_size(const char *text, uint64_t default_unit, uint64_t *ret)
     return !__builtin_mul_overflow(whole, unit, &whole) &&
            !__builtin_add_overflow(whole, part, ret);
 }
+
+bool id_check(const char *id, GError **err)
+{
+    bool ok = g_ascii_isalpha(*id);
+
+    for (const char *c = id; ok && *c; c++) {
+        ok = g_ascii_isalnum(*c) || strchr("-._", *c);
+    }
+    if (!ok) {
+        err_set(err, "Parameter 'id' expects an identifier");
+        err_hint(
+            err, "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
+    }
+    return ok;
+}

@@ -80,3 +80,7 @@ extern const ObjAlias obj_aliases[];
 const ObjClass *obj_class_find(const char *name);
 bool obj_class_is(const ObjClass *cls, const char *type); /* walks parent names; abstract names count */
 extern const ObjClass obj_container_class; /* "container": a plain node */
+/* -object, object-add: {qom-type, id, properties}; the new object stands realized in container under its id. */
+Obj *obj_create_user(Obj *container, const Json *args, GError **err);
+/* object-del. "object 'x' not found", "object 'x' is in use, can not be deleted". */
+bool obj_delete_user(Obj *container, const char *id, GError **err);

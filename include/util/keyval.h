@@ -16,3 +16,5 @@ bool parse_size(const char *text, uint64_t default_unit, uint64_t *ret);
 bool parse_uint(const char *text, uint64_t max, uint64_t *ret); /* base 0, no sign, no junk */
 bool parse_int(const char *text, int64_t *ret);
 bool parse_bool(const char *text, bool *ret);                   /* on/off, yes/no, true/false, y/n */
+/* Ids of devices, objects, back ends: letters, digits, '-', '.', '_', beginning with a letter. False: QEMU's error with its hint. */
+bool id_check(const char *id, GError **err);

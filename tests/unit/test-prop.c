@@ -136,8 +136,8 @@ static void test_text(void)
     ok(t, "rx_queue_size", "0x400", "1024");
     ok(t, "max-bytes", "-1", "18446744073709551615");
     ok(t, "size", "1.5k", "1536");
-    ok(t, "addr", "1f.3", "\"1f.3\"");
-    ok(t, "addr", "06", "\"06.0\"");
+    ok(t, "addr", "1f.3", "251");
+    ok(t, "addr", "06", "48");
     ok(t, "disable-legacy", "on", "\"on\"");
     ok(t, "serial", "abc", "\"abc\"");
     ok(t, "serial", "x", "\"x\"");

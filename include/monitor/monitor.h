@@ -1,0 +1,48 @@
+/*
+ * Monitors: QMP and the human one, each on a character device. Commands are rows of tables; which tables there are is said in
+ * one place, system/tables.c, since only the top sees every folder.
+ */
+#pragma once
+
+#include "chardev/chardev.h"
+#include "hw/core/machine.h"
+#include "object/qmp.h"
+
+/* An "info" topic of the human monitor that another folder can show. */
+typedef struct HmpInfo {
+    const char *name, *params, *help;
+    void (*show)(Machine *m, const char *arg, GString *out); /* arg: the rest of the line, may be empty */
+} HmpInfo;                                                   /* tables end with { NULL } */
+
+/* An event for query-qmp-schema: its members' names and types ("str", "int", "bool"; a leading '*': optional). */
+typedef struct QmpEventInfo {
+    const char *name;
+    const char *const *members; /* name, type pairs; NULL: none */
+} QmpEventInfo;
+
+/* Defined by the top (tests have their own); each ends with NULL. */
+extern const QmpCmd *const qmp_tables[];
+extern const HmpInfo *const hmp_info_tables[];
+/* The monitor's own rows, for those lists. */
+extern const QmpCmd monitor_misc_cmds[], monitor_fd_cmds[], monitor_qom_cmds[], monitor_machine_cmds[];
+extern const HmpInfo monitor_infos[], monitor_tree_infos[];
+
+typedef struct Monitor Monitor;
+/* Serves c until monitors_close(). Main loop. */
+Monitor *monitor_new_qmp(Machine *m, Chardev *c, bool pretty, GError **err);
+Monitor *monitor_new_hmp(Machine *m, Chardev *c, GError **err);
+void monitors_close(void);
+
+const QmpCmd *qmp_find(const char *name);
+void qmp_each(void (*fn)(const QmpCmd *cmd, void *opaque), void *opaque);
+/* Runs one command; args may be NULL. Returns the "return" member or NULL. */
+Json *qmp_run(Machine *m, const char *name, const Json *args, GError **err);
+/* The reply to one QMP request object, greeting state aside: {"return"} or {"error"}, with the id. */
+Json *qmp_reply(Machine *m, const Json *request);
+Json *qmp_schema(void);
+Json *qmp_version(void);
+
+/* Runs one line of the human monitor; output with plain newlines. */
+void hmp_run(Machine *m, const char *line, GString *out);
+/* getfd: descriptors that came over a monitor's socket. -1: no such name. The name is used up. */
+int monitor_take_fd(const char *name);

@@ -1,0 +1,125 @@
+/* QMP commands about machine types, vCPUs and memory. */
+#include "monitor-internal.h"
+
+#include <string.h>
+
+static Json *describe_class(const MachineClass *mc)
+{
+    Json *j = json_object();
+
+    json_set(j, "hotpluggable-cpus", json_bool(mc->hotpluggable_cpus));
+    json_set(j, "name", json_str(mc->name));
+    json_set(j, "numa-mem-supported", json_bool(false));
+    if (mc->default_cpu) {
+        g_autofree char *type = g_strdup_printf("%s-x86_64-cpu", mc->default_cpu);
+
+        json_set(j, "default-cpu-type", json_str(type));
+    }
+    json_set(j, "acpi", json_bool(mc->acpi));
+    json_set(j, "cpu-max", json_int(mc->max_cpus));
+    json_set(j, "deprecated", json_bool(mc->deprecated));
+    if (mc->default_ram_id) {
+        json_set(j, "default-ram-id", json_str(mc->default_ram_id));
+    }
+    if (mc->is_default) {
+        json_set(j, "is-default", json_bool(true));
+    }
+    if (mc->alias) {
+        json_set(j, "alias", json_str(mc->alias));
+    }
+    return j;
+}
+
+static Json *query_machines(void *machine, const void *args, GError **err)
+{
+    Json *list = json_array();
+
+    for (const MachineClass *const *c = machine_classes; *c; c++) {
+        json_append(list, describe_class(*c));
+    }
+    return list;
+}
+
+/* Position of a vCPU in the topology; threads count fastest. */
+static Json *cpu_props(const SmpSpec *s, unsigned index)
+{
+    Json *j = json_object();
+    unsigned threads = MAX(s->threads, 1), cores = MAX(s->cores, 1) * MAX(s->clusters, 1);
+    unsigned dies = MAX(s->dies, 1);
+
+    json_set(j, "core-id", json_int(index / threads % cores));
+    json_set(j, "thread-id", json_int(index % threads));
+    if (dies > 1) {
+        json_set(j, "die-id", json_int(index / threads / cores % dies));
+    }
+    json_set(j, "socket-id", json_int(index / threads / cores / dies));
+    return j;
+}
+
+static Json *query_cpus_fast(void *machine, const void *args, GError **err)
+{
+    const Machine *m = machine;
+    Json *list = json_array();
+
+    for (unsigned i = 0; i < m->cpus->len; i++) {
+        const VCpu *cpu = m->cpus->pdata[i];
+        g_autofree char *path = obj_path(&cpu->obj);
+        Json *j = json_object();
+
+        json_set(j, "thread-id", json_int(cpu->thread_id));
+        json_set(j, "props", cpu_props(&m->smp, cpu->index));
+        json_set(j, "qom-path", json_str(path));
+        json_set(j, "cpu-index", json_int(cpu->index));
+        json_set(j, "target", json_str("x86_64"));
+        json_append(list, j);
+    }
+    return list;
+}
+
+static Json *query_memory_size(void *machine, const void *args, GError **err)
+{
+    const Machine *m = machine;
+    Json *j = json_object();
+
+    json_set(j, "base-memory", json_uint(m->ram_size));
+    json_set(j, "plugged-memory", json_int(0));
+    return j;
+}
+
+static bool add_iothread(Obj *o, void *opaque)
+{
+    if (!obj_is(o, "iothread")) {
+        return true;
+    }
+    Json *j = json_object();
+
+    /* What the object itself tells (thread-id and its polling knobs), then its name. */
+    if (o->cls->describe) {
+        JsonWriter *w = json_writer_new();
+
+        jw_begin_object(w, NULL);
+        o->cls->describe(o, w);
+        jw_end_object(w);
+        json_unref(j);
+        j = json_writer_free(w);
+    }
+    json_set(j, "id", json_str(o->name));
+    json_append(opaque, j);
+    return true;
+}
+
+static Json *query_iothreads(void *machine, const void *args, GError **err)
+{
+    Json *list = json_array();
+
+    obj_walk(((Machine *)machine)->objects, add_iothread, list);
+    return list;
+}
+
+const QmpCmd monitor_machine_cmds[] = {
+    { .name = "query-machines", .run = query_machines },
+    { .name = "query-cpus-fast", .run = query_cpus_fast },
+    { .name = "query-memory-size-summary", .run = query_memory_size },
+    { .name = "query-iothreads", .run = query_iothreads },
+    { .name = NULL },
+};

@@ -1,0 +1,234 @@
+/* The human monitor's commands: mostly callers of QMP. Tested by test-hmp. */
+#include "monitor-internal.h"
+#include "util/keyval.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+typedef struct HmpCmd {
+    const char *name; /* "stop|s" */
+    const char *params, *help;
+    void (*run)(Machine *m, const char *arg, GString *out);
+    bool no_args;
+    bool needs_arg; /* "device_del: string expected" */
+} HmpCmd;
+
+static void report(GString *out, const GError *err)
+{
+    g_string_append_printf(out, "Error: %s\n", err->message);
+}
+
+/* A QMP command without arguments and result. */
+static void run_plain(Machine *m, const char *name, GString *out)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(Json) ret = qmp_run(m, name, NULL, &err);
+
+    if (!ret) {
+        report(out, err);
+    }
+}
+
+static void cmd_stop(Machine *m, const char *arg, GString *out)
+{
+    run_plain(m, "stop", out);
+}
+
+static void cmd_cont(Machine *m, const char *arg, GString *out)
+{
+    run_plain(m, "cont", out);
+}
+
+static void cmd_quit(Machine *m, const char *arg, GString *out)
+{
+    run_plain(m, "quit", out);
+}
+
+static void cmd_reset(Machine *m, const char *arg, GString *out)
+{
+    run_plain(m, "system_reset", out);
+}
+
+static void cmd_powerdown(Machine *m, const char *arg, GString *out)
+{
+    run_plain(m, "system_powerdown", out);
+}
+
+static void cmd_device_add(Machine *m, const char *arg, GString *out)
+{
+    g_autoptr(GError) err = NULL;
+    bool help = false;
+    g_autoptr(Json) args = opts_parse(arg, "driver", false, &help, &err);
+    const char *driver = args ? json_get_str_or(args, "driver", NULL) : NULL;
+    const ObjClass *cls = help && driver ? obj_class_find(driver) : NULL;
+
+    if (cls) {
+        g_autofree char *text = prop_class_help(cls);
+
+        g_string_append(out, text);
+        return;
+    }
+    g_autoptr(Json) ret = args ? qmp_run(m, "device_add", args, &err) : NULL;
+
+    if (!ret) {
+        report(out, err);
+    }
+}
+
+static void cmd_device_del(Machine *m, const char *arg, GString *out)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(Json) args = json_object();
+
+    json_set(args, "id", json_str(arg));
+    g_autoptr(Json) ret = qmp_run(m, "device_del", args, &err);
+
+    if (!ret) {
+        report(out, err);
+    }
+}
+
+static void cmd_x(Machine *m, const char *arg, GString *out)
+{
+    hmp_examine(m, arg, /* physical= */ false, out);
+}
+
+static void cmd_xp(Machine *m, const char *arg, GString *out)
+{
+    hmp_examine(m, arg, /* physical= */ true, out);
+}
+
+static void cmd_print(Machine *m, const char *arg, GString *out)
+{
+    g_autoptr(GError) err = NULL;
+    uint64_t v;
+
+    if (hmp_expr(m, &arg, &v, &err)) {
+        g_string_append_printf(out, "%" PRId64 "\n", (int64_t)v);
+    } else {
+        g_string_append_printf(out, "%s\n", err->message);
+    }
+}
+
+static void put_info(const HmpInfo *i, GString *out)
+{
+    g_string_append_printf(out, "info %s %s -- %s\n", i->name, i->params, i->help);
+}
+
+static int compare_infos(gconstpointer a, gconstpointer b)
+{
+    const HmpInfo *const *x = a, *const *y = b;
+
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static void list_infos(GString *out)
+{
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+
+    for (const HmpInfo *const *table = hmp_info_tables; *table; table++) {
+        for (const HmpInfo *i = *table; i->name; i++) {
+            g_ptr_array_add(all, (gpointer)(uintptr_t)i);
+        }
+    }
+    g_ptr_array_sort(all, compare_infos);
+    for (unsigned i = 0; i < all->len; i++) {
+        put_info(all->pdata[i], out);
+    }
+}
+
+static void cmd_info(Machine *m, const char *arg, GString *out)
+{
+    size_t len = strcspn(arg, " ");
+
+    if (!len) {
+        list_infos(out);
+        return;
+    }
+    for (const HmpInfo *const *table = hmp_info_tables; *table; table++) {
+        for (const HmpInfo *i = *table; i->name; i++) {
+            if (strlen(i->name) == len && !strncmp(i->name, arg, len)) {
+                i->show(m, arg + len + strspn(arg + len, " "), out);
+                return;
+            }
+        }
+    }
+    g_string_append_printf(out, "unknown command: 'info %.*s'\n", (int)len, arg);
+}
+
+static void cmd_help(Machine *m, const char *arg, GString *out);
+
+static const HmpCmd commands[] = {
+    { "cont|c", "", "resume emulation", cmd_cont, .no_args = true },
+    { "device_add", "driver[,prop=value][,...]", "add device, like -device on the command line",
+        cmd_device_add },
+    { "device_del", "device", "remove device", cmd_device_del, .needs_arg = true },
+    { "help|?", "[cmd]", "show the help", cmd_help },
+    { "info", "[subcommand]", "show various information about the system state", cmd_info },
+    { "print|p", "expr", "print expression value (use $reg for CPU register access)", cmd_print },
+    { "quit|q", "", "quit the emulator", cmd_quit, .no_args = true },
+    { "stop|s", "", "stop emulation", cmd_stop, .no_args = true },
+    { "system_powerdown", "", "send system power down event", cmd_powerdown, .no_args = true },
+    { "system_reset", "", "reset the system", cmd_reset, .no_args = true },
+    { "x", "/fmt addr", "virtual memory dump starting at 'addr'", cmd_x },
+    { "xp", "/fmt addr", "physical memory dump starting at 'addr'", cmd_xp },
+};
+
+static const HmpCmd *find(const char *name, size_t len)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+        for (const char *at = commands[i].name; at; at = strchr(at, '|')) {
+            at += *at == '|';
+            if (strcspn(at, "|") == len && !strncmp(at, name, len)) {
+                return &commands[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static void put_help(const HmpCmd *c, GString *out)
+{
+    g_string_append_printf(out, "%s %s -- %s\n", c->name, c->params, c->help);
+}
+
+static void cmd_help(Machine *m, const char *arg, GString *out)
+{
+    const HmpCmd *c = find(arg, strlen(arg));
+
+    if (g_str_has_prefix(arg, "info")) {
+        list_infos(out);
+    } else if (c) {
+        put_help(c, out);
+    } else {
+        for (unsigned i = 0; !*arg && i < G_N_ELEMENTS(commands); i++) {
+            put_help(&commands[i], out);
+        }
+    }
+}
+
+void hmp_run(Machine *m, const char *line, GString *out)
+{
+    g_autofree char *copy = g_strstrip(g_strdup(line));
+    size_t len = strcspn(copy, " /\t"); /* "x/4xw 0" needs no blank */
+    const HmpCmd *c = find(copy, len);
+    const char *arg = copy + len + strspn(copy + len, " \t");
+
+    if (!*copy) {
+        return;
+    }
+    if (!c) {
+        g_string_append_printf(out, "unknown command: '%.*s'\n", (int)strcspn(copy, " \t"), copy);
+    } else if (c->no_args && *arg) {
+        g_string_append_printf(out,
+            "%.*s: extraneous characters at the end of line\n"
+            "Try \"help %.*s\" for more information\n",
+            (int)len, copy, (int)len, copy);
+    } else if (c->needs_arg && !*arg) {
+        g_string_append_printf(out,
+            "%.*s: string expected\nTry \"help %.*s\" for more information\n", (int)len, copy,
+            (int)len, copy);
+    } else {
+        c->run(m, arg, out);
+    }
+}

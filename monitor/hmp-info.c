@@ -1,0 +1,140 @@
+/* The human monitor's info topics, most of them told by QMP commands. */
+#include "block/block.h"
+#include "config-host.h"
+#include "monitor-internal.h"
+#include "net/net.h"
+
+#include <string.h>
+
+static void show_status(Machine *m, const char *arg, GString *out)
+{
+    const char *name = run_state_name(m->run);
+
+    if (run_is_running(m->run)) {
+        g_string_append(out, "VM status: running\n");
+    } else if (!strcmp(name, "paused")) {
+        g_string_append(out, "VM status: paused\n");
+    } else {
+        g_string_append_printf(out, "VM status: paused (%s)\n", name);
+    }
+}
+
+static void show_version(Machine *m, const char *arg, GString *out)
+{
+    g_string_append(out, QEMU_VERSION "Virtue " VIRTUE_VERSION "\n");
+}
+
+static void show_name(Machine *m, const char *arg, GString *out)
+{
+    if (m->name) {
+        g_string_append_printf(out, "%s\n", m->name);
+    }
+}
+
+static void show_uuid(Machine *m, const char *arg, GString *out)
+{
+    g_string_append_printf(
+        out, "%s\n", m->has_uuid ? m->uuid_text : "00000000-0000-0000-0000-000000000000");
+}
+
+static void show_kvm(Machine *m, const char *arg, GString *out)
+{
+    bool on = m->accel && !strcmp(m->accel->cls->name, "kvm");
+
+    g_string_append_printf(out, "kvm support: %s\n", on ? "enabled" : "disabled");
+}
+
+static void show_cpus(Machine *m, const char *arg, GString *out)
+{
+    for (unsigned i = 0; i < m->cpus->len; i++) {
+        const VCpu *cpu = m->cpus->pdata[i];
+
+        g_string_append_printf(
+            out, "%c CPU #%u: thread_id=%d\n", i ? ' ' : '*', cpu->index, cpu->thread_id);
+    }
+}
+
+static void show_registers(Machine *m, const char *arg, GString *out)
+{
+    uint64_t only = 0;
+    bool all = !strcmp(arg, "-a");
+
+    if (!m->cpus->len) {
+        g_string_append(out, "No CPU available\n");
+        return;
+    }
+    if (!all && *arg) {
+        g_autoptr(GError) err = NULL;
+
+        if (!hmp_expr(m, &arg, &only, &err) || *arg || only >= m->cpus->len) {
+            g_string_append(out, "CPU#x not available\n");
+            return;
+        }
+    }
+    for (unsigned i = 0; i < m->cpus->len; i++) {
+        X86State s;
+
+        if (all || i == only) {
+            vcpu_get_state(m->cpus->pdata[i], &s);
+            g_string_append_printf(out, "\nCPU#%u\n", i);
+            hmp_registers(&s, out);
+        }
+    }
+}
+
+static void show_chardev(Machine *m, const char *arg, GString *out)
+{
+    g_autoptr(Json) list = qmp_run(m, "query-chardev", NULL, NULL);
+
+    for (unsigned i = 0; list && i < json_len(list); i++) {
+        const Json *c = json_at(list, i);
+
+        g_string_append_printf(out, "%s: filename=%s\n", json_get_str_or(c, "label", ""),
+            json_get_str_or(c, "filename", ""));
+    }
+}
+
+static void show_iothreads(Machine *m, const char *arg, GString *out)
+{
+    g_autoptr(Json) list = qmp_run(m, "query-iothreads", NULL, NULL);
+
+    for (unsigned i = 0; list && i < json_len(list); i++) {
+        const Json *t = json_at(list, i);
+        g_autofree char *id = json_to_string(json_get(t, "thread-id"), false);
+
+        g_string_append_printf(out, "%s:\n  thread_id=%s\n", json_get_str_or(t, "id", ""), id);
+    }
+}
+
+static void show_memory_size(Machine *m, const char *arg, GString *out)
+{
+    g_string_append_printf(
+        out, "base memory: %" G_GUINT64_FORMAT "\nplugged memory: 0\n", m->ram_size);
+}
+
+static void show_block(Machine *m, const char *arg, GString *out)
+{
+    blk_describe(out);
+}
+
+static void show_network(Machine *m, const char *arg, GString *out)
+{
+    net_describe(out);
+}
+
+const HmpInfo monitor_infos[] = {
+    { "block", "", "show info of all block devices", show_block },
+    { "chardev", "", "show the character devices", show_chardev },
+    { "cpus", "", "show infos for each CPU", show_cpus },
+    { "iothreads", "", "show iothreads", show_iothreads },
+    { "kvm", "", "show KVM information", show_kvm },
+    { "memory_size_summary", "", "show the amount of memory in bytes", show_memory_size },
+    { "name", "", "show the current VM name", show_name },
+    { "network", "", "show the network state", show_network },
+    { "registers", "[-a|vcpu]", "show the cpu registers (-a: of all cpus; vcpu: of this one)",
+        show_registers },
+    { "status", "", "show the current VM status (running|paused)", show_status },
+    { "uuid", "", "show the current VM UUID", show_uuid },
+    { "version", "", "show the version of QEMU", show_version },
+    { NULL },
+};

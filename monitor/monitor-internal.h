@@ -1,0 +1,24 @@
+/* What the monitor's files share. */
+#pragma once
+
+#include "monitor/monitor.h"
+
+/* The chardev end of the QMP monitor whose command runs now; NULL: none (the human monitor, a
+ * test). */
+ChardevFe *monitor_current_fe(void);
+/* qmp.c: a QMP monitor; hmp.c: a human one. monitor.c keeps the list. */
+struct Monitor {
+    ChardevFe fe;
+    Machine *machine;
+    void (*event)(Monitor *mon, const Json *event); /* NULL: not interested */
+    void (*close)(Monitor *mon);
+};
+void monitor_add(Monitor *mon);
+Monitor *monitor_set_current(Monitor *mon); /* returns the previous one */
+
+/* hmp-expr.c: "0x10+4", "$rip-8". Moves *text behind it. */
+bool hmp_expr(Machine *m, const char **text, uint64_t *ret, GError **err);
+/* hmp-mem.c: x and xp; text begins behind the command's name, "/4xw 0x100". */
+void hmp_examine(Machine *m, const char *text, bool physical, GString *out);
+/* hmp-regs.c */
+void hmp_registers(const X86State *s, GString *out);
