@@ -144,6 +144,30 @@ gp: mov (%si), %ax
     cmpb $0x11, %es:0xffff
     check e, 18
 
+    /* INIT and a startup IPI to page 9: registers are fresh, memory and CS:IP are as told */
+    xor %ax, %ax
+    mov %ax, %es
+    movb $0xea, %es:0x9000
+    movw $after_init, %es:0x9001
+    movw $0, %es:0x9003
+    mov $9, %al
+    out %al, $0xfc
+    nop
+    hlt
+after_init:
+    cmp $0x60fb1, %edx
+    check e, 19
+    mov %cr0, %eax
+    test $1, %al
+    check z, 20
+    test %sp, %sp
+    check z, 21
+    xor %ax, %ax
+    mov %ax, %ds
+    mov %ax, %ss
+    cmpw $1, irqs
+    check e, 22
+
     mov $passed, %si
 1:  lodsb
     test %al, %al

@@ -1,7 +1,8 @@
 /*
  * Runs one mini-kernel on the CPU engine with nothing but RAM and a few ports:
  *   0xe9 text, 0xf4 exit (0 passes), 0xf8 raise that interrupt vector, 0xf9 NMI,
- *   0xfa raise this vector when the CPU halts.
+ *   0xfa raise this vector when the CPU halts,
+ *   0xfc INIT, and a startup IPI with this vector once the CPU waits for it.
  * Usage: mini-run real16|pm32|long64 IMAGE [triple]. With "triple" the kernel passes if it shuts
  * the CPU down.
  */
@@ -22,6 +23,7 @@ typedef struct Machine {
     uint64_t apic_base, tsc;
     bool irq[256];
     int on_halt; /* vector or -1 */
+    int sipi;    /* vector or -1 */
     bool exited;
     uint32_t status;
     uint8_t tpr;
@@ -92,6 +94,11 @@ static void bus_pio_out(void *opaque, uint16_t port, unsigned size, uint32_t val
         break;
     case 0xfa:
         m->on_halt = (int)(val & 0xff);
+        break;
+    case 0xfc:
+        m->sipi = (int)(val & 0xff);
+        m->apic_base &= ~0x100ull; /* not the boot processor: INIT waits */
+        soft_kick(m->cpu, SOFT_POLL_INIT);
         break;
     default:
         break;
@@ -279,6 +286,12 @@ static int run(Machine *m, bool want_triple)
         case SOFT_EXIT_KICK:
             break;
         case SOFT_EXIT_HALT:
+            if (m->sipi >= 0) {
+                m->cpu->sipi_vector = (uint8_t)m->sipi;
+                m->sipi = -1;
+                soft_kick(m->cpu, SOFT_POLL_SIPI);
+                break;
+            }
             if (m->on_halt < 0) {
                 printf("halted for good at %#" G_GINT64_MODIFIER "x\n", m->cpu->ip);
                 return 1;
@@ -300,7 +313,7 @@ static int run(Machine *m, bool want_triple)
 
 int main(int argc, char **argv)
 {
-    Machine m = { .on_halt = -1, .apic_base = 0xfee00900 };
+    Machine m = { .on_halt = -1, .sipi = -1, .apic_base = 0xfee00900 };
 
     if (argc < 3) {
         fprintf(stderr, "usage: mini-run real16|pm32|long64 IMAGE [triple]\n");
