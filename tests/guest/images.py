@@ -7,45 +7,14 @@ import shutil
 import subprocess
 import tempfile
 
-CACHE = os.environ.get("VIRTUE_CACHE", os.path.expanduser("~/.cache/virtue"))
+from packages import BACKPORTS, CACHE, newest, resolve, run, unpack
+
 MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng", "ext4", "af_packet"]
 
 
-def run(cmd, **kw):
-    return subprocess.run(cmd, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw).stdout
-
-
-def resolve(meta):
-    """The package with the kernel that a meta package such as linux-image-cloud-amd64 depends on."""
-    for m in re.finditer(r"Depends: (linux-image-[0-9]\S+)", run(["apt-cache", "depends", meta])):
-        return m[1]
-    return meta
-
-
-def unpack(package):
-    """Downloads and unpacks a Debian package into the cache; returns the folder."""
-    try:
-        version = re.search(r"Candidate: (\S+)", run(["apt-cache", "policy", package]))[1]
-    except (TypeError, subprocess.CalledProcessError):
-        version = None
-    if not version or version == "(none)":
-        raise RuntimeError(f"no Debian package {package}")
-    out = f"{CACHE}/guest/{package}_{version.replace(':', '%')}"
-    if not os.path.exists(f"{out}/.done"):
-        os.makedirs(CACHE, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as tmp:
-            os.chmod(tmp, 0o777)  # apt downloads as its own user
-            run(["apt-get", "download", package], cwd=tmp)
-            shutil.rmtree(out, ignore_errors=True)
-            os.makedirs(out)
-            run(["dpkg-deb", "-x", glob.glob(f"{tmp}/*.deb")[0], out])
-        open(f"{out}/.done", "w").close()
-    return out
-
-
 class Kernel:
-    def __init__(self, meta="linux-image-cloud-amd64"):
-        root = unpack(resolve(meta))
+    def __init__(self, meta="linux-image-cloud-amd64", suite=None):
+        root = unpack(resolve(meta, suite), suite)
         self.image = glob.glob(f"{root}/boot/vmlinuz-*")[0]
         self.release = os.path.basename(self.image)[len("vmlinuz-"):]
         self.moddir = f"{root}/lib/modules/{self.release}"
@@ -71,6 +40,14 @@ class Kernel:
             if p:
                 add(p)
         return [f"{self.moddir}/{p}" for p in order]
+
+
+def kernel_612():
+    """The newest 6.12 cloud kernel in backports; the project's second kernel."""
+    name = newest("linux-image-6.12", r"linux-image-6\.12\.\d+\+deb12(\.\d+)?-cloud-amd64", BACKPORTS)
+    if not name:
+        raise RuntimeError("no 6.12 cloud kernel in backports")
+    return Kernel(name, BACKPORTS)
 
 
 def digest(*parts):
@@ -118,6 +95,7 @@ def initramfs(kernel, run_sh="", modules=MODULES, extra=()):
     files = kernel.modules(modules)
     key = digest(kernel.image, INIT, run_sh, *files, open(busybox(), "rb").read(), *[str(e) for e in extra])
     out = f"{CACHE}/guest/initramfs-{key}.cpio.gz"
+    os.makedirs(f"{CACHE}/guest", exist_ok=True)
     if os.path.exists(out):
         return out
     with tempfile.TemporaryDirectory(dir=CACHE) as d:

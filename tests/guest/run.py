@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Guest boots as TAP: Debian kernels × machine × CPUs × virtio interface × interrupts. Pairwise by default, --full for all."""
+import argparse
+import itertools
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+
+import demo
+import images
+from guest import Guest
+
+KERNELS = {"cloud-6.1": lambda: images.Kernel(), "generic-6.1": lambda: images.Kernel("linux-image-amd64"),
+           "cloud-6.12": images.kernel_612}
+AXES = [["cloud-6.1", "generic-6.1", "cloud-6.12"], ["pc", "q35"], [1, 2, 4], ["transitional", "modern", "legacy"], ["msix", "intx"]]
+BAD = re.compile(r"BUG|WARNING|Oops|Spurious|hung|\blost\b|Call Trace")
+PROBE = r"""
+echo "cpus=$(grep -c ^processor /proc/cpuinfo)"
+echo "clocksource=$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
+n=0; while [ ! -b /dev/vda ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
+echo "disk=$(dd if=/dev/vda bs=1M count=1 2>/dev/null | sha256sum | cut -d' ' -f1)"
+dd if=/dev/zero of=/dev/vda bs=4k count=16 seek=512 conv=fsync 2>/dev/null && echo "write=ok"
+ip link set lo up; ip link set eth0 up
+udhcpc -i eth0 -q -n -t 10 -T 1 -s /dhcp >/dev/null 2>&1; echo "address=$(ip -4 -o addr show eth0 | awk '{print $4}')"
+echo "rng=$(cat /sys/class/misc/hw_random/rng_current)"
+ls /dev/hvc0 /dev/vport* 2>/dev/null
+cat /proc/interrupts
+for d in /sys/bus/virtio/devices/*; do echo "virtio $(cat $d/device) $(cat $d/features)"; done
+dmesg
+"""
+DHCP = ("dhcp", b"#!/bin/sh\n[ $1 = bound ] && ip addr add $ip/$mask dev $interface\nexit 0\n", 0o755)
+
+
+def pairwise(axes):
+    """A greedy set of rows in which every pair of values of two axes occurs."""
+    todo = {(i, a, j, b) for i, j in itertools.combinations(range(len(axes)), 2) for a in axes[i] for b in axes[j]}
+    rows = []
+    while todo:
+        best = max(itertools.product(*axes), key=lambda r: sum((i, r[i], j, r[j]) in todo
+                                                               for i, j in itertools.combinations(range(len(axes)), 2)))
+        todo -= {(i, best[i], j, best[j]) for i, j in itertools.combinations(range(len(axes)), 2)}
+        rows.append(best)
+    return rows
+
+
+def devices(virtio, irq, disk):
+    common = {"transitional": "", "modern": ",disable-legacy=on", "legacy": ",disable-modern=on"}[virtio]
+    common += ",vectors=0" if irq == "intx" else ""
+    return ["-drive", f"if=none,id=d0,file={disk},format=raw", "-device", f"virtio-blk-pci,drive=d0{common}",
+            "-netdev", "user,id=n0", "-device", f"virtio-net-pci,netdev=n0{common}",
+            "-device", f"virtio-serial-pci{common}", "-chardev", "null,id=c0", "-device", "virtconsole,chardev=c0",
+            "-device", f"virtio-rng-pci{common}"]
+
+
+def boot(binary, row, timeout):
+    """Boots one row; returns a list of complaints."""
+    name, machine, smp, virtio, irq = row
+    kernel = KERNELS[name]()
+    complaints = []
+    with tempfile.TemporaryDirectory(prefix="virtue-boot-") as d:
+        disk = f"{d}/disk"
+        shutil.copy(images.rootfs(), disk)
+        args = ["-accel", "tcg", "-M", machine, "-m", "512", "-smp", str(smp), "-kernel", kernel.image,
+                "-initrd", images.initramfs(kernel, PROBE, extra=[DHCP]), "-append", "console=ttyS0 panic=-1", "-no-reboot",
+                *devices(virtio, irq, disk)]
+        with Guest(binary, args) as g:
+            g.expect("VIRTUE-DONE", timeout)
+            text = g.text
+            g.send("poweroff -f\n")
+            rc = g.wait(30)
+    text = text.replace("\r", "")
+    if rc:
+        complaints.append(f"power-off: exit status {rc}")
+    for line in text.splitlines():
+        if line.startswith("[") and BAD.search(line):
+            complaints.append(f"kernel log: {line}")
+
+    def check(what, want):
+        m = re.search(rf"^{what}=(.*)$", text, re.M)
+        if not m or not re.fullmatch(want, m[1]):
+            complaints.append(f"{what}: wanted {want}, saw {m[1] if m else 'nothing'}")
+    check("cpus", str(smp))
+    check("clocksource", "tsc" if smp == 1 else "hpet")
+    check("disk", "[0-9a-f]{64}")
+    check("write", "ok")
+    check("address", r"10\.0\.2\.15/24")
+    check("rng", r"virtio_rng\.\d+")
+    if "/dev/hvc0" not in text:
+        complaints.append("no /dev/hvc0")
+    feats = re.findall(r"^virtio 0x000(\d) ([01]+)$", text, re.M)
+    if len(feats) != 4:
+        complaints.append(f"{len(feats)} virtio devices instead of 4")
+    for dev, bits in feats:
+        if (bits[32] == "1") != (virtio != "legacy"):
+            complaints.append(f"virtio device {dev}: VERSION_1 is {bits[32]}")
+    msix = re.findall(r"^ *\d+:.*(?:PCI-MSI|PCI-MSIX).*virtio", text, re.M)
+    if bool(msix) != (irq == "msix"):
+        complaints.append(f"{len(msix)} MSI-X interrupts with {irq}")
+    return complaints, text
+
+
+class Tap:
+    def __init__(self, total):
+        self.n = self.failed = 0
+        print(f"1..{total}", flush=True)
+
+    def result(self, ok, name, detail="", skip=None):
+        self.n += 1
+        self.failed += not ok
+        if detail:
+            print("\n".join("# " + l for l in str(detail).splitlines()), flush=True)
+        print(("ok" if ok else "not ok") + f" {self.n} - {name}" + (f" # SKIP {skip}" if skip else ""), flush=True)
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--bin", required=True)
+    ap.add_argument("--full", action="store_true")
+    ap.add_argument("--only", help="regular expression on the test's name")
+    ap.add_argument("--timeout", type=int, default=180)
+    ap.add_argument("--verbose", action="store_true")
+    args = ap.parse_args()
+    binary = os.path.abspath(args.bin)
+    rows = list(itertools.product(*AXES)) if args.full else pairwise(AXES)
+    rows = [r for r in rows if not args.only or re.search(args.only, "boot/" + "/".join(map(str, r)))]
+    with_demo = not args.only or re.search(args.only, "demo")
+    tap = Tap(len(rows) + (8 if with_demo else 0))
+    if with_demo:
+        n = 0
+        try:
+            for name, ok, detail in demo.self_test(binary, False):
+                tap.result(ok, f"demo/{name}", "" if ok else detail)
+                n += 1
+        except Exception as e:  # the boots below still say what they can
+            tap.result(False, "demo/run", e)
+            n += 1
+        for _ in range(n, 7):
+            tap.result(False, "demo/not reached")
+        tap.result(n == 7, "demo/complete")
+    for row in rows:
+        name = "boot/" + "/".join(map(str, row))
+        at = time.monotonic()
+        try:
+            complaints, text = boot(binary, row, args.timeout)
+            detail = "\n".join(complaints)
+            if complaints and args.verbose:
+                detail += "\n" + text
+            tap.result(not complaints, f"{name} ({time.monotonic() - at:.0f} s)", detail)
+        except Exception:
+            tap.result(False, name, traceback.format_exc())
+    return 1 if tap.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
