@@ -182,7 +182,7 @@ static void set_ip(Fixture *f, unsigned cpu, uint16_t ip)
 }
 
 #define LOAD(f, at, ...)                                                                           \
-    memcpy(region_host(&(f)->ram) + (at), (const uint8_t[]){ __VA_ARGS__ },                        \
+    memcpy((uint8_t *)region_host(&(f)->ram) + (at), (const uint8_t[]){ __VA_ARGS__ },             \
         sizeof((const uint8_t[]){ __VA_ARGS__ }))
 
 static void run_at(Fixture *f, unsigned cpu, uint16_t ip)
