@@ -234,6 +234,11 @@ static bool bad_form(const Insn *in, unsigned move)
 
 void sse_move(SoftCpu *c, const Insn *in, unsigned move)
 {
+    if (move >= MV_LOADA && move <= MV_STOREU) {
+        fp_check_sse(c);
+        move_full(c, in, move);
+        return;
+    }
     if (bad_form(in, move)) {
         soft_raise(c, EXC_UD);
     }
@@ -246,11 +251,7 @@ void sse_move(SoftCpu *c, const Insn *in, unsigned move)
         }
     }
     switch (move) {
-    case MV_LOADA:
-    case MV_LOADU:
     case MV_LDDQU:
-    case MV_STOREA:
-    case MV_STOREU:
     case MV_STORENT:
         move_full(c, in, move);
         break;

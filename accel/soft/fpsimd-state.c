@@ -26,7 +26,7 @@ void fp_check_mmx(SoftCpu *c)
     fp_check_pending(c);
 }
 
-void fp_check_sse(SoftCpu *c)
+void fp_check_sse_slow(SoftCpu *c)
 {
     if (!(c->mode & MODE_SSE_OK)) {
         soft_raise(c, EXC_UD);

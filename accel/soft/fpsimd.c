@@ -74,6 +74,26 @@ static void run_xmm_fp(SseThunk *fn, SseArgs *a)
                      : "rax", "xmm1", "xmm2", "cc", "memory");
 }
 
+/*
+ * The same for a guest MXCSR with the default controls: the host's register may then hold the
+ * guest's sticky flags, so it is loaded only when it differs and never put back.
+ */
+static void run_xmm_default(SseThunk *fn, SseArgs *a)
+{
+    __asm__ volatile("lea -128(%%rsp), %%rsp\n\t"
+                     "stmxcsr 60(%[a])\n\tmov 56(%[a]), %%eax\n\tcmp 60(%[a]), %%eax\n\tje 1f\n\t"
+                     "ldmxcsr 56(%[a])\n1:\n\t"
+                     "movdqa (%[a]), %%xmm2\n\tmovdqa 16(%[a]), %%xmm1\n\tmov 48(%[a]), %%rax\n\t"
+                     "call *%[fn]\n\t"
+                     "mov %%rax, 48(%[a])\n\tmovdqa %%xmm2, (%[a])\n\t"
+                     "lahf\n\tmovzbl %%ah, %%eax\n\tmov %%rax, 64(%[a])\n\t"
+                     "stmxcsr 56(%[a])\n\t"
+                     "lea 128(%%rsp), %%rsp"
+                     :
+                     : [a] "b"(a), [fn] "r"(fn)
+                     : "rax", "xmm1", "xmm2", "cc", "memory");
+}
+
 /* With MMX registers; EMMS leaves the host's x87 unit empty again. */
 static void run_mmx(SseThunk *fn, SseArgs *a)
 {
@@ -114,9 +134,16 @@ static void run_fp(SoftCpu *c, SseRun *run, SseThunk *fn, SseArgs *a)
 {
     uint32_t guest = fx_mxcsr(c), ctl = (guest | MXCSR_MASKS) & ~(uint32_t)MXCSR_FLAGS, flags;
     bool underflow = false;
-    const SseArgs in = *a;
 
+    if ((guest & ~(uint32_t)MXCSR_FLAGS) == MXCSR_MASKS && run == run_xmm_fp) {
+        a->mxcsr = guest;
+        run_xmm_default(fn, a);
+        fx_set_mxcsr(c, a->mxcsr);
+        return;
+    }
     if (!(guest & FP_UE << 7)) {
+        const SseArgs in = *a;
+
         a->mxcsr = ctl | MXCSR_FTZ;
         run(fn, a);
         underflow = a->mxcsr & FP_UE;
@@ -240,6 +267,33 @@ SseThunk *sse_thunk(const Insn *in, const SseOp *op)
                                  : fn;
 }
 
+/* XMM to XMM without MXCSR and without a third operand: straight on the guest's registers. */
+static void compute_integer(SoftCpu *c, const Insn *in, const SseOp *op)
+{
+    const uint8_t *src = fx_xmm(c, in->rm);
+    uint8_t *dst = fx_xmm(c, in->reg);
+    alignas(16) uint8_t tmp[16] = { 0 };
+
+    if (in->flags & INSN_MEM) {
+        uint64_t la =
+            op->flags & SSE_ALIGN ? sse_la16(c, in, false) : insn_la(c, in, op->mem, false);
+
+        src = op->mem == 16 ? soft_hit_r(c->tlb, la, 16) : NULL;
+        if (!src) {
+            soft_ld_bytes(c, la, tmp, op->mem);
+            src = tmp;
+        }
+    }
+    __asm__ volatile("lea -128(%%rsp), %%rsp\n\t"
+                     "movdqa (%[d]), %%xmm2\n\tmovdqu (%[s]), %%xmm1\n\t"
+                     "call *%[fn]\n\t"
+                     "movdqa %%xmm2, (%[d])\n\t"
+                     "lea 128(%%rsp), %%rsp"
+                     :
+                     : [d] "b"(dst), [s] "S"(src), [fn] "r"(sse_thunk(in, op))
+                     : "rax", "xmm1", "xmm2", "cc", "memory");
+}
+
 void sse_compute(SoftCpu *c, const Insn *in, const SseOp *op)
 {
     bool mmx, mem = in->flags & INSN_MEM;
@@ -247,6 +301,11 @@ void sse_compute(SoftCpu *c, const Insn *in, const SseOp *op)
 
     if (!op->fn || (mem ? !op->mem && op->src != OPD_G : op->flags & SSE_MEMONLY)) {
         soft_raise(c, EXC_UD);
+    }
+    if (op->dst == OPD_X && op->src == OPD_X && !(op->flags & (SSE_FP | SSE_IMPLICIT))) {
+        fp_check_sse(c);
+        compute_integer(c, in, op);
+        return;
     }
     mmx = (op->dst == OPD_M || op->src == OPD_M) && !(mem && op->flags & SSE_MEM_NOMMX);
     if (op->dst == OPD_X || op->src == OPD_X) {

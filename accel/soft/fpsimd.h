@@ -88,7 +88,13 @@ void fp_check_x87(SoftCpu *c);
 void fp_check_pending(
     SoftCpu *c); /* #MF; with CR0.NE clear the exception is ignored, as with IGNNE# asserted */
 void fp_check_mmx(SoftCpu *c);
-void fp_check_sse(SoftCpu *c);
+void fp_check_sse_slow(SoftCpu *c);
+static inline void fp_check_sse(SoftCpu *c)
+{
+    if ((c->mode & (MODE_SSE_OK | MODE_FPU_TRAP)) != MODE_SSE_OK) {
+        fp_check_sse_slow(c);
+    }
+}
 /* The registers become MMX ones: TOP 0, all tags valid (SDM vol. 1, 9.6.2). */
 void mmx_enter(SoftCpu *c);
 void mmx_set(SoftCpu *c, unsigned i, uint64_t v);
