@@ -16,7 +16,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 
-enum { HASH_BITS = 18, PAGE_HASH_BITS = 13, QUEUE_SIZE = 128 };
+enum { HASH_BITS = 18, PAGE_HASH_BITS = 13, FEW_BLOCKS = 4096, QUEUE_SIZE = 128 };
 #define ARENA_SIZE ((size_t)64 << 20)
 
 typedef struct PageEntry PageEntry;
@@ -35,6 +35,7 @@ struct BlockStore {
     PageEntry **pages;
     uint8_t *arena;
     size_t used;
+    unsigned nblocks; /* built since the last flush */
     uint64_t nflushes;
     const Op **want; /* a branch's chain pointer to fill in */
     uint64_t want_flushes;
@@ -71,19 +72,6 @@ void soft_blocks_free(SoftBlocks *b)
     g_free(s->pages);
     g_free(s);
     g_free(b);
-}
-
-void soft_blocks_flush(SoftCpu *c)
-{
-    struct BlockStore *s = c->blocks->store;
-
-    memset(s->hash, 0, sizeof(Block *) << HASH_BITS);
-    memset(s->pages, 0, sizeof(PageEntry *) << PAGE_HASH_BITS);
-    /* The memory is reused from its start: only when a block is built, that is when none is
-     * running. */
-    s->used = 0;
-    s->nflushes++;
-    c->jump_gen++;
 }
 
 static unsigned page_slot(uint64_t gpa)
@@ -133,6 +121,40 @@ static void unchain(Block *b)
 static unsigned page_side(const Block *b, const PageEntry *p)
 {
     return b->gpa != p->gpa;
+}
+
+/* Few blocks leave their slots one by one, many the whole table at once. */
+static void clear_tables(struct BlockStore *s)
+{
+    if (s->nblocks > FEW_BLOCKS) {
+        memset(s->hash, 0, sizeof(Block *) << HASH_BITS);
+        memset(s->pages, 0, sizeof(PageEntry *) << PAGE_HASH_BITS);
+        return;
+    }
+    for (unsigned i = 0; i < 1u << PAGE_HASH_BITS; i++) {
+        for (PageEntry *p = s->pages[i]; p; p = p->next) {
+            for (Block *b = p->blocks; b; b = b->page_next[page_side(b, p)]) {
+                *hash_slot(s, b->host, b->ip, b->mode) = NULL;
+            }
+        }
+        s->pages[i] = NULL;
+    }
+}
+
+void soft_blocks_flush(SoftCpu *c)
+{
+    struct BlockStore *s = c->blocks->store;
+
+    if (s->used) {
+        clear_tables(s);
+    }
+    /* The memory is reused from its start: only when a block is built, that is when none is
+     * running.
+     */
+    s->used = 0;
+    s->nblocks = 0;
+    s->nflushes++;
+    c->jump_gen++;
 }
 
 void soft_blocks_invalidate(SoftCpu *c, uint64_t gpa_page, uint64_t granules)
@@ -444,6 +466,7 @@ static Block *block_build(SoftCpu *c, Source *s)
     Block **slot = hash_slot(st, b->host, b->ip, b->mode);
     b->hash_next = *slot;
     *slot = b;
+    st->nblocks++;
     return b;
 }
 
