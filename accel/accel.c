@@ -75,6 +75,7 @@ static void vcpu_free(VCpu *cpu)
         cpu->accel->cls->vcpu_fini(cpu);
     }
     if (cpu->obj.parent) {
+        g_ptr_array_remove(cpu->accel->machine->cpus, cpu);
         obj_detach(&cpu->obj);
     }
     obj_unref(&cpu->obj);
@@ -88,6 +89,7 @@ void accel_free(Accel *a)
     for (unsigned i = 0; i < a->cpus->len; i++) {
         vcpu_free(a->cpus->pdata[i]);
     }
+    g_ptr_array_set_size(a->cpus, 0);
     if (a->initialized && a->cls->fini) {
         a->cls->fini(a);
     }
@@ -172,6 +174,13 @@ void vcpu_request(VCpu *cpu, uint32_t bits)
         cpu->accel->cls->vcpu_kick(cpu);
     }
     vcpu_wake(cpu);
+}
+
+void accel_nudge(Accel *a)
+{
+    for (unsigned i = 0; a->cls->vcpu_kick && i < a->cpus->len; i++) {
+        a->cls->vcpu_kick(a->cpus->pdata[i]);
+    }
 }
 
 static void run_pending_fn(VCpu *cpu)

@@ -44,6 +44,7 @@ static void publish(Accel *a, DoorbellTable *t)
 
     if (old) {
         rcu_defer(g_free, old);
+        accel_nudge(a);
     }
 }
 

@@ -10,7 +10,7 @@ typedef struct SoftAccel {
     int thread_mode; /* SOFT_THREAD_* */
     uint64_t tb_size;
     bool one_insn;
-    MapListener listener;
+    MapListener listener, io_listener;
     SoftCpu **cpus; /* by index, for soft_code_sync() */
     unsigned ncpus;
     /* Counts changes of where RAM lies; a vCPU that has flushed for number n uses no older pointer.
@@ -39,6 +39,7 @@ typedef struct SoftVcpu {
 extern const SoftBus soft_bus;
 /* RAM at another place in the map: everything a vCPU has derived from it is stale. VM lock. */
 void soft_map_changed(MapListener *l, const FlatMap *old, const FlatMap *now);
+void soft_ports_changed(MapListener *l, const FlatMap *old, const FlatMap *now);
 /* Own thread, outside soft_run(): drops what is stale and says so. */
 void soft_map_ack(SoftVcpu *v);
 void soft_retired_init(SoftAccel *sa);

@@ -46,8 +46,8 @@ static const PropType prop_thread = {
 static const PropSpec soft_props[] = {
     PROP_ROW("thread", SoftAccel, thread_mode, int, prop_thread, SOFT_THREAD_MULTI,
         "single: one vCPU runs at a time; multi"),
-    PROP_U64("tb-size", SoftAccel, tb_size, 0, "block cache in MiB, 0: its own choice"),
-    PROP_BOOL("one-insn-per-tb", SoftAccel, one_insn, false, "one guest instruction per block"),
+    PROP_U64("tb-size", SoftAccel, tb_size, 0, "accepted: the block cache has one size"),
+    PROP_BOOL("one-insn-per-tb", SoftAccel, one_insn, false, "accepted: every instruction is precise"),
     PROP_END,
 };
 /* clang-format on */
@@ -83,7 +83,9 @@ static bool soft_init(Accel *a, struct Machine *m, GError **err)
     g_mutex_init(&sa->turn_lock);
     g_cond_init(&sa->turn_cond);
     sa->listener.changed = soft_map_changed;
+    sa->io_listener.changed = soft_ports_changed;
     addrspace_listen(m->mem, &sa->listener);
+    addrspace_listen(m->io, &sa->io_listener);
     ram_set_code_hook(soft_code_hook, sa);
     ram_set_clean_hook(clean_hook, sa);
     return true;
@@ -94,6 +96,7 @@ static void soft_fini(Accel *a)
     SoftAccel *sa = (SoftAccel *)a;
 
     addrspace_unlisten(a->machine->mem, &sa->listener);
+    addrspace_unlisten(a->machine->io, &sa->io_listener);
     ram_set_code_hook(NULL, NULL);
     ram_set_clean_hook(NULL, NULL);
     soft_retired_free(sa);
@@ -161,8 +164,8 @@ static void soft_vcpu_kick(VCpu *cpu)
     for (unsigned i = 0; i < G_N_ELEMENTS(bits); i++) {
         poll |= got & bits[i].request ? bits[i].poll : 0;
     }
-    if (got & ~events) {
-        poll |= SOFT_POLL_EXIT;
+    if (!(got & events) || (got & ~events)) {
+        poll |= SOFT_POLL_EXIT; /* a request for the loop, or a mere look outside: accel_nudge() */
     }
     soft_kick(v->c, poll);
 }

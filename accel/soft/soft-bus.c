@@ -420,6 +420,13 @@ void soft_map_changed(MapListener *l, const FlatMap *old, const FlatMap *now)
     }
 }
 
+void soft_ports_changed(MapListener *l, const FlatMap *old, const FlatMap *now)
+{
+    SoftAccel *sa = (SoftAccel *)((char *)l - offsetof(SoftAccel, io_listener));
+
+    accel_nudge(&sa->a);
+}
+
 void soft_map_ack(SoftVcpu *v)
 {
     SoftAccel *sa = v->sa;

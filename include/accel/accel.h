@@ -78,6 +78,8 @@ void accel_pause(Accel *a);         /* main, VM lock held; returns when every vC
 void accel_resume(Accel *a);
 void accel_quit(Accel *a);          /* joins the threads */
 void vcpu_request(VCpu *cpu, uint32_t bits); /* any thread */
+/* Every vCPU leaves guest code for a moment, so that what waits for RCU can be freed. VM lock. */
+void accel_nudge(Accel *a);
 VCpu *vcpu_current(void);           /* this thread's, or NULL */
 bool accel_is_running(const Accel *a);
 void accel_free(Accel *a);          /* after accel_quit() */

@@ -224,7 +224,11 @@ static void test_run(void)
     accel_pause(f.a);
     g_assert_true(cpu_at(&f, 0)->paused);
     vcpu_get_state(cpu_at(&f, 0), &s);
-    g_assert_true(s.halted);
+    while (!s.halted) { /* the pause may have come between OUT and HLT */
+        accel_resume(f.a);
+        accel_pause(f.a);
+        vcpu_get_state(cpu_at(&f, 0), &s);
+    }
     g_assert_cmphex(s.rip, ==, CODE + 10);
     tear_down(&f);
 }
