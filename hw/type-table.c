@@ -20,7 +20,7 @@ extern const ObjClass virtio_serial_pci_transitional_class;
 extern const ObjClass virtio_serial_pci_non_transitional_class;
 extern const ObjClass virtconsole_class;
 extern const ObjClass virtserialport_class;
-extern const ObjClass container_class;
+extern const ObjClass obj_container_class;
 extern const ObjClass pci_device_class, virtio_pci_class, virtio_device_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class;
 extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class, virtio_rng_pci_transitional_class,
@@ -33,7 +33,7 @@ extern const MachineClass pc_i440fx_10_0, pc_i440fx_9_2, pc_i440fx_9_1, pc_i440f
     machine_none;
 
 const ObjClass *const obj_classes[] = {
-    &container_class,
+    &obj_container_class,
     &fw_cfg_class, &i440fx_class, &piix3_class, &piix4_pm_class, &mch_class, &ich9_lpc_class, &ich9_smb_class,
     &ioapic_class, &pic_class, &lapic_class, &hpet_class, &pit_class, &pcspk_class, &rtc_class, &i8042_class, &port92_class,
     &dma8237_class, &isa_serial_class, &isa_debugcon_class, &isa_debug_exit_class, &pvpanic_class,

@@ -83,6 +83,7 @@ static bool fill_cmos(PcMachine *pc, GError **err)
     rtc_set_cmos(pc->rtc, 0x5d, (uint8_t)(pc->above_4g >> 32));
     rtc_set_cmos(pc->rtc, 0x5f, (uint8_t)MIN(pc->m.smp.cpus - 1, 255));
     rtc_set_cmos(pc->rtc, 0x14, 0x06); /* FPU and pointing device */
+    rtc_set_cmos(pc->rtc, 0x37, 0x20); /* the century once more, where PS/2 machines have it */
     return cmos_boot(pc, err);
 }
 

@@ -52,6 +52,7 @@ static bool piix3_realize(PciFn *f, GError **err)
 
     memset(f->wmask + 0x40, 0xff, 0xc0);
     f->wmask[0x3c] = f->wmask[0x0c] = 0xff;
+    pci_set16(f, 0x06, 0x0200); /* medium DEVSEL timing */
     pc->isa_fn = f;
     reset_port_init(&s->reset, &f->dev.obj, &pc->m.io_root, pc->m.run);
     pc_isa_init(pc);
@@ -119,7 +120,7 @@ static const PciOps piix3_ops = {
 
 const ObjClass piix3_class = {
     .name = "PIIX3",
-    .parent = "pci-piix3",
+    .parent = "pci-device",
     .help = "ISA bridge",
     .category = "Controller/Bridge/Hub",
     .size = sizeof(Piix3),
@@ -189,6 +190,7 @@ static bool piix4_realize(PciFn *f, GError **err)
 
     memset(f->wmask + 0x40, 0xff, 0xc0);
     f->wmask[0x3c] = f->wmask[0x0c] = 0xff;
+    pci_set16(f, 0x06, 0x0280);
     pci_config_set_pin(f, 1);
     acpi_pm_init(&s->pm, &f->dev.obj, pc->m.run, gsi_irq(&pc->gsi, 9), 4);
     region_map(&pc->m.io_root, PIIX_GPE, &s->pm.gpe, 0);
@@ -218,7 +220,6 @@ static void piix4_reset(PciFn *f)
     Piix4Pm *s = (Piix4Pm *)f;
 
     memset(f->config + 0x40, 0, 0xc0);
-    pci_set16(f, 0x06, 0x0280);
     f->config[PM_BASE] = 1;
     /* APMC_EN: firmware takes the SMI handler as installed and leaves SMM, which is not there,
      * alone. */

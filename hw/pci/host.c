@@ -8,7 +8,7 @@ static uint64_t conf_read(void *opaque, uint64_t off, unsigned size)
 {
     const PciHost *h = opaque;
 
-    return size == 4 && !off ? h->config_address : UINT64_MAX >> (64 - 8 * size);
+    return h->config_address >> (8 * (off & 3)) & UINT64_MAX >> (64 - 8 * size);
 }
 
 static void conf_write(void *opaque, uint64_t off, unsigned size, uint64_t val)

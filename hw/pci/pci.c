@@ -480,7 +480,8 @@ void pci_fn_function_reset(PciFn *f)
     }
     pci_set_irq(f, false);
     pci_set16(f, PCI_COMMAND, 0);
-    pci_set16(f, PCI_STATUS, pci_get16(f, PCI_STATUS) & PCI_ST_CAPS);
+    pci_set16(
+        f, PCI_STATUS, pci_get16(f, PCI_STATUS) & 0x06f0); /* errors and INTx go, abilities stay */
     f->config[PCI_CACHE_LINE] = 0;
     f->config[PCI_INT_LINE] = 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(f->bar); i++) {
