@@ -99,9 +99,6 @@ static bool find_bus(
     } else {
         b = bus_find_for(m, cls->bus, &full);
     }
-    if (!b && full) {
-        return err_set(err, "No free '%s' bus found for device '%s'", cls->bus, driver);
-    }
     if (!b) {
         return err_set(err, "No '%s' bus found for device '%s'", cls->bus, driver);
     }

@@ -41,8 +41,8 @@ static void collect(Order *ord, Obj *o)
     for (unsigned i = 0; o->children && i < o->children->len; i++) {
         collect(ord, o->children->pdata[i]);
     }
-    /* A device whose creation is under way or failed has nothing to reset. */
-    if (o->cls->reset && (!d || o->phase == OBJ_REALIZED)) {
+    /* Chips that a board makes by hand are never realized, and reset all the same. */
+    if (o->cls->reset && o->phase != OBJ_LEAVING && o->phase != OBJ_DEAD) {
         g_ptr_array_add(is_irqchip(o) ? ord->chips : ord->devices, obj_ref(o));
     }
 }

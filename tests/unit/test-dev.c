@@ -355,12 +355,15 @@ static void test_reset_order(void)
     set_up(&f, &plain);
     Dev *chip = (Dev *)obj_new(&chip_class);
     g_assert_true(dev_realize_on(f.m, chip, NULL, "chip", NULL));
+    Dev *by_hand = (Dev *)obj_new(&chip_class); /* as boards make a LAPIC: never realized */
+    obj_add(&f.m->obj, "lapic", &by_hand->obj);
+    obj_unref(&by_hand->obj);
     create(&f, "{'driver':'hba','id':'vs0'}", false, NULL);
     create(&f, "{'driver':'scsi-hd','id':'d0'}", false, NULL);
     create(&f, "{'driver':'card','id':'c0'}", false, NULL);
     g_string_truncate(trace, 0);
     machine_reset(f.m, "guest-reset", true);
-    g_assert_cmpstr(trace->str, ==, "reset d0;reset vs0;reset c0;reset chip;");
+    g_assert_cmpstr(trace->str, ==, "reset d0;reset vs0;reset c0;reset chip;reset lapic;");
     g_assert_cmpstr(events->str, ==, "RESET {\"guest\": true, \"reason\": \"guest-reset\"};");
     g_string_truncate(trace, 0);
     reset_tree(&dev_find(f.m, "vs0", NULL)->obj);
