@@ -21,6 +21,8 @@ extern const ObjClass virtio_serial_pci_non_transitional_class;
 extern const ObjClass virtconsole_class;
 extern const ObjClass virtserialport_class;
 extern const ObjClass obj_container_class;
+extern const ObjClass pcie_root_port_class, pcie_root_port_base_class, pcie_pci_bridge_class, pcie_port_class, pcie_slot_class,
+    pci_bridge_base_class;
 extern const ObjClass pci_device_class, virtio_pci_class, virtio_device_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class;
 extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class, virtio_rng_pci_transitional_class,
@@ -55,6 +57,8 @@ const ObjClass *const obj_classes[] = {
     &virtio_blk_pci_base_class,
     &virtio_blk_class,
     &pci_device_class, &virtio_pci_class, &virtio_device_class,
+    &pcie_root_port_class, &pcie_root_port_base_class, &pcie_pci_bridge_class, &pcie_port_class, &pcie_slot_class,
+    &pci_bridge_base_class,
     &rng_backend_class, &rng_builtin_class, &rng_random_class,
     &virtio_rng_class, &virtio_rng_pci_base_class, &virtio_rng_pci_class, &virtio_rng_pci_transitional_class,
     &virtio_rng_pci_non_transitional_class,

@@ -1,6 +1,7 @@
 /* The classes that unit tests of hw/pci and hw/virtio know. */
 #include "backends/rng.h"
 #include "hw/core/machine.h"
+#include "hw/pci/bridge.h"
 #include "tests/lib/vdummy.h"
 
 extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class,
@@ -24,6 +25,12 @@ const ObjClass *const obj_classes[] = {
     &dummy_pci_transitional_class,
     &dummy_pci_non_transitional_class,
     &plain_pci_class,
+    &pcie_root_port_class,
+    &pcie_root_port_base_class,
+    &pcie_pci_bridge_class,
+    &pcie_port_class,
+    &pcie_slot_class,
+    &pci_bridge_base_class,
     NULL,
 };
 const ObjAlias obj_aliases[] = { { NULL, NULL } };

@@ -1,0 +1,216 @@
+/* Root ports and bridges: windows, routing, interrupts, what devices look like behind them;
+ * query-pci and info pci. */
+#include "hw/pci/bridge.h"
+#include "object/qmp.h"
+#include "tests/lib/board.h"
+#include "tests/lib/vdriver.h"
+#include "tests/lib/vdummy.h"
+
+#include <string.h>
+
+enum { PORT = 2 << 3 };
+
+static uint32_t rd(const Board *b, unsigned bus, unsigned devfn, unsigned reg, unsigned size)
+{
+    return vd_cfg_read(&b->port, bus, devfn, reg, size);
+}
+
+static void wr(
+    const Board *b, unsigned bus, unsigned devfn, unsigned reg, unsigned size, uint32_t v)
+{
+    vd_cfg_write(&b->port, bus, devfn, reg, size, v);
+}
+
+/* Bus 1 behind 00:02.0 with I/O c000-cfff, memory e0000000-e01fffff. */
+static void program(const Board *b)
+{
+    wr(b, 0, PORT, 0x18, 4, 0x00010100);
+    wr(b, 0, PORT, 0x1c, 2, 0xc0c0);
+    wr(b, 0, PORT, 0x20, 4, 0xe010e000);
+    wr(b, 0, PORT, 4, 2, 7);
+}
+
+static Board *with_port(const char *dev)
+{
+    Board *b = board_new(true);
+
+    board_add(b, "{'driver': 'pcie-root-port', 'id': 'rp', 'addr': '2'}");
+    board_add(b, dev);
+    program(b);
+    return b;
+}
+
+static char *caps(const Board *b, unsigned bus, unsigned devfn)
+{
+    GString *s = g_string_new(NULL);
+
+    for (unsigned c = rd(b, bus, devfn, 0x34, 1); c; c = rd(b, bus, devfn, c + 1, 1)) {
+        g_string_append_printf(s, "%s%02x:%02x", s->len ? " " : "", c, rd(b, bus, devfn, c, 1));
+    }
+    return g_string_free(s, FALSE);
+}
+
+/* As observed on QEMU 10.0. */
+static void test_port_registers(void)
+{
+    Board *b = board_new(true);
+    g_autofree char *c = NULL;
+
+    board_add(b, "{'driver': 'pcie-root-port', 'id': 'rp', 'addr': '2'}");
+    c = caps(b, 0, PORT);
+    g_assert_cmpstr(c, ==, "54:10 48:11 40:0d");
+    g_assert_cmphex(rd(b, 0, PORT, 0, 4), ==, 0x000c1b36);
+    g_assert_cmphex(rd(b, 0, PORT, 0x0c, 4), ==, 0x00010000);
+    g_assert_cmphex(rd(b, 0, PORT, 0x1c, 4), ==, 0x000000f0);
+    g_assert_cmphex(rd(b, 0, PORT, 0x20, 4), ==, 0x0000fff0);
+    g_assert_cmphex(rd(b, 0, PORT, 0x24, 4), ==, 0x0001fff1);
+    g_assert_cmphex(rd(b, 0, PORT, 0x54, 4), ==, 0x01424810);
+    g_assert_cmphex(rd(b, 0, PORT, 0x68, 4), ==, 0x0002007b);
+    board_free(b);
+}
+
+static void test_behind_port(void)
+{
+    Board *b = with_port("{'driver': 'virtio-rng-pci', 'bus': 'rp', 'id': 'r'}");
+    g_autofree char *c = caps(b, 1, 0);
+    VDriver d;
+    uint32_t id, len;
+    const VBuf buf = { 0x200000, 32, true };
+
+    g_assert_cmpstr(c, ==, "dc:11 c8:09 b4:09 a4:09 94:09 84:09 7c:01 40:10");
+    g_assert_cmphex(rd(b, 1, 0, 0, 4), ==, 0x10441af4);
+    g_assert_cmphex(rd(b, 1, 0, 8, 1), ==, 1);
+    g_assert_cmphex(rd(b, 1, 1 << 3, 0, 4), ==, UINT32_MAX);
+    vd_open(&d, &b->port, 1, 0, false);
+    vd_start(&d, 0);
+    vring_add(&d.ring[0], &buf, 1, 0);
+    vd_kick(&d, 0);
+    vd_wait_used(&d, 0, &id, &len);
+    g_assert_cmpuint(len, ==, 32);
+    g_assert_true(b->intx[2][0]); /* slot 0 behind: INTA stays INTA */
+    g_assert_cmphex(vd_isr(&d), ==, 1);
+    g_assert_false(b->intx[2][0]);
+    board_free(b);
+}
+
+static void test_windows(void)
+{
+    Board *b = with_port("{'driver': 'virtio-rng-pci', 'bus': 'rp'}");
+    VDriver d;
+
+    vd_open(&d, &b->port, 1, 0, false);
+    g_assert_cmphex(vd_read(&d, 0x12, 2), ==, 1);
+    wr(b, 0, PORT, 0x20, 4, 0xe110e100); /* the window moves away */
+    g_assert_cmphex(vd_read(&d, 0x12, 2), ==, 0);
+    wr(b, 0, PORT, 0x20, 4, 0xe010e000);
+    g_assert_cmphex(vd_read(&d, 0x12, 2), ==, 1);
+    wr(b, 0, PORT, 4, 2, 4);
+    g_assert_cmphex(vd_read(&d, 0x12, 2), ==, 0);
+    board_free(b);
+}
+
+static void test_flr_and_bus_reset(void)
+{
+    Board *b = with_port("{'driver': 'dummy-pci', 'bus': 'rp', 'id': 'd'}");
+    Dummy *s = dummy_of(dev_find(b->m, "d", NULL));
+    VDriver d;
+
+    vd_open(&d, &b->port, 1, 0, false);
+    vd_start(&d, 0);
+    wr(b, 1, 0, d.cap_pcie + 8, 2, 0x8000);
+    g_assert_cmphex(rd(b, 1, 0, d.cap_pcie + 8, 2), ==, 0);
+    g_assert_cmphex(rd(b, 1, 0, 4, 2), ==, 0);
+    g_assert_cmphex(s->vd.status, ==, 0);
+    vd_open(&d, &b->port, 1, 0, false);
+    vd_start(&d, 0);
+    wr(b, 0, PORT, 0x3e, 2, 0x40);
+    g_assert_cmphex(s->vd.status, ==, 0);
+    g_assert_cmphex(rd(b, 1, 0, 4, 2), ==, 0);
+    board_free(b);
+}
+
+static void test_conventional_behind_bridge(void)
+{
+    Board *b = board_new(true);
+    g_autofree char *c = NULL;
+    PciFn *f;
+
+    board_add(b, "{'driver': 'pcie-pci-bridge', 'id': 'br', 'addr': '2'}");
+    f = (PciFn *)board_add(b, "{'driver': 'virtio-rng-pci', 'bus': 'br', 'addr': '5'}");
+    program(b);
+    c = caps(b, 1, 5 << 3);
+    g_assert_cmpstr(c, ==, "98:11 84:09 70:09 60:09 50:09 40:09");
+    g_assert_cmphex(rd(b, 1, 5 << 3, 0, 4), ==, 0x10051af4);
+    pci_set_irq(f, true);
+    g_assert_true(b->intx[2][1]); /* slot 5: INTA becomes INTB */
+    pci_set_irq(f, false);
+    board_free(b);
+}
+
+static void test_errors(void)
+{
+    Board *b = board_new(true), *conv;
+    g_autofree char *a = NULL, *c = NULL;
+
+    board_add(b, "{'driver': 'pcie-root-port', 'id': 'rp'}");
+    a = board_add_error(b, "{'driver': 'pcie-root-port', 'id': 'rp2'}");
+    g_assert_cmpstr(a, ==, "Can't add chassis slot, error -16");
+    board_add(b, "{'driver': 'pcie-root-port', 'id': 'rp2', 'chassis': 1}");
+    board_free(b);
+    conv = board_new(false);
+    c = board_add_error(conv, "{'driver': 'pcie-root-port'}");
+    g_assert_nonnull(c);
+    board_free(conv);
+}
+
+static void test_extended_caps(void)
+{
+    Board *b = with_port("{'driver': 'virtio-rng-pci', 'bus': 'rp', 'ats': true, 'aer': true}");
+    const VPort *p = &b->port;
+
+    pci_host_ecam_map(&b->host, &b->m->mem_root, true, 0xb0000000, 256 << 20);
+    g_assert_cmphex(p->load(p->opaque, false, 0xb0100100, 4), ==, 0x14820001);
+    g_assert_cmphex(p->load(p->opaque, false, 0xb0100148, 4), ==, 0x0001000f);
+    g_assert_cmphex(p->load(p->opaque, false, 0xb0010100, 4), ==, 0x14820001);
+    pci_host_ecam_map(&b->host, &b->m->mem_root, false, 0, 0);
+    board_free(b);
+}
+
+static void test_info(void)
+{
+    Board *b = with_port("{'driver': 'virtio-rng-pci', 'bus': 'rp', 'id': 'r0'}");
+    g_autoptr(Json) all = pci_qmp_cmds[0].run(b->m, NULL, NULL);
+    g_autoptr(GString) text = g_string_new(NULL);
+    const Json *port = json_at(json_get(json_at(all, 0), "devices"), 0);
+    const Json *rng = json_at(json_get(json_get(port, "pci_bridge"), "devices"), 0);
+
+    g_assert_cmpint(json_get_int(json_get(port, "slot")), ==, 2);
+    g_assert_cmpstr(json_get_str(json_get(rng, "qdev_id")), ==, "r0");
+    g_assert_cmpint(
+        json_get_int(json_get(json_at(json_get(rng, "regions"), 0), "address")), ==, -1);
+    pci_describe(b->m, text);
+    g_assert_nonnull(strstr(text->str,
+        "  Bus  0, device   2, function 0:\n    PCI bridge: PCI device 1b36:000c\n      IRQ 0, pin "
+        "A\n      BUS 0.\n"
+        "      secondary bus 1.\n      subordinate bus 1.\n      IO range [0xc000, 0xcfff]\n"
+        "      memory range [0xe0000000, 0xe01fffff]\n      prefetchable memory range [0xfff00000, "
+        "0x000fffff]\n"
+        "      BAR0: 32 bit memory (not mapped)\n      id \"rp\"\n"));
+    g_assert_nonnull(strstr(text->str, "    Class 0255: PCI device 1af4:1044\n"));
+    board_free(b);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    loop_main();
+    g_test_add_func("/bridge/root-port-registers", test_port_registers);
+    g_test_add_func("/bridge/virtio-behind-port", test_behind_port);
+    g_test_add_func("/bridge/windows", test_windows);
+    g_test_add_func("/bridge/flr-and-secondary-bus-reset", test_flr_and_bus_reset);
+    g_test_add_func("/bridge/conventional-behind-bridge", test_conventional_behind_bridge);
+    g_test_add_func("/bridge/errors", test_errors);
+    g_test_add_func("/bridge/extended-capabilities", test_extended_caps);
+    g_test_add_func("/bridge/query-pci-and-info", test_info);
+    return g_test_run();
+}
