@@ -114,6 +114,23 @@ static void test_unaligned(void)
     tear_down(&f);
 }
 
+/* Port 0xcf9 lies over CONFIG_ADDRESS: a dword at 0xcf8 is one access all the same. */
+static void test_overlay_does_not_split(void)
+{
+    Fixture f;
+    Region over;
+
+    set_up(&f, &any);
+    region_init_io(&over, NULL, "over", &any, &f, 1);
+    region_map(&f.root, 0x10001, &over, 1);
+    addrspace_store(f.as, 0x10000, 4, 0x80000000, NULL);
+    assert_log(&f, "w4@0=80000000 ");
+    addrspace_store(f.as, 0x10001, 1, 6, NULL);
+    assert_log(&f, "w1@0=6 ");
+    region_unmap(&over);
+    tear_down(&f);
+}
+
 static void test_split_wide(void)
 {
     Fixture f;
@@ -326,6 +343,7 @@ int main(int argc, char **argv)
     vm_lock();
     g_test_add_func("/addrspace/aligned-access-is-one", test_single_access);
     g_test_add_func("/addrspace/unaligned-is-split", test_unaligned);
+    g_test_add_func("/addrspace/overlay-does-not-split", test_overlay_does_not_split);
     g_test_add_func("/addrspace/wide-is-split", test_split_wide);
     g_test_add_func("/addrspace/narrow-is-widened", test_widen_narrow);
     g_test_add_func("/addrspace/invalid-sizes-are-ignored", test_valid_sizes);
