@@ -15,6 +15,7 @@ typedef enum ShutdownCause {
 typedef struct RunState RunState;
 
 RunState *run_state_new(void);
+void run_state_free(RunState *r);
 const char *run_state_name(const RunState *r);      /* "running", "prelaunch" … */
 RunStateKind run_state(const RunState *r);
 bool run_is_running(const RunState *r);
@@ -23,6 +24,7 @@ void run_start(RunState *r);
 void run_stop(RunState *r, RunStateKind why);
 typedef void RunListenFn(void *opaque, bool running);
 void run_listen(RunState *r, RunListenFn *fn, void *opaque, int order); /* smaller order first on start, last on stop */
+void run_unlisten(RunState *r, RunListenFn *fn, void *opaque);
 /* Requests: any thread; acted on by the main loop. */
 void run_request_reset(RunState *r, ShutdownCause why);
 void run_request_shutdown(RunState *r, ShutdownCause why);

@@ -1,0 +1,30 @@
+/* Which tables of commands and info topics there are: the one place. */
+#include "block/block.h"
+#include "hw/pci/pci.h"
+#include "net/net.h"
+#include "system.h"
+
+const QmpCmd *const qmp_tables[] = {
+    monitor_misc_cmds,
+    monitor_fd_cmds,
+    monitor_qom_cmds,
+    monitor_machine_cmds,
+    system_qmp_cmds,
+    chardev_qmp_cmds,
+    net_qmp_cmds,
+    block_qmp_cmds,
+    pci_qmp_cmds,
+    NULL,
+};
+
+static void show_pci(Machine *m, const char *arg, GString *out)
+{
+    pci_describe(m, out);
+}
+
+static const HmpInfo board_infos[] = {
+    { "pci", "", "show PCI info", show_pci },
+    { NULL },
+};
+
+const HmpInfo *const hmp_info_tables[] = { monitor_infos, monitor_tree_infos, board_infos, NULL };
