@@ -13,6 +13,11 @@ struct DirtyLog {
 };
 typedef struct Clients {
     GPtrArray *logs;
+    /*
+     * Cleaned by the last sync. vCPUs learn of that a moment later and do not report what they
+     * write until then, so these pages count as written once more.
+     */
+    uint64_t *again;
 } Clients;
 
 /* One per process, set before the first vCPU runs. */
@@ -47,6 +52,7 @@ DirtyLog *dirty_log_new(RamBlock *b)
     if (!c) {
         c = b->log = g_new0(Clients, 1);
         c->logs = g_ptr_array_new();
+        c->again = g_new0(uint64_t, BITMAP_WORDS(pages_of(b)));
         void *bits = g_new0(uint64_t, BITMAP_WORDS(pages_of(b)));
         atomic_store_explicit(&b->dirty, (_Atomic uint64_t *)bits, memory_order_release);
         cleaned(b);
@@ -70,6 +76,7 @@ void dirty_log_free(DirtyLog *l)
         void *bits = atomic_exchange(&b->dirty, NULL);
         rcu_defer(g_free, bits); /* a writer may still set a bit */
         g_ptr_array_free(c->logs, TRUE);
+        g_free(c->again);
         g_free(c);
         b->log = NULL;
     }
@@ -87,14 +94,15 @@ void dirty_log_sync(DirtyLog *l)
     bool any = false;
 
     for (size_t i = 0; i < words; i++) {
-        if (!atomic_load_explicit(&bits[i], memory_order_relaxed)) {
+        if (!atomic_load_explicit(&bits[i], memory_order_relaxed) && !c->again[i]) {
             continue;
         }
         uint64_t got = atomic_exchange(&bits[i], 0);
         for (unsigned k = 0; k < c->logs->len; k++) {
-            ((DirtyLog *)c->logs->pdata[k])->seen[i] |= got;
+            ((DirtyLog *)c->logs->pdata[k])->seen[i] |= got | c->again[i];
         }
-        any = true;
+        c->again[i] = clean_hook ? got : 0;
+        any |= got != 0;
     }
     if (any) {
         cleaned(b);

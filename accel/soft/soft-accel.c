@@ -46,8 +46,8 @@ static const PropType prop_thread = {
 static const PropSpec soft_props[] = {
     PROP_ROW("thread", SoftAccel, thread_mode, int, prop_thread, SOFT_THREAD_MULTI,
         "single: one vCPU runs at a time; multi"),
-    PROP_U64("tb-size", SoftAccel, tb_size, 0, "accepted: the block cache has one size"),
-    PROP_BOOL("one-insn-per-tb", SoftAccel, one_insn, false, "accepted: every instruction is precise"),
+    PROP_U64("tb-size", SoftAccel, tb_size, 0, "accepted: the cache has one size"),
+    PROP_BOOL("one-insn-per-tb", SoftAccel, one_insn, false, "accepted: all are precise"),
     PROP_END,
 };
 /* clang-format on */

@@ -11,6 +11,10 @@ bool dirty_log_take(DirtyLog *l, uint64_t off, uint64_t len);
 /* A page's state without clearing it; dirty_log_sync() first. */
 bool dirty_log_page(const DirtyLog *l, uint64_t page);
 void dirty_log_sync(DirtyLog *l);     /* moves what was written since into all clients' bitmaps */
-/* The engine's hook: pages of b were cleaned (or logging began), so vCPUs must report their next write. One per process. */
+/*
+ * With an engine that caches what is dirty a page is reported once more after it was cleaned: until the vCPUs
+ * know, they do not tell of their writes. The hook: pages of b were cleaned (or logging began), so vCPUs must report their next write.
+ * One per process.
+ */
 typedef void RamCleanHook(void *opaque, RamBlock *b);
 void ram_set_clean_hook(RamCleanHook *fn, void *opaque);

@@ -129,6 +129,7 @@ static void test_dirty(void)
     ram_written(b, 0, 1 << 20); /* nobody listens */
     DirtyLog *one = dirty_log_new(b);
     g_assert_cmpuint(cleaned, ==, 1);
+    ram_set_clean_hook(NULL, NULL);
     g_assert_false(dirty_log_take(one, 0, 1 << 20));
     ram_written(b, 4095, 2);
     DirtyLog *two = dirty_log_new(b); /* begins clean */
@@ -146,6 +147,26 @@ static void test_dirty(void)
     g_assert_nonnull(b->dirty);
     dirty_log_free(two);
     g_assert_null(b->dirty);
+    ram_unref(b);
+}
+
+/* vCPUs hear a moment later that a page is clean, and are silent about what they write until then.
+ */
+static void test_dirty_again(void)
+{
+    RamSpec spec = { .size = 1 << 20 };
+    RamBlock *b = ram_new("ram", &spec, NULL);
+    unsigned cleaned = 0;
+
+    ram_set_clean_hook(count_clean, &cleaned);
+    DirtyLog *l = dirty_log_new(b);
+    ram_written(b, 4096, 1);
+    g_assert_true(dirty_log_take(l, 4096, 1));
+    g_assert_cmpuint(cleaned, ==, 2);
+    g_assert_true(dirty_log_take(l, 4096, 1));
+    g_assert_false(dirty_log_take(l, 4096, 1));
+    g_assert_cmpuint(cleaned, ==, 2);
+    dirty_log_free(l);
     ram_set_clean_hook(NULL, NULL);
     ram_unref(b);
 }
@@ -160,5 +181,6 @@ int main(int argc, char **argv)
     g_test_add_func("/ram/errors", test_errors);
     g_test_add_func("/ram/code-hook-only-for-code-pages", test_code_hook);
     g_test_add_func("/ram/dirty-logs", test_dirty);
+    g_test_add_func("/ram/dirty-once-more-with-an-engine", test_dirty_again);
     return g_test_run();
 }
