@@ -5,6 +5,9 @@
 
 static bool chardev_prop_set(void *field, const Json *val, GError **err)
 {
+    if (json_type(val) != JSON_STR) {
+        return err_set(err, "Invalid parameter type for '{name}', expected: string");
+    }
     const char *id = json_get_str(val);
 
     if (!id || !*id) {
@@ -13,7 +16,7 @@ static bool chardev_prop_set(void *field, const Json *val, GError **err)
     }
     Chardev *c = chardev_find(id);
     if (!c) {
-        return err_set(err, "can't find value '%s'", id);
+        return err_set(err, "Property '{qom}' can't find value '{value}'");
     }
     if (c->nfe && !c->mux) {
         return err_set(err, "can't take value '%s', it's in use", id);

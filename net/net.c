@@ -224,6 +224,9 @@ void net_describe(GString *out)
 
 static bool netdev_prop_set(void *field, const Json *val, GError **err)
 {
+    if (json_type(val) != JSON_STR) {
+        return err_set(err, "Invalid parameter type for '{name}', expected: string");
+    }
     const char *id = json_get_str(val);
 
     if (!id || !*id) {
@@ -232,7 +235,7 @@ static bool netdev_prop_set(void *field, const Json *val, GError **err)
     }
     NetPort *p = net_find(id);
     if (!p) {
-        return err_set(err, "can't find value '%s'", id);
+        return err_set(err, "Property '{qom}' can't find value '{value}'");
     }
     if (p->peer) {
         return err_set(err, "can't take value '%s', it's in use", id);

@@ -178,6 +178,22 @@ static void keep_entries(GPtrArray *to, const GPtrArray *items)
     }
 }
 
+static bool check_smbios(const OptItem *item, GError **err)
+{
+    const char *type = json_get_str_or(item->args, "type", NULL);
+    uint64_t n;
+
+    if (type && !parse_uint(type, 255, &n)) {
+        err_set(err, "Parameter 'type' expects a number");
+    } else if (!type && !json_get(item->args, "file")) {
+        err_set(err, "Must specify type= or file=");
+    } else {
+        return true;
+    }
+    options_prefix(err, item->typed);
+    return false;
+}
+
 static bool check_fw_cfg(const OptItem *item, GError **err)
 {
     bool file = json_get(item->args, "file"), string = json_get(item->args, "string");
@@ -207,6 +223,11 @@ bool setup_machine_options(Machine *m, const Options *o, GError **err)
     }
     for (unsigned i = 0; i < fw_cfg->len; i++) {
         if (!check_fw_cfg(fw_cfg->pdata[i], err)) {
+            return false;
+        }
+    }
+    for (unsigned i = 0; i < o->items[OPT_SMBIOS]->len; i++) {
+        if (!check_smbios(o->items[OPT_SMBIOS]->pdata[i], err)) {
             return false;
         }
     }
@@ -353,7 +374,8 @@ bool setup_accel(Machine *m, const Options *o, GError **err)
         }
         if (i + 1 == n || accel_find(name)) { /* the last hope, or a wrong property */
             g_propagate_error(err, g_steal_pointer(&why));
-            options_prefix(err, item ? item->typed : "-machine accel");
+            g_autofree char *typed = g_strdup_printf("-machine accel=%s", m->accel_text);
+            options_prefix(err, item ? item->typed : m->accel_text ? typed : "-accel tcg");
             return false;
         }
     }

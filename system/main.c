@@ -67,7 +67,7 @@ static bool start(Options *o, Machine **ret_m, GError **err)
         return false;
     }
     machine_check_globals(m);
-    if (!setup_qtest(m, o, err) || !setup_monitors(m, o, err)) {
+    if (!setup_qtest(m, o, err) || !setup_gdb(m, o, err) || !setup_monitors(m, o, err)) {
         return false;
     }
     /* Power on. */

@@ -44,7 +44,8 @@ static PROP_ENUM_TYPE(prop_rtc_clock, "RtcClock", clock_names);
 static const char *const driftfix_names[] = { "none", "slew", NULL };
 static PROP_ENUM_TYPE(prop_driftfix, "DriftFix", driftfix_names);
 
-#define NUM(n, f, h) PROP_ROW(n, Options, f, int64_t, prop_i64, (uint64_t)-1, h)
+#define NUM(n, f, h)   PROP_ROW(n, Options, f, int64_t, prop_i64, (uint64_t)-1, h)
+#define COUNT(n, f, h) PROP_ROW(n, Options, f, int64_t, prop_i64, (uint64_t)OPTION_COUNT_UNSET, h)
 
 /* clang-format off */
 static const PropSpec mem_props[] = {
@@ -54,16 +55,16 @@ static const PropSpec mem_props[] = {
     PROP_END,
 };
 static const PropSpec smp_props[] = {
-    NUM("cpus", cpus, "CPUs at start"),
-    NUM("maxcpus", maxcpus, "CPUs at most"),
-    NUM("drawers", drawers, "not on this machine: 1"),
-    NUM("books", books, "not on this machine: 1"),
-    NUM("sockets", sockets, "sockets"),
-    NUM("dies", dies, "dies in a socket"),
-    NUM("clusters", clusters, "not on this machine: 1"),
-    NUM("modules", modules, "not on this machine: 1"),
-    NUM("cores", cores, "cores in a die"),
-    NUM("threads", threads, "threads in a core"),
+    COUNT("cpus", cpus, "CPUs at start"),
+    COUNT("maxcpus", maxcpus, "CPUs at most"),
+    COUNT("drawers", drawers, "not on this machine: 1"),
+    COUNT("books", books, "not on this machine: 1"),
+    COUNT("sockets", sockets, "sockets"),
+    COUNT("dies", dies, "dies in a socket"),
+    COUNT("clusters", clusters, "not on this machine: 1"),
+    COUNT("modules", modules, "not on this machine: 1"),
+    COUNT("cores", cores, "cores in a die"),
+    COUNT("threads", threads, "threads in a core"),
     PROP_END,
 };
 static const PropSpec boot_props[] = {

@@ -88,8 +88,8 @@ static void warn_short_forms(const char *typed, const char *text, const char *im
 
         if (*w && !strchr(w, '=') && !(i == 0 && implied) && !continues && strcmp(w, "help") &&
             strcmp(w, "?")) {
-            report_warning("%s: short-form boolean option '%s%s' deprecated\n"
-                           "Please use %s=%s instead",
+            report_error("%s: warning: short-form boolean option '%s%s' deprecated\n"
+                         "Please use %s=%s instead",
                 typed, no ? "no" : "", no ? w + 2 : w, no ? w + 2 : w, no ? "off" : "on");
         }
     }

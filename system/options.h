@@ -36,13 +36,14 @@ typedef struct OptItem {
     Json *args;  /* the argument taken apart; NULL for kinds that are plain texts */
 } OptItem;
 
+enum { OPTION_COUNT_UNSET = INT32_MIN };
 typedef struct Options {
     GPtrArray *items[OPT_KINDS]; /* OptItem* */
     /* -m */
     uint64_t ram_size, ram_max, ram_slots;
     char *mem_path;
     bool mem_prealloc;
-    /* -smp; -1: not given */
+    /* -smp; OPTION_COUNT_UNSET: not given */
     int64_t cpus, maxcpus, sockets, dies, clusters, modules, cores, threads, books, drawers;
     /* -boot */
     char *boot_order, *boot_once, *boot_splash;

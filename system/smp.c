@@ -13,7 +13,7 @@ static bool check_given(const Options *o, GError **err)
         { "clusters", offsetof(Options, clusters) }, { "modules", offsetof(Options, modules) } };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(all); i++) {
-        if (all[i] == 0 || all[i] < -1 || all[i] > UINT16_MAX) {
+        if (all[i] != OPTION_COUNT_UNSET && (all[i] <= 0 || all[i] > UINT16_MAX)) {
             return err_set(err,
                 all[i] ? "Invalid CPU topology: a number is out of range"
                        : "Invalid CPU topology: CPU topology parameters must be greater than zero");

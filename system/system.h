@@ -37,5 +37,8 @@ void pidfile_remove(void);
 void signals_block(void);        /* before the first thread */
 void signals_watch(RunState *r); /* SIGTERM, SIGINT and SIGHUP end the machine */
 
+/* gdb-server.c: -gdb and -s. */
+bool setup_gdb(Machine *m, const Options *o, GError **err);
+
 /* cmd-x86.c */
 extern const QmpCmd system_qmp_cmds[];

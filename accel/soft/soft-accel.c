@@ -322,6 +322,21 @@ static bool soft_vcpu_debug_translate(VCpu *cpu, uint64_t la, Gpa *ret)
     return soft_debug_translate(vcpu_of(cpu)->c, la, &ret->v);
 }
 
+static bool soft_vcpu_set_debug(VCpu *cpu, const uint64_t *at, unsigned n, bool step)
+{
+    SoftCpu *c = vcpu_of(cpu)->c;
+
+    if (n > G_N_ELEMENTS(c->breakpoints)) {
+        return false;
+    }
+    memcpy(c->breakpoints, at, n * sizeof *at);
+    c->nbreakpoints = n;
+    c->step = step;
+    soft_blocks_flush(c);
+    soft_mode_update(c);
+    return true;
+}
+
 static void soft_vcpu_set_a20(VCpu *cpu, bool on)
 {
     SoftVcpu *v = vcpu_of(cpu);
@@ -349,6 +364,7 @@ const AccelClass soft_accel_class = {
     .set_state = soft_vcpu_set_state,
     .reset = soft_vcpu_reset,
     .debug_translate = soft_vcpu_debug_translate,
+    .set_debug = soft_vcpu_set_debug,
     .set_a20 = soft_vcpu_set_a20,
     .doorbells = true,
 };

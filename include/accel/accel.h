@@ -28,6 +28,8 @@ typedef struct AccelClass {
     void (*set_state)(VCpu *cpu, const X86State *s);
     void (*reset)(VCpu *cpu);       /* paused */
     bool (*debug_translate)(VCpu *cpu, uint64_t la, Gpa *ret); /* paused or its own thread; NULL: addresses are physical */
+    /* gdb; paused: it stops with debug_hit before any of these linear addresses, or after one instruction. False: too many. */
+    bool (*set_debug)(VCpu *cpu, const uint64_t *at, unsigned n, bool step); /* NULL: not offered */
     void (*set_a20)(VCpu *cpu, bool on); /* any thread, VM lock; NULL: nothing to do */
     bool doorbells;                 /* ioeventfds work */
 } AccelClass;
