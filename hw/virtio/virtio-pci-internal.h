@@ -5,12 +5,26 @@
 
 enum { VIRTIO_MSI_NO_VECTOR = 0xffff };
 enum { VIRTIO_ISR_QUEUE = 1, VIRTIO_ISR_CONFIG = 2 };
-enum { VIRTIO_PCI_CAP_COMMON = 1, VIRTIO_PCI_CAP_NOTIFY, VIRTIO_PCI_CAP_ISR, VIRTIO_PCI_CAP_DEVICE, VIRTIO_PCI_CAP_PCI };
-/* Places in BAR 4 (QEMU compat: 3.1 of the device tables); notifications end the BAR and may need more than 4 KiB. */
-enum { VPCI_COMMON_AT = 0x0000, VPCI_ISR_AT = 0x1000, VPCI_DEVICE_AT = 0x2000, VPCI_NOTIFY_AT = 0x3000, VPCI_PART = 0x1000 };
+enum {
+    VIRTIO_PCI_CAP_COMMON = 1,
+    VIRTIO_PCI_CAP_NOTIFY,
+    VIRTIO_PCI_CAP_ISR,
+    VIRTIO_PCI_CAP_DEVICE,
+    VIRTIO_PCI_CAP_PCI
+};
+/* Places in BAR 4 (QEMU compat: 3.1 of the device tables); notifications end the BAR and may need
+ * more than 4 KiB. */
+enum {
+    VPCI_COMMON_AT = 0x0000,
+    VPCI_ISR_AT = 0x1000,
+    VPCI_DEVICE_AT = 0x2000,
+    VPCI_NOTIFY_AT = 0x3000,
+    VPCI_PART = 0x1000
+};
 enum { VPCI_BELL_MODERN, VPCI_BELL_PIO, VPCI_BELL_LEGACY };
 
-extern const RegionOps vpci_common_ops, vpci_isr_ops, vpci_device_ops, vpci_notify_ops, vpci_pio_ops, vpci_legacy_ops;
+extern const RegionOps vpci_common_ops, vpci_isr_ops, vpci_device_ops, vpci_notify_ops,
+    vpci_pio_ops, vpci_legacy_ops;
 
 /* virtio-pci.c */
 void vpci_set_status(VirtioPci *p, uint8_t status, bool legacy);

@@ -45,6 +45,12 @@ unsigned virtio_default_vectors(const VirtioDev *d)
     return d->ops->default_vectors ? d->ops->default_vectors : d->nvqs + 1;
 }
 
+/* Slots that only look are declared with a plain pointer; the queues know it. */
+static VirtioDev *self(const VirtioDev *d)
+{
+    return d->nvqs ? d->vqs[0]->d : NULL;
+}
+
 /* Features (VIRTIO 1.4, 2.2). */
 VirtioFeatures virtio_offered(const VirtioDev *d, bool legacy)
 {
@@ -56,11 +62,7 @@ VirtioFeatures virtio_offered(const VirtioDev *d, bool legacy)
         f.word[0] &= UINT32_MAX; /* 32 bits: 4.1.4.10 */
         f.word[1] = 0;
         vf_set(&f, VIRTIO_F_BAD_FEATURE, true);
-        if (d->ops->offer_legacy) {
-            /* Devices look only at d's properties; the pointer is theirs. */
-            f = d->ops->offer_legacy(d->vqs ? d->vqs[0]->d : NULL, f);
-        }
-        return f;
+        return d->ops->offer_legacy ? d->ops->offer_legacy(self(d), f) : f;
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(legacy_only); i++) {
         vf_set(&f, legacy_only[i], false);
@@ -355,7 +357,7 @@ int virtio_queue_kick_fd(VirtioDev *d, unsigned i)
 /* Configuration space (2.5). */
 size_t virtio_config_len(const VirtioDev *d)
 {
-    return d->ops->config_len && d->vqs ? d->ops->config_len(d->vqs[0]->d) : d->ops->config_size;
+    return d->ops->config_len && self(d) ? d->ops->config_len(self(d)) : d->ops->config_size;
 }
 
 static size_t config_fill(VirtioDev *d)

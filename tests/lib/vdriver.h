@@ -1,4 +1,5 @@
-/* The driver's side of virtio-pci (VIRTIO 1.4, 4.1): finds a function, maps BARs, negotiates, runs queues. */
+/* The driver's side of virtio-pci (VIRTIO 1.4, 4.1): finds a function, maps BARs, negotiates, runs
+ * queues. */
 #pragma once
 
 #include "tests/lib/vring.h"
@@ -7,24 +8,26 @@ enum { VD_QUEUES = 8 };
 typedef struct VDriver {
     const VPort *port;
     unsigned bus, devfn;
-    bool legacy, msix;                    /* how it is driven */
+    bool legacy, msix; /* how it is driven */
     uint64_t bar[6];
     uint32_t bar_size[6];
     uint64_t common, isr, device, notify; /* addresses; 0: not there */
     uint32_t notify_mult;
     unsigned cap_msix, cap_pci_cfg, cap_pcie;
-    uint64_t alloc;                       /* next free guest page */
+    uint64_t alloc; /* next free guest page */
     uint64_t features;
     VRing ring[VD_QUEUES];
-    uint64_t msi_at;                      /* guest memory the messages go to */
+    uint64_t msi_at; /* guest memory the messages go to */
 } VDriver;
 
 uint32_t vd_cfg_read(const VPort *p, unsigned bus, unsigned devfn, unsigned reg, unsigned size);
-void vd_cfg_write(const VPort *p, unsigned bus, unsigned devfn, unsigned reg, unsigned size, uint32_t val);
+void vd_cfg_write(
+    const VPort *p, unsigned bus, unsigned devfn, unsigned reg, unsigned size, uint32_t val);
 
 /* Maps the BARs and walks the capabilities. MMIO windows from 0xe0000000, ports from 0xc000. */
 void vd_open(VDriver *d, const VPort *p, unsigned bus, unsigned devfn, bool legacy);
-void vd_enable_msix(VDriver *d);          /* vector i writes 0x4000 + i to msi_at + 4 * i; config uses vector 0, queue i: 1 + i */
+void vd_enable_msix(VDriver *
+        d); /* vector i writes 0x4000 + i to msi_at + 4 * i; config uses vector 0, queue i: 1 + i */
 uint32_t vd_msi(const VDriver *d, unsigned vector); /* what arrived; clears it */
 uint8_t vd_status(const VDriver *d);
 void vd_set_status(const VDriver *d, uint8_t s);
@@ -40,5 +43,5 @@ void vd_start(VDriver *d, uint64_t without);
 uint64_t vd_page(VDriver *d, size_t len); /* fresh zeroed guest memory */
 /* Waits (stepping the port) for a used entry; aborts after too many steps. */
 void vd_wait_used(VDriver *d, unsigned i, uint32_t *ret_id, uint32_t *ret_len);
-uint64_t vd_read(const VDriver *d, uint64_t off, unsigned size);  /* common configuration */
+uint64_t vd_read(const VDriver *d, uint64_t off, unsigned size); /* common configuration */
 void vd_write(const VDriver *d, uint64_t off, unsigned size, uint64_t val);

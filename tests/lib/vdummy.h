@@ -1,4 +1,5 @@
-/* A programmable virtio device for tests of the core: one request queue, one queue the device sends on. */
+/* A programmable virtio device for tests of the core: one request queue, one queue the device sends
+ * on. */
 #pragma once
 
 #include "hw/virtio/virtio-pci.h"
@@ -7,17 +8,20 @@ typedef struct Dummy {
     VirtioDev vd;
     /* What the request queue does with the next chains; NULL: echo out to in, DONE. */
     VqVerdict (*on_request)(struct Dummy *d, VqElem *e);
-    GPtrArray *held;         /* VqElem*: what on_request kept */
+    GPtrArray *held; /* VqElem*: what on_request kept */
     unsigned requests, batches, refills, starts, stops, resets;
-    bool keep_on_stop;       /* stop leaves held chains out, as a stalled back end would */
+    bool keep_on_stop; /* stop leaves held chains out, as a stalled back end would */
     uint8_t config[8];
     size_t wrote_off, wrote_len;
 } Dummy;
 
 enum { DUMMY_REQUESTQ, DUMMY_EVENTQ };
-typedef struct DummyReq { VqElem e; uint64_t mark; } DummyReq;
-extern const ObjClass dummy_class, dummy_pci_base_class, dummy_pci_class, dummy_pci_transitional_class,
-    dummy_pci_non_transitional_class; /* "dummy-pci", id 40 */
+typedef struct DummyReq {
+    VqElem e;
+    uint64_t mark;
+} DummyReq;
+extern const ObjClass dummy_class, dummy_pci_base_class, dummy_pci_class,
+    dummy_pci_transitional_class, dummy_pci_non_transitional_class; /* "dummy-pci", id 40 */
 static inline Dummy *dummy_of(Dev *proxy)
 {
     return (Dummy *)virtio_pci_child(&proxy->obj);

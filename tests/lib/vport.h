@@ -6,11 +6,12 @@
 #include <stdint.h>
 
 typedef struct VPort {
-    uint64_t (*load)(void *opaque, bool io, uint64_t at, unsigned size);           /* a CPU's read of a port or of memory */
+    uint64_t (*load)(void *opaque, bool io, uint64_t at,
+        unsigned size); /* a CPU's read of a port or of memory */
     void (*store)(void *opaque, bool io, uint64_t at, unsigned size, uint64_t val);
-    void (*read)(void *opaque, uint64_t at, void *dst, size_t len);                /* RAM */
+    void (*read)(void *opaque, uint64_t at, void *dst, size_t len); /* RAM */
     void (*write)(void *opaque, uint64_t at, const void *src, size_t len);
-    bool (*step)(void *opaque);                                                    /* lets the device work; false: it is idle */
+    bool (*step)(void *opaque); /* lets the device work; false: it is idle */
     void *opaque;
 } VPort;
 

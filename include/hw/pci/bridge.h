@@ -5,8 +5,8 @@
 
 typedef struct PciBridge {
     PciFn fn;
-    PciBus sec;               /* the bus behind */
-    Region mem, io;           /* its address spaces */
+    PciBus sec;     /* the bus behind */
+    Region mem, io; /* its address spaces */
     Region win_io, win_mem, win_pref;
     bool in_reset;
 } PciBridge;
@@ -15,5 +15,5 @@ typedef struct PciBridge {
 void pci_bridge_realize(PciBridge *b, bool express, const char *name);
 void pci_bridge_unrealize(PciBridge *b);
 void pci_bridge_reset(PciFn *f);
-extern const ObjClass pcie_root_port_class, pcie_root_port_base_class, pcie_pci_bridge_class, pcie_port_class, pcie_slot_class,
-    pci_bridge_base_class;
+extern const ObjClass pcie_root_port_class, pcie_root_port_base_class, pcie_pci_bridge_class,
+    pcie_port_class, pcie_slot_class, pci_bridge_base_class;

@@ -1,12 +1,13 @@
 /*
  * struct VirtioPci, and the macros that make a device's PCI types:
  *   VIRTIO_PCI_TYPES(virtio_rng, "virtio-rng", virtio_rng_class, rng_props, "Misc")
- *     virtio_rng_pci_class ("virtio-rng-pci": transitional unless told otherwise), virtio_rng_pci_transitional_class,
- *     virtio_rng_pci_non_transitional_class, virtio_rng_pci_base_class ("virtio-rng-pci-base", abstract)
- *   VIRTIO_PCI_TYPE(virtio_keyboard, "virtio-keyboard", virtio_keyboard_class, keyboard_props, "Input")
- *     virtio_keyboard_pci_class and virtio_keyboard_pci_base_class ("virtio-keyboard-pci-base")
- * The type table lists every one of them. The child's class is virtio_rng_class, its properties are reached through the proxy.
- * BARs: 0 legacy I/O, 1 MSI-X, 2 notifications by port I/O, 4 modern (see virtio-pci.c).
+ *     virtio_rng_pci_class ("virtio-rng-pci": transitional unless told otherwise),
+ * virtio_rng_pci_transitional_class, virtio_rng_pci_non_transitional_class,
+ * virtio_rng_pci_base_class ("virtio-rng-pci-base", abstract) VIRTIO_PCI_TYPE(virtio_keyboard,
+ * "virtio-keyboard", virtio_keyboard_class, keyboard_props, "Input") virtio_keyboard_pci_class and
+ * virtio_keyboard_pci_base_class ("virtio-keyboard-pci-base") The type table lists every one of
+ * them. The child's class is virtio_rng_class, its properties are reached through the proxy. BARs:
+ * 0 legacy I/O, 1 MSI-X, 2 notifications by port I/O, 4 modern (see virtio-pci.c).
  */
 #pragma once
 
@@ -23,16 +24,17 @@ typedef struct VpciQueue {
     uint64_t desc, driver, device;
     _Atomic uint16_t vector;
     bool bell_on[3];
-    Doorbell bell[3];             /* modern, modern by port, legacy */
+    Doorbell bell[3]; /* modern, modern by port, legacy */
 } VpciQueue;
 
 struct VirtioPci {
     PciFn fn;
-    Bus bus;                      /* "virtio-bus": one place, for the backend */
-    VirtioDev *vd;                /* child "virtio-backend" */
+    Bus bus;       /* "virtio-bus": one place, for the backend */
+    VirtioDev *vd; /* child "virtio-backend" */
     /* properties */
-    uint32_t vectors;             /* UINT32_MAX: auto */
-    bool ioeventfd, disable_modern, page_per_vq, modern_pio_notify, ats, aer, disable_pcie, migrate_extra, bm_bug, ats_aligned;
+    uint32_t vectors; /* UINT32_MAX: auto */
+    bool ioeventfd, disable_modern, page_per_vq, modern_pio_notify, ats, aer, disable_pcie,
+        migrate_extra, bm_bug, ats_aligned;
     bool init_deverr, init_lnkctl, init_pm, init_flr, pm_no_soft_reset;
     OnOffAuto disable_legacy;
     /* as realized */
@@ -40,78 +42,80 @@ struct VirtioPci {
     unsigned nvectors;
     Region bar_legacy, bar_msix, bar_modern, bar_pio, common, isr_mr, device, notify;
     uint32_t notify_mult;
-    unsigned cfg_cap;             /* offset of the PCI_CFG capability, 0: none */
+    unsigned cfg_cap; /* offset of the PCI_CFG capability, 0: none */
     /* registers */
     uint32_t device_feature_select, driver_feature_select, driver_features[4];
-    bool features_invalid;        /* the driver asked for bits that were not offered */
+    bool features_invalid; /* the driver asked for bits that were not offered */
     uint16_t queue_select;
     _Atomic uint16_t config_vector;
-    _Atomic uint8_t isr;          /* any thread */
+    _Atomic uint8_t isr; /* any thread */
     _Atomic bool intx_posted;
     VpciQueue *q;
-    bool started;                 /* doorbells are wanted */
+    bool started; /* doorbells are wanted */
 };
 
 extern const PciOps virtio_pci_ops, virtio_pci_transitional_ops, virtio_pci_non_transitional_ops;
 
-#define VIRTIO_PCI_CLASS(var, tname, tparent, child, cat, pciops, groups)                                                      \
-    const ObjClass var = {                                                                                                    \
-        .name = (tname),                                                                                                      \
-        .parent = (tparent),                                                                                                  \
-        .category = (cat),                                                                                                    \
-        .size = sizeof(VirtioPci),                                                                                            \
-        .flags = OBJ_DEVICE,                                                                                                  \
-        .bus = "PCI",                                                                                                         \
-        .props = (groups),                                                                                                    \
-        .ops = &(pciops),                                                                                                     \
-        .ops2 = &(child),                                                                                                     \
-        .init = virtio_pci_init,                                                                                              \
-        .realize = virtio_pci_realize,                                                                                        \
-        .unrealize = virtio_pci_unrealize,                                                                                    \
-        .fini = virtio_pci_fini,                                                                                              \
-        .reset = virtio_pci_reset,                                                                                            \
-        .describe = virtio_pci_describe,                                                                                      \
+#define VIRTIO_PCI_CLASS(var, tname, tparent, child, cat, pciops, groups)                          \
+    const ObjClass var = {                                                                         \
+        .name = (tname),                                                                           \
+        .parent = (tparent),                                                                       \
+        .category = (cat),                                                                         \
+        .size = sizeof(VirtioPci),                                                                 \
+        .flags = OBJ_DEVICE,                                                                       \
+        .bus = "PCI",                                                                              \
+        .props = (groups),                                                                         \
+        .ops = &(pciops),                                                                          \
+        .ops2 = &(child),                                                                          \
+        .init = virtio_pci_init,                                                                   \
+        .realize = virtio_pci_realize,                                                             \
+        .unrealize = virtio_pci_unrealize,                                                         \
+        .fini = virtio_pci_fini,                                                                   \
+        .reset = virtio_pci_reset,                                                                 \
+        .describe = virtio_pci_describe,                                                           \
     }
 
-#define VIRTIO_PCI_GROUPS(var, devprops)                                                                                      \
-    static const PropGroup var[] = {                                                                                          \
-        { pci_fn_props, NULL },                                                                                               \
-        { virtio_pci_props, NULL },                                                                                           \
-        { virtio_props, virtio_pci_child },                                                                                   \
-        { devprops, virtio_pci_child },                                                                                       \
-        { NULL, NULL },                                                                                                       \
+#define VIRTIO_PCI_GROUPS(var, devprops)                                                           \
+    static const PropGroup var[] = {                                                               \
+        { pci_fn_props, NULL },                                                                    \
+        { virtio_pci_props, NULL },                                                                \
+        { virtio_props, virtio_pci_child },                                                        \
+        { devprops, virtio_pci_child },                                                            \
+        { NULL, NULL },                                                                            \
     }
-#define VIRTIO_PCI_GROUPS_CHOICE(var, devprops)                                                                               \
-    static const PropGroup var[] = {                                                                                          \
-        { pci_fn_props, NULL },                                                                                               \
-        { virtio_pci_props, NULL },                                                                                           \
-        { virtio_pci_disable_props, NULL },                                                                                   \
-        { virtio_props, virtio_pci_child },                                                                                   \
-        { devprops, virtio_pci_child },                                                                                       \
-        { NULL, NULL },                                                                                                       \
-    }
-
-#define VIRTIO_PCI_BASE(sym, base)                                                                                            \
-    const ObjClass sym##_pci_base_class = {                                                                                   \
-        .name = base "-pci-base",                                                                                             \
-        .parent = "virtio-pci",                                                                                               \
-        .flags = OBJ_ABSTRACT,                                                                                                \
-        .size = sizeof(VirtioPci),                                                                                            \
+#define VIRTIO_PCI_GROUPS_CHOICE(var, devprops)                                                    \
+    static const PropGroup var[] = {                                                               \
+        { pci_fn_props, NULL },                                                                    \
+        { virtio_pci_props, NULL },                                                                \
+        { virtio_pci_disable_props, NULL },                                                        \
+        { virtio_props, virtio_pci_child },                                                        \
+        { devprops, virtio_pci_child },                                                            \
+        { NULL, NULL },                                                                            \
     }
 
-#define VIRTIO_PCI_TYPES(sym, base, child, devprops, cat)                                                                     \
-    VIRTIO_PCI_BASE(sym, base);                                                                                               \
-    VIRTIO_PCI_GROUPS_CHOICE(sym##_pci_groups, devprops);                                                                     \
-    VIRTIO_PCI_GROUPS(sym##_pci_fixed_groups, devprops);                                                                      \
-    VIRTIO_PCI_CLASS(sym##_pci_class, base "-pci", base "-pci-base", child, cat, virtio_pci_ops, sym##_pci_groups);           \
-    VIRTIO_PCI_CLASS(sym##_pci_transitional_class, base "-pci-transitional", base "-pci-base", child, cat,                    \
-        virtio_pci_transitional_ops, sym##_pci_fixed_groups);                                                                 \
-    VIRTIO_PCI_CLASS(sym##_pci_non_transitional_class, base "-pci-non-transitional", base "-pci-base", child, cat,            \
-        virtio_pci_non_transitional_ops, sym##_pci_fixed_groups)
+#define VIRTIO_PCI_BASE(sym, base)                                                                 \
+    const ObjClass sym##_pci_base_class = {                                                        \
+        .name = base "-pci-base",                                                                  \
+        .parent = "virtio-pci",                                                                    \
+        .flags = OBJ_ABSTRACT,                                                                     \
+        .size = sizeof(VirtioPci),                                                                 \
+    }
 
-#define VIRTIO_PCI_TYPE(sym, base, child, devprops, cat)                                                                      \
-    VIRTIO_PCI_BASE(sym, base);                                                                                               \
-    VIRTIO_PCI_GROUPS_CHOICE(sym##_pci_groups, devprops);                                                                     \
-    VIRTIO_PCI_CLASS(sym##_pci_class, base "-pci", base "-pci-base", child, cat, virtio_pci_ops, sym##_pci_groups)
+#define VIRTIO_PCI_TYPES(sym, base, child, devprops, cat)                                          \
+    VIRTIO_PCI_BASE(sym, base);                                                                    \
+    VIRTIO_PCI_GROUPS_CHOICE(sym##_pci_groups, devprops);                                          \
+    VIRTIO_PCI_GROUPS(sym##_pci_fixed_groups, devprops);                                           \
+    VIRTIO_PCI_CLASS(sym##_pci_class, base "-pci", base "-pci-base", child, cat, virtio_pci_ops,   \
+        sym##_pci_groups);                                                                         \
+    VIRTIO_PCI_CLASS(sym##_pci_transitional_class, base "-pci-transitional", base "-pci-base",     \
+        child, cat, virtio_pci_transitional_ops, sym##_pci_fixed_groups);                          \
+    VIRTIO_PCI_CLASS(sym##_pci_non_transitional_class, base "-pci-non-transitional",               \
+        base "-pci-base", child, cat, virtio_pci_non_transitional_ops, sym##_pci_fixed_groups)
+
+#define VIRTIO_PCI_TYPE(sym, base, child, devprops, cat)                                           \
+    VIRTIO_PCI_BASE(sym, base);                                                                    \
+    VIRTIO_PCI_GROUPS_CHOICE(sym##_pci_groups, devprops);                                          \
+    VIRTIO_PCI_CLASS(sym##_pci_class, base "-pci", base "-pci-base", child, cat, virtio_pci_ops,   \
+        sym##_pci_groups)
 
 extern const ObjClass virtio_pci_class; /* "virtio-pci", abstract */
