@@ -354,6 +354,8 @@ void virtio_pci_init(Obj *o)
 
     pci_fn_init(o);
     p->vd = (VirtioDev *)obj_new(o->cls->ops2); /* our own reference, besides the tree's */
+    /* The common rows are reached through the proxy; a backend class need not list them itself. */
+    prop_defaults(virtio_props, p->vd);
     obj_add(o, "virtio-backend", &p->vd->dev.obj);
     bus_init(&p->bus, &virtio_bus_class, &p->fn.dev, o, "virtio-bus");
     g_ptr_array_add(p->bus.devs, &p->vd->dev);
