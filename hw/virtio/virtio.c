@@ -476,6 +476,8 @@ bool virtio_realize(VirtioDev *d, Obj *transport, const VirtioBusOps *bus_ops, G
     return true;
 }
 
+static void loop_nothing(void *opaque) {}
+
 static void loop_part(void *opaque)
 {
     VirtioDev *d = opaque;
@@ -491,8 +493,11 @@ void virtio_unrealize(VirtioDev *d)
     /* A device's stop finishes what it holds; what a back end still owns comes through this loop.
      */
     while (atomic_load_explicit(&d->nheld, memory_order_acquire)) { /* pairs with release_held() */
-        g_assert(d->loop == loop_main());
-        loop_turn(d->loop, /* block= */ true);
+        if (d->loop == loop_main()) {
+            loop_turn(d->loop, /* block= */ true);
+        } else {
+            loop_call(d->loop, loop_nothing, NULL); /* one turn of its own at least */
+        }
     }
     reset_finish(d);
     for (unsigned i = 0; i < d->nvqs; i++) {
