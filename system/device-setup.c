@@ -164,6 +164,9 @@ static bool create_device(Machine *m, const OptItem *item, GError **err)
 {
     const char *id = json_get_str_or(item->args, "id", NULL);
 
+    if (id && obj_child(m->peripheral, id)) {
+        return err_set(err, "Duplicate ID '%s' for device", id);
+    }
     return (!id || id_check(id, err)) && dev_create(m, item->args, /* hotplug= */ false, err);
 }
 

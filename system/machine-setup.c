@@ -181,10 +181,12 @@ static void keep_entries(GPtrArray *to, const GPtrArray *items)
 static bool check_smbios(const OptItem *item, GError **err)
 {
     const char *type = json_get_str_or(item->args, "type", NULL);
-    uint64_t n;
+    int64_t number;
 
-    if (type && !parse_uint(type, 255, &n)) {
+    if (type && !parse_int(type, &number)) {
         err_set(err, "Parameter 'type' expects a number");
+    } else if (type && (number < 0 || number > 255)) {
+        err_set(err, "out of range!");
     } else if (!type && !json_get(item->args, "file")) {
         err_set(err, "Must specify type= or file=");
     } else {

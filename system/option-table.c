@@ -15,8 +15,11 @@ static bool mem_size_parse(void *field, const char *text, GError **err)
         *(uint64_t *)field = v;
         return true;
     }
-    if (strspn(*text == '-' ? text + 1 : text, "0123456789") == strlen(text) - (*text == '-') &&
-        *text) {
+    /* A number with a unit, but none that fits: the digits alone would have been taken. */
+    g_autofree char *digits = g_strdup(*text == '-' ? text + 1 : text);
+    size_t n = strspn(digits, "0123456789");
+
+    if (n && (!digits[n] || (strchr("bBkKmMgGtTpPeE", digits[n]) && !digits[n + 1]))) {
         return err_set(err, "Value '{value}' is out of range for parameter '{name}'");
     }
     err_set(err, "Parameter '{name}' expects a non-negative number below 2^64");

@@ -75,13 +75,14 @@ bool setup_smp(Machine *m, const Options *o, GError **err)
     if (product != s.maxcpus) {
         return err_set(err,
             "Invalid CPU topology: product of the hierarchy must match maxcpus: "
-            "sockets (%u) * dies (%u) * cores (%u) * threads (%u) != maxcpus (%u)",
+            "sockets (%u) * dies (%u) * modules (1) * cores (%u) * threads (%u) != maxcpus (%u)",
             s.sockets, s.dies, s.cores, s.threads, s.maxcpus);
     }
     if (s.maxcpus < s.cpus) {
         return err_set(err,
             "Invalid CPU topology: maxcpus must be equal to or greater than smp: "
-            "sockets (%u) * dies (%u) * cores (%u) * threads (%u) == maxcpus (%u) < smp_cpus (%u)",
+            "sockets (%u) * dies (%u) * modules (1) * cores (%u) * threads (%u) == maxcpus (%u) < "
+            "smp_cpus (%u)",
             s.sockets, s.dies, s.cores, s.threads, s.maxcpus, s.cpus);
     }
     if (s.maxcpus > MAX(m->mc->max_cpus, 1)) {

@@ -126,7 +126,11 @@ static int listen_inet(const SockAddr *a, GError **err)
     if (res) {
         freeaddrinfo(res);
         errno = saved;
-        err_set_errno(err, "Failed to bind socket to %s:%s", a->host ? a->host : "", a->port);
+        if (saved == EADDRINUSE) {
+            err_set_errno(err, "Failed to find an available port");
+        } else {
+            err_set_errno(err, "Failed to bind socket to %s:%s", a->host ? a->host : "", a->port);
+        }
     }
     return -1;
 }

@@ -41,7 +41,7 @@ static const ObjClass *find_class(const Json *args, GError **err)
     }
     const char *name = json_get_str(driver);
     const ObjClass *cls = obj_class_find(name);
-    if (!cls || !(cls->flags & OBJ_DEVICE)) {
+    if (!cls || !obj_class_is(cls, "device")) {
         err_set(err, "'%s' is not a valid device model name", name);
         return NULL;
     }

@@ -130,7 +130,13 @@ bool boot_load(PcMachine *pc, GError **err)
 
     b->modules = g_array_new(FALSE, TRUE, sizeof(BootModule));
     b->cmdline = g_strdup(m->append ? m->append : "");
-    if (!kernel_image_open(m->kernel, &b->kernel, err)) {
+    GError *why = NULL;
+
+    if (!kernel_image_open(m->kernel, &b->kernel, &why)) {
+        if (!strstr(why->message, m->kernel)) {
+            g_prefix_error(&why, "kernel '%s': ", m->kernel);
+        }
+        g_propagate_error(err, why);
         boot_free(b);
         return false;
     }

@@ -73,10 +73,11 @@ static bool pci_plug(Bus *bus, Dev *d, GError **err)
         return err_set(err, "PCI: slot %d is out of range", devfn / 8);
     }
     if (b->fn[devfn]) {
-        g_autofree char *other = dev_name(&b->fn[devfn]->dev);
+        const Dev *other = &b->fn[devfn]->dev;
 
-        return err_set(err, "PCI: slot %d function %d not available for %s, in use by %s",
-            devfn / 8, devfn % 8, d->obj.cls->name, other);
+        return err_set(err, "PCI: slot %d function %d not available for %s, in use by %s,id=%s",
+            devfn / 8, devfn % 8, d->obj.cls->name, other->obj.cls->name,
+            other->id ? other->id : "(null)");
     }
     if (b->slots_taken >> (devfn / 8) & 1) {
         return err_set(err, "PCI: slot %d function %d not available for %s, reserved", devfn / 8,

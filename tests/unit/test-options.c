@@ -148,7 +148,7 @@ static void test_smp(void)
     check_bad_smp("300", "Invalid SMP CPUs 300. The max CPUs supported by machine 'm' is 255");
     check_bad_smp("4,sockets=3",
         "Invalid CPU topology: product of the hierarchy must match maxcpus: sockets (3) * dies (1) "
-        "* cores (1) * threads (1) != maxcpus (4)");
+        "* modules (1) * cores (1) * threads (1) != maxcpus (4)");
 }
 
 int main(int argc, char **argv)

@@ -61,10 +61,7 @@ static void test_inet(void)
 
     g_assert_no_error(err);
     g_assert_cmpint(sock_listen(&a, &err), ==, -1);
-    g_autofree char *expected =
-        g_strdup_printf("Failed to bind socket to 127.0.0.1:%s: Address already in use", a.port);
-
-    g_assert_cmpstr(err->message, ==, expected);
+    g_assert_cmpstr(err->message, ==, "Failed to find an available port: Address already in use");
     sock_addr_clear(&a);
 }
 
