@@ -380,11 +380,7 @@ static bool fn_load_rom(PciFn *f, GError **err)
         return !*f->romfile || pci_rom_load(f, f->romfile, err);
     }
     if (f->ops->romfile) {
-        /* The default ROM comes from a firmware package; without it the device just does not boot.
-         */
-        g_autoptr(GError) ignored = NULL;
-
-        pci_rom_load(f, f->ops->romfile, &ignored);
+        pci_rom_default(f, f->ops->romfile);
     }
     return true;
 }
@@ -547,6 +543,16 @@ bool pci_rom_load(PciFn *f, const char *file, GError **err)
     }
     pci_set_bar(f, 6, PCI_BAR_MEM32, &f->rom);
     return true;
+}
+
+void pci_rom_default(PciFn *f, const char *file)
+{
+    g_autoptr(GError) ignored = NULL;
+
+    /* Default ROMs come from a firmware package; without it the device just does not boot. */
+    if (f->rombar && !f->romfile && !f->bar[6].region) {
+        pci_rom_load(f, file, &ignored);
+    }
 }
 
 /* clang-format off */

@@ -260,6 +260,9 @@ static bool vpci_realize(PciFn *f, GError **err)
             vpci_legacy_size(p));
         pci_set_bar(f, 0, PCI_BAR_IO, &p->bar_legacy);
     }
+    if (d->ops->romfile) {
+        pci_rom_default(f, d->ops->romfile);
+    }
     vpci_reset_registers(p);
     bus_attach_all(&f->dev);
     if (d->dev.obj.phase == OBJ_NEW && !obj_realize(&d->dev.obj, err)) {

@@ -126,6 +126,8 @@ bool pci_on_express(const PciFn *f);                                   /* its bu
 bool pci_on_root(const PciFn *f);                                      /* its bus is a root bus */
 PciBus *pci_bus_of(const PciFn *f);
 bool pci_rom_load(PciFn *f, const char *file, GError **err);           /* BAR 6 */
+/* A type's default ROM, unless the user named one or switched it off. A file that is not installed is no error. */
+void pci_rom_default(PciFn *f, const char *file);
 void pci_update_mappings(PciFn *f);                                    /* after a change of BARs, COMMAND or a window above */
 unsigned pci_add_pm_cap(PciFn *f, bool no_soft_reset);                 /* PCI PM 1.2; at 8 bytes */
 /* PCIe capability v2 of an endpoint (PCIe 5.0, 7.5.3). flr: Function Level Reset. */
