@@ -1,4 +1,5 @@
-/* Back ends over plain descriptors: stdio, file, pipe, pty, null, and the ring buffer in memory. */
+/* Back ends over plain descriptors: stdio, file, pipe, serial, pty, null, and the ring buffer in
+ * memory. Tested by test-chardev. */
 #include "chardev-internal.h"
 #include "util/fd.h"
 #include "util/keyval.h"
@@ -6,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pty.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,7 +136,7 @@ static void fd_close(Chardev *c)
 
     loop_fd_del(f->win);
     loop_fd_del(f->wout);
-    f->idle.fn = NULL;
+    loop_idle_cancel(loop_main(), &f->idle);
     if (f->is_tty) {
         tcsetattr(f->in, TCSANOW, &f->saved);
     }
@@ -181,10 +183,21 @@ static const PropSpec stdio_props[] = {
     PROP_END,
 };
 
+static void find_stdio(Chardev *c, void *opaque)
+{
+    *(bool *)opaque |= c->cls == &chardev_stdio;
+}
+
 static bool stdio_open(Chardev *c, void *opts, GError **err)
 {
     CharFd *f = (CharFd *)c;
     const StdioOpts *o = opts;
+    bool taken = false;
+
+    chardev_each(find_stdio, &taken);
+    if (taken) {
+        return err_set(err, "cannot use stdio by multiple character devices");
+    }
 
     for (int fd = 0; fd < 2; fd++) {
         if (fcntl(fd, F_GETFL) < 0) {
@@ -317,15 +330,67 @@ const ChardevClass chardev_pipe = { .name = "pipe",
     .write = fd_write,
     .watch = fd_watch };
 
+/* ---- serial: a terminal line of the host ---- */
+
+static bool serial_open(Chardev *c, void *opts, GError **err)
+{
+    CharFd *f = (CharFd *)c;
+    const FileOpts *o = opts;
+    struct termios t;
+
+    f->in = f->out = f->keep_open = -1;
+    if (!o->path) {
+        return err_set(err, "chardev: serial/tty: no device path given");
+    }
+    f->in = open(o->path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (f->in < 0) {
+        return err_set_errno(err, "Could not open '%s'", o->path);
+    }
+    if (tcgetattr(f->in, &t) < 0) {
+        err_set_errno(err, "'%s' is not a terminal line", o->path);
+        close(f->in);
+        return false;
+    }
+    cfmakeraw(&t);
+    t.c_cflag |= CLOCAL | CREAD;
+    cfsetspeed(&t, B115200);
+    tcsetattr(f->in, TCSANOW, &t);
+    f->out = f->in;
+    f->path = g_strdup(o->path);
+    fd_start(f);
+    return true;
+}
+
+static void serial_break(Chardev *c)
+{
+    tcsendbreak(((CharFd *)c)->in, 0);
+}
+
+const ChardevClass chardev_serial = { .name = "serial",
+    .size = sizeof(CharFd),
+    .props = file_props,
+    .opts_size = sizeof(FileOpts),
+    .open = serial_open,
+    .close = fd_close,
+    .write = fd_write,
+    .watch = fd_watch,
+    .send_break = serial_break };
+
 /* ---- pty ---- */
 
 static void pty_poll(void *opaque)
 {
     CharFd *f = opaque;
 
-    /* Without a slave open elsewhere the master reads EIO; look twice a second whether somebody
-     * came. */
-    f->eof = false;
+    /* Without a slave open elsewhere the master hangs up and reads EIO; look twice a second whether
+     * somebody came or went. */
+    struct pollfd p = { .fd = f->in, .events = POLLIN };
+    bool there = poll(&p, 1, 0) >= 0 && !(p.revents & POLLHUP);
+
+    f->eof = !there && !(p.revents & POLLIN);
+    if (there || f->eof) {
+        chardev_be_connected(&f->c, there);
+    }
     chardev_be_update(&f->c);
     timer_mod(&f->pty_timer, clock_ns(CLOCK_KIND_REALTIME) + 500000000);
 }
@@ -403,7 +468,7 @@ static bool ring_open(Chardev *c, void *opts, GError **err)
     CharRing *r = (CharRing *)c;
     const RingOpts *o = opts;
 
-    if (!o->size || (o->size & (o->size - 1)) || o->size > 1 << 30) {
+    if (!o->size || (o->size & (o->size - 1)) || o->size > 1u << 30) {
         return err_set(err, "size of ringbuf chardev must be power of two");
     }
     r->size = o->size;

@@ -1,5 +1,5 @@
 /* Sockets as character devices: unix and TCP, listening or connecting, with reconnection and
- * descriptor passing. */
+ * descriptor passing. Tested by test-chardev. */
 #include "chardev-internal.h"
 #include "util/fd.h"
 #include "util/keyval.h"
@@ -7,10 +7,12 @@
 #include "util/timer.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 typedef struct CharSocket {
@@ -20,6 +22,7 @@ typedef struct CharSocket {
     uint64_t reconnect_ms;
     int listen_fd, fd, passed_fd;
     LoopFd *wlisten, *w;
+    bool gone; /* the peer closed, what it sent is not read yet: the next client takes its place */
     Timer retry;
 } CharSocket;
 
@@ -58,6 +61,7 @@ static void sock_drop(CharSocket *s)
 {
     loop_fd_del(s->w);
     s->w = NULL;
+    s->gone = false;
     if (s->fd >= 0) {
         close(s->fd);
         s->fd = -1;
@@ -95,6 +99,10 @@ static void sock_up(CharSocket *s, int fd)
 static void sock_accepted(void *opaque, G_GNUC_UNUSED uint32_t events)
 {
     CharSocket *s = opaque;
+
+    if (s->gone) {
+        sock_drop(s);
+    }
     int fd = s->fd < 0 ? sock_accept(s->listen_fd) : -1;
 
     if (fd >= 0) {
@@ -159,10 +167,17 @@ static void sock_readable(void *opaque, uint32_t events)
     }
     size_t room = MIN(chardev_be_room(&s->c), sizeof buf);
     if (!room) {
-        if (events & (EPOLLERR | EPOLLHUP)) {
-            sock_drop(s);
-        } else {
+        int unread = 0;
+        if (!(events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP))) {
             chardev_be_update(&s->c);
+        } else if (ioctl(s->fd, FIONREAD, &unread) == 0 && unread) {
+            s->gone = true;
+            if (s->wlisten) {
+                loop_fd_set(s->wlisten, EPOLLIN);
+            }
+            loop_fd_set(s->w, 0);
+        } else {
+            sock_drop(s);
         }
         return;
     }
@@ -183,7 +198,10 @@ static void sock_watch(Chardev *c)
     CharSocket *s = (CharSocket *)c;
 
     if (s->w) {
-        loop_fd_set(s->w, (c->want_read ? (uint32_t)EPOLLIN : 0) |
+        /* Who does not read still wants to know that the peer left. */
+        loop_fd_set(s->w, (c->want_read ? (uint32_t)EPOLLIN
+                              : s->gone ? 0
+                                        : (uint32_t)EPOLLRDHUP) |
                               (c->want_write || (c->out && c->out->len) ? (uint32_t)EPOLLOUT : 0));
     }
 }
@@ -234,23 +252,19 @@ static bool sock_open_server(CharSocket *s, const SocketOpts *o, GError **err)
             fd_set_nonblock(s->listen_fd, false);
             int fd = sock_accept(s->listen_fd);
             fd_set_nonblock(s->listen_fd, true);
-            if (fd >= 0) {
-                sock_up(s, fd);
+            if (fd < 0) {
+                return err_set_errno(err, "Failed to accept a connection");
             }
+            sock_up(s, fd);
         }
     }
     return true;
 }
 
-static bool sock_open(Chardev *c, void *opts, GError **err)
+static bool sock_start(Chardev *c, const SocketOpts *o, GError **err)
 {
     CharSocket *s = (CharSocket *)c;
-    const SocketOpts *o = opts;
 
-    s->listen_fd = s->fd = s->passed_fd = -1;
-    if (sock_refused(o, err)) {
-        return false;
-    }
     s->server = o->server;
     s->nodelay = !o->delay || o->nodelay;
     s->reconnect_ms = o->reconnect ? (uint64_t)o->reconnect * 1000 : o->reconnect_ms;
@@ -272,7 +286,6 @@ static bool sock_open(Chardev *c, void *opts, GError **err)
         s->addr.has_ipv4 = s->addr.ipv4 = o->ipv4;
         s->addr.has_ipv6 = s->addr.ipv6 = o->ipv6;
     }
-    timer_init(&s->retry, loop_main(), CLOCK_KIND_REALTIME, sock_retry, s);
     if (s->server) {
         return sock_open_server(s, o, err);
     }
@@ -313,10 +326,55 @@ static void sock_close(Chardev *c)
     sock_addr_clear(&s->addr);
 }
 
+static bool sock_open(Chardev *c, void *opts, GError **err)
+{
+    CharSocket *s = (CharSocket *)c;
+
+    s->listen_fd = s->fd = s->passed_fd = -1;
+    if (sock_refused(opts, err)) {
+        return false;
+    }
+    timer_init(&s->retry, loop_main(), CLOCK_KIND_REALTIME, sock_retry, s);
+    if (!sock_start(c, opts, err)) {
+        sock_close(c);
+        return false;
+    }
+    return true;
+}
+
+/* "host:port" of the other end. */
+static char *sock_peer_text(int fd)
+{
+    struct sockaddr_storage ss = { 0 };
+    socklen_t len = sizeof ss;
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    if (getpeername(fd, (struct sockaddr *)&ss, &len) < 0 ||
+        getnameinfo((struct sockaddr *)&ss, len, host, sizeof host, port, sizeof port,
+            NI_NUMERICHOST | NI_NUMERICSERV)) {
+        return g_strdup("");
+    }
+    return g_strdup_printf(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+/* As query-chardev has it; a TCP server tells the port it really has, a connection both ends. */
+static char *sock_text(const CharSocket *s)
+{
+    if (s->addr.kind != SOCK_ADDR_INET) {
+        return sock_describe(&s->addr, s->server);
+    }
+    g_autofree char *local = sock_local_text(s->fd >= 0 ? s->fd : s->listen_fd);
+    if (s->fd < 0) {
+        return s->server ? g_strconcat(local, ",server=on", NULL) : sock_describe(&s->addr, false);
+    }
+    g_autofree char *peer = sock_peer_text(s->fd);
+    return g_strconcat(local, s->server ? ",server=on" : "", " <-> ", peer, NULL);
+}
+
 static char *sock_filename(const Chardev *c)
 {
     const CharSocket *s = (const CharSocket *)c;
-    g_autofree char *where = sock_describe(&s->addr, s->server);
+    g_autofree char *where = sock_text(s);
     return g_strconcat(c->connected ? "" : "disconnected:", where, NULL);
 }
 

@@ -41,6 +41,8 @@ struct Chardev {
 
 extern const ChardevClass *const chardev_class_list[]; /* NULL-terminated */
 
+bool chardev_has_place(const Chardev *c, GError **err); /* for one more front end */
+
 /* For back ends. */
 size_t chardev_be_room(Chardev *c); /* how much input is wanted now */
 void chardev_be_input(Chardev *c, const uint8_t *buf, size_t len); /* len <= room */
@@ -48,8 +50,8 @@ void chardev_be_connected(Chardev *c, bool on);
 void chardev_be_writable(Chardev *c);
 void chardev_be_update(Chardev *c); /* recomputes want_read/want_write, calls watch */
 
-extern const ChardevClass chardev_null, chardev_stdio, chardev_file, chardev_pipe, chardev_pty,
-    chardev_ringbuf, chardev_socket;
+extern const ChardevClass chardev_null, chardev_stdio, chardev_file, chardev_pipe, chardev_serial,
+    chardev_pty, chardev_ringbuf, chardev_socket;
 bool ringbuf_write(Chardev *c, const uint8_t *buf, size_t len);
 GByteArray *ringbuf_read(Chardev *c, size_t max);
 /* Legacy text of a socket ("unix:/p,server", "tcp:h:p,…", "telnet:") into -chardev arguments;

@@ -18,8 +18,9 @@ static bool chardev_prop_set(void *field, const Json *val, GError **err)
     if (!c) {
         return err_set(err, "Property '{qom}' can't find value '{value}'");
     }
-    if (c->nfe && !c->mux) {
-        return err_set(err, "can't take value '%s', it's in use", id);
+    g_autoptr(GError) why = NULL;
+    if (!chardev_has_place(c, &why)) {
+        return err_set(err, "can't take value '%s': %s", id, why->message);
     }
     *(Chardev **)field = c;
     return true;
@@ -55,6 +56,14 @@ static void query_one(Chardev *c, void *opaque)
     jw_str(w, "filename", c->mux ? "mux" : file);
     jw_str(w, "label", c->id);
     jw_end_object(w);
+    if (c->mux) {
+        /* QEMU compat: a multiplexer is a device over its back end. */
+        jw_begin_object(w, NULL);
+        jw_bool(w, "frontend-open", true);
+        jw_str(w, "filename", file);
+        jw_strf(w, "label", "%s-base", c->id);
+        jw_end_object(w);
+    }
 }
 
 static Json *qmp_query_chardev(

@@ -1,5 +1,5 @@
-/* Character devices: the registry, front ends, the multiplexer with its escape keys, and the QMP
- * rows. */
+/* Character devices: the registry, front ends, the multiplexer with its escape keys. Tested by
+ * test-chardev. */
 #include "chardev-internal.h"
 #include "util/fd.h"
 #include "util/keyval.h"
@@ -15,6 +15,7 @@ const ChardevClass *const chardev_class_list[] = {
     &chardev_stdio,
     &chardev_file,
     &chardev_pipe,
+    &chardev_serial,
     &chardev_pty,
     &chardev_ringbuf,
     &chardev_socket,
@@ -110,7 +111,7 @@ static bool open_log(Chardev *c, const CommonOpts *o, GError **err)
     }
     c->log_fd = open(
         o->logfile, O_WRONLY | O_CREAT | O_CLOEXEC | (o->logappend ? O_APPEND : O_TRUNC), 0666);
-    return c->log_fd >= 0 || err_set_errno(err, "Unable to open logfile %s", o->logfile);
+    return c->log_fd >= 0 || err_set_errno(err, "Could not create '%s'", o->logfile);
 }
 
 /* Moves the members that every back end has from args into o. */
@@ -157,9 +158,8 @@ static Chardev *create(const ChardevClass *cls, const char *id, Json *args, GErr
     }
     prop_release(common_props, &common);
     if (!ok) {
-        Chardev dead = *c;
-        if (dead.log_fd >= 0) {
-            close(dead.log_fd);
+        if (c->log_fd >= 0) {
+            close(c->log_fd);
         }
         g_free(c->id);
         g_free(c);
@@ -182,11 +182,17 @@ Chardev *chardev_create(const Json *args, GError **err)
         err_set(err, "chardev: no id specified");
         return NULL;
     }
-    if (chardev_find(id)) {
-        err_set(err, "Chardev with id '%s' already exists", id);
+    if (!id_check(id, err)) {
         return NULL;
     }
-    const ChardevClass *cls = class_find(strcmp(backend, "tty") ? backend : "file");
+    if (chardev_find(id)) {
+        err_set(err,
+            json_is_text(json_get(args, "id")) ? "Duplicate ID '%s' for chardev"
+                                               : "Chardev with id '%s' already exists",
+            id);
+        return NULL;
+    }
+    const ChardevClass *cls = class_find(strcmp(backend, "tty") ? backend : "serial");
     if (!cls) {
         err_set(err, "'%s' is not a valid char driver name", backend);
         return NULL;
@@ -225,11 +231,19 @@ Chardev *chardev_from_text(const char *id, const char *text, GError **err)
     } else if (g_str_has_prefix(p, "file:") || g_str_has_prefix(p, "pipe:")) {
         json_set(args, "backend", json_str(p[0] == 'f' ? "file" : "pipe"));
         json_set(args, "path", json_text(p + 5));
-    } else if (!char_socket_from_text(p, args, err)) {
-        if (err && !*err) {
-            err_set(err, "'%s' is not a valid char driver", p);
+    } else if (g_str_has_prefix(p, "/dev/")) {
+        json_set(args, "backend", json_str("serial"));
+        json_set(args, "path", json_text(p));
+    } else {
+        GError *local = NULL;
+        if (!char_socket_from_text(p, args, &local)) {
+            if (local) {
+                g_propagate_error(err, local);
+            } else {
+                err_set(err, "'%s' is not a valid char driver", p);
+            }
+            return NULL;
         }
-        return NULL;
     }
     return chardev_create(args, err);
 }
@@ -287,15 +301,25 @@ static void fe_event(ChardevFe *fe, ChardevEvent ev)
     }
 }
 
+bool chardev_has_place(const Chardev *c, GError **err)
+{
+    if (c->mux) {
+        return c->nfe < CHARDEV_MAX_FE ||
+               err_set(err, "too many uses of multiplexed chardev '%s' (maximum is %d)", c->id,
+                   CHARDEV_MAX_FE);
+    }
+    return !c->nfe || err_set(err, "chardev '%s' is already in use", c->id);
+}
+
 bool chardev_fe_init(ChardevFe *fe, Chardev *c, const ChardevFeOps *ops, void *opaque, GError **err)
 {
     *fe = (ChardevFe){ .chr = c, .ops = ops, .opaque = opaque };
     if (!c) {
         return true;
     }
-    if (c->nfe >= (c->mux ? CHARDEV_MAX_FE : 1u)) {
+    if (!chardev_has_place(c, err)) {
         fe->chr = NULL;
-        return err_set(err, "chardev '%s' is already in use", c->id);
+        return false;
     }
     fe->tag = c->nfe;
     c->fe[c->nfe++] = fe;
@@ -333,7 +357,7 @@ void chardev_fe_fini(ChardevFe *fe)
 /* Gives a mux front end what was held back for it. */
 static void flush_held(Chardev *c, unsigned i)
 {
-    while (c->held[i].len) {
+    while (i < c->nfe && c->held[i].len) {
         size_t n = MIN(fe_room(c->fe[i]), c->held[i].len);
         if (!n) {
             return;
