@@ -9,6 +9,7 @@ struct Blk {
     char *serial;
     BlkNode *node; /* NULL: an empty drive */
     Obj *dev;      /* who uses it */
+    bool share_rw, locked;
     bool write_cache;
     int werror, rerror; /* BlkOnError */
     unsigned in_flight; /* atomic */
@@ -20,6 +21,10 @@ struct Blk {
 };
 
 extern const BlkDriver blk_file, blk_host_device, blk_raw, blk_null_co, blk_null_aio;
+
+/* -drive's and -blockdev's words, NULL-terminated. */
+extern const char *const blk_discard_values[], *const blk_detect_values[];
+Blk *blk_new(const char *id, BlkNode *n); /* takes a reference to n */
 
 const BlkDriver *blk_driver_find(const char *name);
 BlkNode *blk_node_find(const char *name);

@@ -1,4 +1,4 @@
-/* The block layer: the node graph, the handles devices hold, and -drive / -blockdev. */
+/* The block layer: the node graph and the handles devices hold. Tested by test-block. */
 #include "block-internal.h"
 #include "util/keyval.h"
 #include "util/log.h"
@@ -15,10 +15,10 @@ static struct {
     unsigned next_node;
 } graph;
 
-static const char *const discard_values[] = { "ignore", "unmap", "off", "on", NULL };
-static PROP_ENUM_TYPE(prop_discard, "BlockdevDiscardOptions", discard_values);
-static const char *const detect_values[] = { "off", "on", "unmap", NULL };
-static PROP_ENUM_TYPE(prop_detect, "BlockdevDetectZeroesOptions", detect_values);
+const char *const blk_discard_values[] = { "ignore", "unmap", "off", "on", NULL };
+static PROP_ENUM_TYPE(prop_discard, "BlockdevDiscardOptions", blk_discard_values);
+const char *const blk_detect_values[] = { "off", "on", "unmap", NULL };
+static PROP_ENUM_TYPE(prop_detect, "BlockdevDetectZeroesOptions", blk_detect_values);
 static const char *const on_error_values[] = { "auto", "report", "ignore", "enospc", "stop", NULL };
 PROP_ENUM_TYPE(prop_blk_on_error, "BlockdevOnError", on_error_values);
 
@@ -118,13 +118,13 @@ static bool open_child(BlkNode *n, const NodeOpts *o, GError **err)
                err_set(err, "Block protocol '%s' doesn't support the option 'file'", n->drv->name);
     }
     if (!o->file) {
-        return err_set(err, "A block device must be specified for \"file\"");
+        return err_set(err, "Parameter 'file' is missing");
     }
     if (json_type(o->file) == JSON_STR) {
         const char *ref = json_get_str(o->file);
         n->file = blk_node_find(ref);
         if (!n->file) {
-            return err_set(err, "Cannot find device='' nor node-name='%s'", ref);
+            return err_set(err, "Cannot find device='%s' nor node-name='%s'", ref, ref);
         }
         n->file->refs++;
         return true;
@@ -168,7 +168,18 @@ BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err)
     }
     const BlkDriver *drv = o.driver ? blk_driver_find(o.driver) : NULL;
     if (!drv) {
-        err_set(err, o.driver ? "Unknown driver '%s'" : "Parameter 'driver' is missing", o.driver);
+        err_set(err,
+            o.driver ? "Parameter 'driver' does not accept value '%s'"
+                     : "Parameter 'driver' is missing",
+            o.driver);
+        goto out;
+    }
+    if (o.name && !id_check(o.name, NULL)) {
+        err_set(err, "Invalid node-name: '%s'", o.name);
+        goto out;
+    }
+    if (o.force_share && !o.read_only && !inherit_ro) {
+        err_set(err, "force-share=on can only be used with read-only images");
         goto out;
     }
     if (o.name && (blk_node_find(o.name) || blk_find(o.name))) {
@@ -180,6 +191,7 @@ BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err)
     n->name = o.name ? g_strdup(o.name) : g_strdup_printf("#block%03u", graph.next_node++);
     n->read_only = o.read_only || inherit_ro;
     n->auto_read_only = o.auto_read_only;
+    n->force_share = o.force_share;
     n->discard_unmap = o.discard == 1 || o.discard == 3;
     n->detect_zeroes = o.detect_zeroes != 0;
     n->align = 1;
@@ -213,12 +225,22 @@ BlkNode *blk_node_create(const Json *args, GError **err)
         err_set(err, "'node-name' must be specified for the root node");
         return NULL;
     }
-    return blk_node_open(args, false, err);
+    BlkNode *n = blk_node_open(args, false, err);
+    if (n) {
+        n->from_monitor = true;
+    }
+    return n;
 }
 
-static bool node_in_use(const BlkNode *n)
+static bool node_has_device(const BlkNode *n)
 {
-    return n->refs > 1;
+    for (unsigned i = 0; graph.blks && i < graph.blks->len; i++) {
+        const Blk *b = g_ptr_array_index(graph.blks, i);
+        if (b->node == n) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool blk_node_delete(const char *name, GError **err)
@@ -228,8 +250,12 @@ bool blk_node_delete(const char *name, GError **err)
     if (!n) {
         return err_set(err, "Failed to find node with node-name='%s'", name);
     }
-    if (node_in_use(n)) {
-        return err_set(err, "Node %s is in use", name);
+    if (!n->from_monitor) {
+        return err_set(err, "Node %s is not owned by the monitor", name);
+    }
+    if (n->refs > 1) {
+        return err_set(
+            err, node_has_device(n) ? "Node %s is in use" : "Block device %s is in use", name);
     }
     blk_node_unref(n);
     return true;
@@ -237,7 +263,7 @@ bool blk_node_delete(const char *name, GError **err)
 
 /* ---- handles ---- */
 
-static Blk *blk_new(const char *id, BlkNode *n)
+Blk *blk_new(const char *id, BlkNode *n)
 {
     Blk *b = g_new0(Blk, 1);
 
@@ -251,9 +277,29 @@ static Blk *blk_new(const char *id, BlkNode *n)
     return b;
 }
 
+/* The locks of a node and of what lies below it. */
+static bool node_lock(BlkNode *n, bool on, bool share_rw, GError **err)
+{
+    for (BlkNode *at = n; at; at = at->file) {
+        if (at->drv->lock && !at->drv->lock(at, on, share_rw, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void blk_unlock(Blk *b)
+{
+    if (b->locked) {
+        node_lock(b->node, false, false, NULL);
+        b->locked = false;
+    }
+}
+
 static void blk_free(Blk *b)
 {
     blk_drain(b);
+    blk_unlock(b);
     g_ptr_array_remove(graph.blks, b);
     blk_node_unref(b->node);
     g_free(b->id);
@@ -293,19 +339,44 @@ void blk_cleanup(void)
     }
 }
 
-bool blk_attach(Blk *b, Obj *dev, GError **err)
+/* One writer an image, unless everybody shares. */
+static bool node_conflict(const Blk *b, const Obj *dev, bool share_rw, GError **err)
+{
+    for (unsigned i = 0; i < graph.blks->len; i++) {
+        const Blk *o = g_ptr_array_index(graph.blks, i);
+        if (o == b || o->node != b->node || !o->dev || b->node->read_only ||
+            (share_rw && o->share_rw)) {
+            continue;
+        }
+        g_autofree char *need = obj_path(o->dev), *deny = obj_path((Obj *)(uintptr_t)dev);
+        return !err_set(err,
+            "Permission conflict on node '%s': permissions 'write' are both required by block "
+            "device '%s' (uses node '%s' as 'root' child) and unshared by block device '%s' (uses "
+            "node '%s' as 'root' child).",
+            b->node->name, need, b->node->name, deny, b->node->name);
+    }
+    return false;
+}
+
+bool blk_attach(Blk *b, Obj *dev, bool share_rw, GError **err)
 {
     if (b->dev) {
-        return err_set(err, "Drive '%s' is already in use by another block device",
-            b->id ? b->id : b->node->name);
+        return err_set(err, "Drive '%s' is already in use by another device", blk_id(b));
+    }
+    if (b->node &&
+        (node_conflict(b, dev, share_rw, err) || !node_lock(b->node, true, share_rw, err))) {
+        return false;
     }
     b->dev = dev;
+    b->share_rw = share_rw;
+    b->locked = b->node != NULL;
     return true;
 }
 
 void blk_detach(Blk *b)
 {
     blk_drain(b);
+    blk_unlock(b);
     b->dev = NULL;
     b->resized.fn = NULL;
     if (!b->id) {
@@ -369,213 +440,41 @@ void blk_on_resize(Blk *b, LoopFn *fn, void *opaque)
     b->resized.opaque = opaque;
 }
 
-/* ---- -drive ---- */
-
-typedef struct DriveOpts {
-    char *file, *if_, *id, *format, *driver, *cache, *media, *serial, *aio, *bus, *unit, *index;
-    bool read_only, readonly, snapshot, copy_on_read, auto_read_only;
-    int discard, detect_zeroes, werror, rerror;
-} DriveOpts;
-static const PropSpec drive_props[] = {
-    PROP_STR("file", DriveOpts, file, "image file or protocol"),
-    PROP_STR("if", DriveOpts, if_, "interface: virtio, none"),
-    PROP_STR("id", DriveOpts, id, "name of the drive"),
-    PROP_STR("format", DriveOpts, format, "image format"),
-    PROP_STR("driver", DriveOpts, driver, "image format"),
-    PROP_STR("cache", DriveOpts, cache, "writeback, none, writethrough, directsync, unsafe"),
-    PROP_STR("media", DriveOpts, media, "disk or cdrom"),
-    PROP_STR("serial", DriveOpts, serial, "serial number"),
-    PROP_STR("aio", DriveOpts, aio, "threads"),
-    PROP_STR("bus", DriveOpts, bus, "bus number"),
-    PROP_STR("unit", DriveOpts, unit, "unit number"),
-    PROP_STR("index", DriveOpts, index, "index number"),
-    PROP_BOOL("read-only", DriveOpts, read_only, false, "refuse writes"),
-    PROP_BOOL("readonly", DriveOpts, readonly, false, "refuse writes"),
-    PROP_BOOL("auto-read-only", DriveOpts, auto_read_only, true,
-        "open read-only when writing is not allowed"),
-    PROP_BOOL("snapshot", DriveOpts, snapshot, false, "refused: no temporary snapshots"),
-    PROP_BOOL("copy-on-read", DriveOpts, copy_on_read, false, "refused: no backing files"),
-    PROP_ENUM("discard", DriveOpts, discard, prop_discard, 0, "pass discards on"),
-    PROP_ENUM("detect-zeroes", DriveOpts, detect_zeroes, prop_detect, 0,
-        "turn zero writes into write-zeroes"),
-    PROP_ENUM("werror", DriveOpts, werror, prop_blk_on_error, 0, "what a write error does"),
-    PROP_ENUM("rerror", DriveOpts, rerror, prop_blk_on_error, 0, "what a read error does"),
-    PROP_END,
-};
-
-/* cache=: direct, no-flush, write cache (the table in QEMU's documentation of -drive). */
-static bool cache_mode(
-    const char *text, bool *ret_direct, bool *ret_no_flush, bool *ret_wce, GError **err)
-{
-    static const struct {
-        const char *name;
-        bool direct, no_flush, wce;
-    } modes[] = {
-        { "writeback", false, false, true },
-        { "none", true, false, true },
-        { "off", true, false, true },
-        { "writethrough", false, false, false },
-        { "directsync", true, false, false },
-        { "unsafe", false, true, true },
-    };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
-        if (!strcmp(modes[i].name, text)) {
-            *ret_direct = modes[i].direct;
-            *ret_no_flush = modes[i].no_flush;
-            *ret_wce = modes[i].wce;
-            return true;
-        }
-    }
-    return err_set(err, "invalid cache option");
-}
-
-/* "file" as -drive knows it: a protocol URL or a path; "file.X" options belong to it. */
-static Json *protocol_args(const DriveOpts *o, const Json *args, bool direct, bool no_flush)
-{
-    Json *p = json_object(), *cache = json_object();
-
-    if (g_str_has_prefix(o->file, "null-co://") || g_str_has_prefix(o->file, "null-aio://")) {
-        json_set(p, "driver", json_str(o->file[5] == 'c' ? "null-co" : "null-aio"));
-    } else {
-        bool dev = g_str_has_prefix(o->file, "/dev/") && !g_str_has_prefix(o->file, "/dev/shm/") &&
-                   !g_str_has_prefix(o->file, "/dev/fd");
-        json_set(p, "driver", json_str(dev ? "host_device" : "file"));
-        json_set(
-            p, "filename", json_str(g_str_has_prefix(o->file, "file:") ? o->file + 5 : o->file));
-        if (o->aio) {
-            json_set(p, "aio", json_text(o->aio));
-        }
-    }
-    for (unsigned i = 0; i < json_len(args); i++) {
-        const char *key = json_key_at(args, i);
-        if (g_str_has_prefix(key, "file.")) {
-            json_set(p, key + 5, json_ref(json_val_at(args, i)));
-        }
-    }
-    json_set(cache, "direct", json_bool(direct));
-    json_set(cache, "no-flush", json_bool(no_flush));
-    json_set(p, "cache", cache);
-    json_set(p, "auto-read-only", json_bool(o->auto_read_only));
-    json_set(p, "read-only", json_bool(o->read_only || o->readonly));
-    json_set(p, "discard", json_str(discard_values[o->discard]));
-    return p;
-}
-
-static bool drive_refused(const DriveOpts *o, GError **err)
-{
-    const char *what = o->snapshot ? "snapshot" : o->copy_on_read ? "copy-on-read" : NULL;
-
-    if (what) {
-        return !err_set(err, "'%s' is not supported", what);
-    }
-    const char *fmt = o->driver ? o->driver : o->format;
-    if (fmt && (!blk_driver_find(fmt) || (blk_driver_find(fmt)->protocol && strcmp(fmt, "raw")))) {
-        return !err_set(err, "Unknown driver '%s'", fmt);
-    }
-    return false;
-}
-
-static BlkNode *drive_node(
-    const DriveOpts *o, const Json *args, bool direct, bool no_flush, GError **err)
-{
-    g_autoptr(Json) f = json_object();
-    const char *fmt = o->driver ? o->driver : o->format;
-    Json *proto = protocol_args(o, args, direct, no_flush);
-    bool null = g_str_has_prefix(json_get_str_or(proto, "driver", ""), "null");
-
-    json_set(f, "driver", json_str("raw"));
-    json_set(f, "file", proto);
-    json_set(f, "read-only", json_bool(o->read_only || o->readonly));
-    json_set(f, "detect-zeroes", json_str(detect_values[o->detect_zeroes]));
-    json_set(f, "discard", json_str(discard_values[o->discard]));
-    if (!fmt && !null) {
-        json_set(f, "probed", json_bool(true));
-    }
-    BlkNode *n = blk_node_open(f, false, err);
-    if (n && !fmt && !null) {
-        report_warning("Image format was not specified for '%s' and probing guessed raw.\n"
-                       "         Automatically detecting the format is dangerous for raw images, "
-                       "write operations on "
-                       "block 0 will be restricted.\n"
-                       "         Specify the 'raw' format explicitly to remove the restrictions.",
-            o->file);
-    }
-    return n;
-}
-
-static char *default_id(const char *drive_if)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; graph.blks && i < graph.blks->len; i++) {
-        const Blk *b = g_ptr_array_index(graph.blks, i);
-        n += b->drive_if && !strcmp(b->drive_if, drive_if);
-    }
-    return g_strdup_printf("%s%u", drive_if, n);
-}
-
-Blk *blk_drive_create(const Json *args, GError **err)
-{
-    DriveOpts o = { 0 };
-    g_autoptr(Json) mine = json_object();
-    bool direct = false, no_flush = false, wce = true;
-    g_autofree char *id = NULL;
-    Blk *b = NULL;
-    BlkNode *n = NULL;
-
-    for (unsigned i = 0; i < json_len(args); i++) {
-        const char *key = json_key_at(args, i);
-        if (!g_str_has_prefix(key, "file.")) {
-            json_set(mine, key, json_ref(json_val_at(args, i)));
-        }
-    }
-    prop_defaults(drive_props, &o);
-    if (!prop_apply_struct(drive_props, &o, mine, err) || drive_refused(&o, err) ||
-        (o.cache && !cache_mode(o.cache, &direct, &no_flush, &wce, err))) {
-        goto out;
-    }
-    id = o.id ? g_strdup(o.id) : default_id(o.if_ ? o.if_ : "ide");
-    if (blk_find(id)) {
-        err_set(err, "Duplicate ID '%s' for drive", id);
-        goto out;
-    }
-    if (o.file && *o.file) {
-        n = drive_node(&o, args, direct, no_flush, err);
-        if (!n) {
-            goto out;
-        }
-    }
-    b = blk_new(id, n);
-    b->drive_if = g_strdup(o.if_ ? o.if_ : "ide");
-    b->serial = g_strdup(o.serial);
-    b->write_cache = wce;
-    b->werror = o.werror;
-    b->rerror = o.rerror;
-out:
-    prop_release(drive_props, &o);
-    return b;
-}
-
 /* ---- drive=ID on devices ---- */
+
+/* A handle that was made for this property and never came into use. */
+static void drive_prop_release(void *field)
+{
+    Blk **b = field;
+
+    /* At exit the handles may have gone before the devices. */
+    if (*b && graph.blks && g_ptr_array_find(graph.blks, *b, NULL) && !(*b)->id && !(*b)->dev) {
+        blk_free(*b);
+    }
+    *b = NULL;
+}
 
 static bool drive_prop_set(void *field, const Json *val, GError **err)
 {
+    if (json_type(val) != JSON_STR) {
+        return err_set(err, "Invalid parameter type for '{name}', expected: string");
+    }
     const char *id = json_get_str(val);
     Blk *b = id ? blk_find(id) : NULL;
 
     if (!id || !*id) {
-        *(Blk **)field = NULL;
+        drive_prop_release(field);
         return true;
     }
     if (!b) {
         BlkNode *n = blk_node_find(id);
         if (!n) {
-            return err_set(err, "can't find value '%s'", id);
+            return err_set(err, "Property '{qom}' can't find value '{value}'");
         }
         n->refs++;
         b = blk_new(NULL, n);
     }
+    drive_prop_release(field);
     *(Blk **)field = b;
     return true;
 }
@@ -592,6 +491,8 @@ static void drive_prop_get(const void *field, JsonWriter *w, const char *name)
     jw_str(w, name, *b ? blk_id(*b) : "");
 }
 
-const PropType prop_drive = {
-    .name = "str", .set = drive_prop_set, .parse = drive_prop_parse, .get = drive_prop_get
-};
+const PropType prop_drive = { .name = "str",
+    .set = drive_prop_set,
+    .parse = drive_prop_parse,
+    .get = drive_prop_get,
+    .release = drive_prop_release };

@@ -1,13 +1,14 @@
 /* Files and host devices by system calls (pread, pwrite, fdatasync, fallocate), O_DIRECT with
- * bounce buffers. */
+ * bounce buffers, locks against other emulators. Tested by test-block. */
 #include "block-internal.h"
 #include "util/fd.h"
-#include "util/keyval.h"
+#include "util/giov.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -18,8 +19,11 @@ typedef struct FileOpts {
 } FileOpts;
 typedef struct BlkFile {
     int fd;
-    GMutex direct;          /* O_DIRECT: read-modify-write of unaligned edges */
-    bool no_punch, no_zero; /* the file system said it cannot; relaxed, only a hint */
+    bool regular;
+    GRWLock
+        direct; /* O_DIRECT: writer: read-modify-write of unaligned edges; reader: other writes */
+    _Atomic bool lost; /* the kernel could not write back: what it forgot is not on the disk */
+    unsigned users;    /* who hold the locks */
 } BlkFile;
 
 static const PropSpec file_props[] = {
@@ -42,10 +46,6 @@ static bool file_size(int fd, uint64_t *ret, GError **err)
         }
         return true;
     }
-    if (S_ISDIR(st.st_mode)) {
-        errno = EISDIR;
-        return err_set_errno(err, "Could not open");
-    }
     off_t end = lseek(fd, 0, SEEK_END);
     if (end < 0) {
         return err_set_errno(err, "Could not get file size");
@@ -54,16 +54,61 @@ static bool file_size(int fd, uint64_t *ret, GError **err)
     return true;
 }
 
+/* What O_DIRECT asks of offsets and memory; 4096 where the kernel does not say. */
+static uint32_t direct_align(int fd, bool block)
+{
+    int sector = 0;
+    struct statx x = { 0 };
+
+    if (block) {
+        return ioctl(fd, BLKSSZGET, &sector) == 0 && sector >= 512 ? (uint32_t)sector : 4096;
+    }
+#ifdef STATX_DIOALIGN
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &x) == 0 && x.stx_mask & STATX_DIOALIGN &&
+        x.stx_dio_offset_align) {
+        return MAX(x.stx_dio_offset_align, x.stx_dio_mem_align);
+    }
+#endif
+    (void)x;
+    return 4096;
+}
+
+static bool file_check(const BlkNode *n, const FileOpts *o, GError **err)
+{
+    struct stat st;
+    bool device = !strcmp(n->drv->name, "host_device");
+
+    if (!o->filename) {
+        return err_set(err, "Parameter 'filename' is missing");
+    }
+    if (o->aio && strcmp(o->aio, "threads")) {
+        return err_set(err, "aio=%s is not supported, use aio=threads", o->aio);
+    }
+    if (o->locking && strcmp(o->locking, "auto") && strcmp(o->locking, "on") &&
+        strcmp(o->locking, "off")) {
+        return err_set(err, "Parameter 'locking' does not accept value '%s'", o->locking);
+    }
+    if (stat(o->filename, &st) == 0) {
+        if (!device && !S_ISREG(st.st_mode)) {
+            return err_set(err, "'file' driver requires '%s' to be a regular file", o->filename);
+        }
+        if (device && !S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode)) {
+            return err_set(err,
+                "'host_device' driver requires '%s' to be either a character or block device",
+                o->filename);
+        }
+    }
+    return true;
+}
+
 static bool file_open(BlkNode *n, GError **err)
 {
     BlkFile *f = n->state;
     const FileOpts *o = n->opts;
+    struct stat st;
 
-    if (!o->filename) {
-        return err_set(err, "The 'file' block driver requires a file name");
-    }
-    if (o->aio && strcmp(o->aio, "threads")) {
-        return err_set(err, "aio=%s is not supported, use aio=threads", o->aio);
+    if (!file_check(n, o, err)) {
+        return false;
     }
     int flags = O_CLOEXEC | (n->cache_direct ? O_DIRECT : 0);
     f->fd = open(o->filename, flags | (n->read_only ? O_RDONLY : O_RDWR));
@@ -74,13 +119,14 @@ static bool file_open(BlkNode *n, GError **err)
     if (f->fd < 0) {
         return err_set_errno(err, "Could not open '%s'", o->filename);
     }
-    if (!file_size(f->fd, &n->size, err)) {
+    if (fstat(f->fd, &st) < 0 || !file_size(f->fd, &n->size, err)) {
         close(f->fd);
         return false;
     }
+    f->regular = S_ISREG(st.st_mode);
     n->filename = g_strdup(o->filename);
-    g_mutex_init(&f->direct);
-    n->align = n->cache_direct ? 4096 : 1;
+    g_rw_lock_init(&f->direct);
+    n->align = n->cache_direct ? direct_align(f->fd, S_ISBLK(st.st_mode)) : 1;
     return true;
 }
 
@@ -89,7 +135,7 @@ static void file_close(BlkNode *n)
     BlkFile *f = n->state;
 
     close(f->fd);
-    g_mutex_clear(&f->direct);
+    g_rw_lock_clear(&f->direct);
 }
 
 /* Moves *v, *n forward by done bytes; the first entry is kept in *part when it is cut. */
@@ -110,6 +156,7 @@ static int rw_all(
     int fd, bool write, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len)
 {
     struct iovec part = { 0 };
+    bool some = false;
 
     while (len && niov) {
         ssize_t got;
@@ -123,7 +170,12 @@ static int rw_all(
             if (errno == EINTR) {
                 continue;
             }
-            return -errno;
+            /* O_DIRECT: after a short read the end of the file, which is no multiple, lies behind
+             * us. */
+            if (errno != EINVAL || write || !some) {
+                return -errno;
+            }
+            got = 0;
         }
         if (got == 0) {
             if (write) {
@@ -139,6 +191,7 @@ static int rw_all(
             }
             return 0;
         }
+        some = true;
         off += (uint64_t)got;
         len -= (uint64_t)got;
         size_t done = (size_t)got;
@@ -169,39 +222,61 @@ static bool aligned(
     return !(bits & (n->align - 1));
 }
 
-static void copy_iov(const struct iovec *iov, unsigned niov, char *buf, bool to_iov)
+/* One piece of an unaligned request, through buf; writes read the edges first. Returns 0 or -errno.
+ */
+static int bounce_piece(BlkNode *n, bool write, uint64_t off, GIov *data, size_t len, uint8_t *buf)
 {
-    for (unsigned i = 0; i < niov; i++) {
-        memcpy(to_iov ? iov[i].iov_base : buf, to_iov ? buf : iov[i].iov_base, iov[i].iov_len);
-        buf += iov[i].iov_len;
+    const BlkFile *f = n->state;
+    uint64_t a = n->align, from = off & ~(a - 1), size = ((off + len + a - 1) & ~(a - 1)) - from;
+    struct iovec v = { buf, size };
+    int rc = 0;
+
+    if (!write || from != off || size != len) {
+        rc = rw_all(f->fd, false, from, &v, 1, size);
     }
+    if (rc) {
+        return rc;
+    }
+    bool ok =
+        write ? giov_get(data, buf + (off - from), len) : giov_put(data, buf + (off - from), len);
+    g_assert(ok);
+    if (!write) {
+        return 0;
+    }
+    rc = rw_all(f->fd, true, from, &v, 1, size);
+    /* What lies behind the image's end was only padding. */
+    if (!rc && from + size > n->size && f->regular && ftruncate(f->fd, (off_t)n->size) < 0) {
+        rc = -errno;
+    }
+    return rc;
 }
 
-/* O_DIRECT with an unaligned request: through an aligned buffer; writes read the edges first, under
- * the lock. */
+/* O_DIRECT with an unaligned request: through a small aligned buffer, whatever size the guest asks
+ * for. */
 static int bounced(
     BlkNode *n, bool write, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len)
 {
+    enum { PIECE = 1 << 20 };
     BlkFile *f = n->state;
-    uint64_t a = n->align, from = off & ~(a - 1), size = ((off + len + a - 1) & ~(a - 1)) - from;
+    GIov data;
     void *buf;
+    int rc = 0;
 
-    if (posix_memalign(&buf, a, size)) {
+    if (posix_memalign(&buf, n->align, PIECE + 2 * n->align)) {
         return -ENOMEM;
     }
-    struct iovec v = { buf, size };
+    giov_init(&data, iov, niov);
     if (write) {
-        g_mutex_lock(&f->direct);
+        g_rw_lock_writer_lock(&f->direct);
     }
-    int rc = rw_all(f->fd, false, from, &v, 1, size);
-    if (!rc) {
-        copy_iov(iov, niov, (char *)buf + (off - from), !write);
-        if (write) {
-            rc = rw_all(f->fd, true, from, &v, 1, size);
-        }
+    while (len && !rc) {
+        size_t some = MIN(len, (uint64_t)PIECE);
+        rc = bounce_piece(n, write, off, &data, some, buf);
+        off += some;
+        len -= some;
     }
     if (write) {
-        g_mutex_unlock(&f->direct);
+        g_rw_lock_writer_unlock(&f->direct);
     }
     free(buf);
     return rc;
@@ -221,18 +296,104 @@ static int file_preadv(
 static int file_pwritev(BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov,
     uint64_t len, G_GNUC_UNUSED unsigned flags)
 {
-    const BlkFile *f = n->state;
+    BlkFile *f = n->state;
 
-    if (n->align > 1 && !aligned(n, off, iov, niov, len)) {
+    if (n->align == 1) {
+        return rw_all(f->fd, true, off, iov, niov, len);
+    }
+    if (!aligned(n, off, iov, niov, len)) {
         return bounced(n, true, off, iov, niov, len);
     }
-    return rw_all(f->fd, true, off, iov, niov, len);
+    /* Not while somebody rewrites an edge he has read. */
+    g_rw_lock_reader_lock(&f->direct);
+    int rc = rw_all(f->fd, true, off, iov, niov, len);
+    g_rw_lock_reader_unlock(&f->direct);
+    return rc;
+}
+
+/* ---- locks ---- */
+
+/*
+ * Two bytes far behind any image say who uses it: at LOCK_WRITES each writer holds a shared lock,
+ * at LOCK_DENIES each user who cannot live with other writers. Every user looks for the other
+ * byte's holders after taking its own, so of two that come at once at most one goes on.
+ * Open-file-description locks end with the process.
+ */
+enum { LOCK_WRITES, LOCK_DENIES };
+#define LOCK_BASE (INT64_MAX / 2)
+
+static bool lock_byte(int fd, int byte, short type)
+{
+    struct flock l = {
+        .l_type = type, .l_whence = SEEK_SET, .l_start = LOCK_BASE + byte, .l_len = 1
+    };
+    return fcntl(fd, F_OFD_SETLK, &l) == 0;
+}
+
+static bool byte_is_held(int fd, int byte)
+{
+    struct flock l = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_BASE + byte, .l_len = 1
+    };
+    return fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+}
+
+static bool lock_refused(const BlkNode *n, const char *what, GError **err)
+{
+    err_set(err, "Failed to get %s lock", what);
+    err_hint(err, "Is another process using the image [%s]?", n->filename);
+    return false;
+}
+
+static bool file_lock(BlkNode *n, bool on, bool share_rw, GError **err)
+{
+    BlkFile *f = n->state;
+    const FileOpts *o = n->opts;
+
+    if (n->force_share || (o->locking && !strcmp(o->locking, "off"))) {
+        return true;
+    }
+    if (!on) {
+        if (!--f->users) {
+            lock_byte(f->fd, LOCK_WRITES, F_UNLCK);
+            lock_byte(f->fd, LOCK_DENIES, F_UNLCK);
+        }
+        return true;
+    }
+    /* File systems without these locks: go on without them, as locking=auto says. */
+    bool got = (n->read_only || lock_byte(f->fd, LOCK_WRITES, F_RDLCK)) &&
+               (share_rw || lock_byte(f->fd, LOCK_DENIES, F_RDLCK));
+    const char *bad = got && !n->read_only && byte_is_held(f->fd, LOCK_DENIES) ? "\"write\""
+                      : got && !share_rw && byte_is_held(f->fd, LOCK_WRITES)   ? "shared \"write\""
+                                                                               : NULL;
+    if (bad && !f->users) {
+        lock_byte(f->fd, LOCK_WRITES, F_UNLCK);
+        lock_byte(f->fd, LOCK_DENIES, F_UNLCK);
+    }
+    if (bad) {
+        return lock_refused(n, bad, err);
+    }
+    f->users++;
+    return got || !o->locking || strcmp(o->locking, "on") ||
+           err_set_errno(err, "Failed to lock '%s'", n->filename);
 }
 
 static int file_flush(BlkNode *n)
 {
-    const BlkFile *f = n->state;
-    return fdatasync(f->fd) < 0 ? -errno : 0;
+    BlkFile *f = n->state;
+
+    /* The kernel tells of a failed write-back once and forgets the data: no later flush can be
+     * believed. */
+    if (atomic_load_explicit(&f->lost, memory_order_relaxed)) {
+        return -EIO;
+    }
+    if (fdatasync(f->fd) == 0) {
+        return 0;
+    }
+    int rc = -errno;
+    atomic_store_explicit(
+        &f->lost, rc == -EIO || rc == -ENOSPC || rc == -EDQUOT, memory_order_relaxed);
+    return rc;
 }
 
 static int do_fallocate(int fd, int mode, uint64_t off, uint64_t len)
@@ -289,7 +450,8 @@ const BlkDriver blk_file = { .name = "file",
     .flush = file_flush,
     .discard = file_discard,
     .write_zeroes = file_write_zeroes,
-    .truncate = file_truncate };
+    .truncate = file_truncate,
+    .lock = file_lock };
 const BlkDriver blk_host_device = { .name = "host_device",
     .help = "a block device of the host",
     .size = sizeof(BlkFile),
@@ -302,4 +464,5 @@ const BlkDriver blk_host_device = { .name = "host_device",
     .pwritev = file_pwritev,
     .flush = file_flush,
     .discard = file_discard,
-    .write_zeroes = file_write_zeroes };
+    .write_zeroes = file_write_zeroes,
+    .lock = file_lock };

@@ -1,6 +1,7 @@
 /* The raw format: a window into the node below; protects a guessed format from being rewritten by
  * the guest. */
 #include "block-internal.h"
+#include "util/giov.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,6 +11,9 @@ typedef struct RawOpts {
     uint64_t offset, size;
     bool probed;
 } RawOpts;
+typedef struct RawState {
+    GMutex head; /* writes into the first bytes of a guessed image */
+} RawState;
 static const PropSpec raw_props[] = {
     PROP_SIZE("offset", RawOpts, offset, 0, "where the image starts in the file"),
     PROP_SIZE("size", RawOpts, size, 0, "length; 0: to the end"),
@@ -22,9 +26,50 @@ static const PropSpec raw_props[] = {
     PROP_END,
 };
 
+/* First bytes that another driver, here or elsewhere, would take for its own format. */
+static const char *looks_like_image(const uint8_t *p)
+{
+    static const struct {
+        const char *magic;
+        unsigned len;
+        const char *format;
+    } known[] = {
+        { "QFI\xfb", 4, "qcow2" },
+        { "QED\0", 4, "qed" },
+        { "KDMV", 4, "vmdk" },
+        { "COWD", 4, "vmdk" },
+        { "# Disk DescriptorFile", 21, "vmdk" },
+        { "conectix", 8, "vpc" },
+        { "vhdxfile", 8, "vhdx" },
+        { "LUKS\xba\xbe", 6, "luks" },
+        { "WithoutFreeSpace", 16, "parallels" },
+        { "WithouFreSpacExt", 16, "parallels" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(known); i++) {
+        if (!memcmp(p, known[i].magic, known[i].len)) {
+            return known[i].format;
+        }
+    }
+    return NULL;
+}
+
 static bool raw_open(BlkNode *n, GError **err)
 {
     const RawOpts *o = n->opts;
+    RawState *s = n->state;
+    uint8_t head[512] = { 0 };
+    struct iovec v = { head, sizeof head };
+    const char *format;
+
+    if (o->probed && n->file->drv->preadv(n->file, 0, &v, 1, sizeof head) == 0 &&
+        (format = looks_like_image(head))) {
+        return err_set(err,
+            "'%s' holds an image of format '%s', which is not supported; format=raw takes its "
+            "bytes as they are",
+            n->file->filename, format);
+    }
+    g_mutex_init(&s->head);
     uint64_t below = n->file->size;
 
     if (o->offset > below || (o->size && o->size > below - o->offset)) {
@@ -46,53 +91,48 @@ static bool raw_open(BlkNode *n, GError **err)
     return true;
 }
 
-static void raw_close(G_GNUC_UNUSED BlkNode *n) {}
-
-/* First bytes that another driver, here or elsewhere, would take for its own format. */
-static bool looks_like_image(const uint8_t *p)
+static void raw_close(BlkNode *n)
 {
-    static const struct {
-        const char *magic;
-        unsigned len;
-    } known[] = {
-        { "QFI\xfb", 4 },
-        { "QED\0", 4 },
-        { "KDMV", 4 },
-        { "COWD", 4 },
-        { "# Disk DescriptorFile", 21 },
-        { "conectix", 8 },
-        { "vhdxfile", 8 },
-        { "LUKS\xba\xbe", 6 },
-        { "WithoutFreeSpace", 16 },
-        { "WithouFreSpacExt", 16 },
-        { "OOOM", 4 },
-    };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(known); i++) {
-        if (!memcmp(p, known[i].magic, known[i].len)) {
-            return true;
-        }
-    }
-    return false;
+    g_mutex_clear(&((RawState *)n->state)->head);
 }
 
-static int guard_block0(const BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov)
+/*
+ * A write that touches the first bytes of an image whose format was guessed. What the guest could
+ * still change is copied first, and one goes at a time, so that what was checked is what is
+ * written.
+ */
+static int guarded_write(
+    BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len, unsigned flags)
 {
+    enum { HEAD = 512 };
     const RawOpts *o = n->opts;
-    uint8_t head[32] = { 0 };
-    size_t at = off;
+    RawState *s = n->state;
+    uint8_t head[HEAD] = { 0 };
+    size_t some = MIN(len, HEAD - off);
+    struct iovec all = { head, sizeof head }, first = { head + off, some };
+    GIov data, tail;
+    int rc;
 
-    if (!o->probed || off >= sizeof head) {
-        return 0;
+    giov_init(&data, iov, niov);
+    if (!giov_split(&data, some, &tail)) {
+        return -EIO;
     }
-    struct iovec v = { head, sizeof head };
-    int rc = n->file->drv->preadv(n->file, 0, &v, 1, sizeof head);
-    for (unsigned i = 0; i < niov && at < sizeof head; i++) {
-        size_t len = MIN(iov[i].iov_len, sizeof head - at);
-        memcpy(head + at, iov[i].iov_base, len);
-        at += len;
+    g_mutex_lock(&s->head);
+    rc = n->file->drv->preadv(n->file, o->offset, &all, 1, sizeof head);
+    if (!rc) {
+        bool ok = giov_get(&data, head + off, some);
+        g_assert(ok);
+        rc = looks_like_image(head)
+                 ? -EPERM
+                 : n->file->drv->pwritev(n->file, o->offset + off, &first, 1, some, flags);
     }
-    return rc ? rc : looks_like_image(head) ? -EPERM : 0;
+    g_mutex_unlock(&s->head);
+    if (rc || len == some) {
+        return rc;
+    }
+    g_autofree struct iovec *v = g_new(struct iovec, niov);
+    unsigned nv = giov_iovec(&tail, v, niov);
+    return n->file->drv->pwritev(n->file, o->offset + off + some, v, nv, len - some, flags);
 }
 
 static int raw_preadv(
@@ -106,8 +146,11 @@ static int raw_pwritev(
     BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len, unsigned flags)
 {
     const RawOpts *o = n->opts;
-    int rc = guard_block0(n, off, iov, niov);
-    return rc ? rc : n->file->drv->pwritev(n->file, off + o->offset, iov, niov, len, flags);
+
+    if (o->probed && off < 512) {
+        return guarded_write(n, off, iov, niov, len, flags);
+    }
+    return n->file->drv->pwritev(n->file, off + o->offset, iov, niov, len, flags);
 }
 
 static int raw_flush(BlkNode *n)
@@ -138,7 +181,7 @@ static int raw_truncate(BlkNode *n, uint64_t size)
     }
     int rc = n->file->drv->truncate ? n->file->drv->truncate(n->file, o->offset + size) : -ENOTSUP;
     if (!rc) {
-        n->size = size;
+        n->size = o->offset ? size : (size + 511) & ~511ull;
     }
     return rc;
 }
@@ -152,6 +195,7 @@ static bool raw_submit(BlkNode *n, BlkReq *r)
 
 const BlkDriver blk_raw = { .name = "raw",
     .help = "the bytes as they are",
+    .size = sizeof(RawState),
     .props = raw_props,
     .opts_size = sizeof(RawOpts),
     .open = raw_open,

@@ -259,7 +259,7 @@ static size_t blk_config_len(VirtioDev *d)
     const VirtioBlk *s = (VirtioBlk *)d;
 
     /* QEMU compat: as long as the last field whose feature is offered. */
-    return s->write_zeroes ? sizeof(BlkConfig)
+    return s->write_zeroes ? offsetof(BlkConfig, write_zeroes_may_unmap) + 1
            : s->discard    ? offsetof(BlkConfig, max_write_zeroes_sectors)
                            : offsetof(BlkConfig, max_discard_sectors);
 }
@@ -308,14 +308,17 @@ static void blk_config_wrote(VirtioDev *d, const void *cfg, size_t off, size_t l
 static VirtioFeatures blk_offer(VirtioDev *d, VirtioFeatures f)
 {
     const VirtioBlk *s = (VirtioBlk *)d;
-    /* QEMU compat: without VERSION_1 the SCSI bit is offered; the commands answer "unsupported". */
+    /* QEMU compat: a legacy-only device offers the SCSI bit, whose commands answer "unsupported",
+     * and no ANY_LAYOUT. */
+    bool modern = vf_has(f, VIRTIO_F_VERSION_1);
     static const unsigned always[] = { BLK_F_SEG_MAX, BLK_F_GEOMETRY, BLK_F_BLK_SIZE,
         BLK_F_TOPOLOGY };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(always); i++) {
         vf_set(&f, always[i], true);
     }
-    vf_set(&f, BLK_F_SCSI, !vf_has(f, VIRTIO_F_VERSION_1));
+    vf_set(&f, BLK_F_SCSI, !modern);
+    vf_set(&f, VIRTIO_F_ANY_LAYOUT, modern && vf_has(f, VIRTIO_F_ANY_LAYOUT));
     vf_set(&f, BLK_F_RO, blk_read_only(s->blk));
     vf_set(&f, BLK_F_CONFIG_WCE, s->config_wce);
     vf_set(&f, BLK_F_FLUSH, s->config_wce || blk_write_cache(s->blk));
@@ -447,7 +450,7 @@ static bool blk_realize(VirtioDev *d, GError **err)
 {
     VirtioBlk *s = (VirtioBlk *)d;
 
-    if (!blk_props_ok(s, err) || !blk_attach(s->blk, &d->dev.obj, err)) {
+    if (!blk_props_ok(s, err) || !blk_attach(s->blk, &d->dev.obj, s->share_rw, err)) {
         return false;
     }
     s->attached = true;

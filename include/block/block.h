@@ -51,6 +51,8 @@ struct BlkDriver {
     int (*write_zeroes)(BlkNode *n, uint64_t off, uint64_t len, unsigned flags);
     int (*truncate)(BlkNode *n, uint64_t size);
     bool (*submit)(BlkNode *n, BlkReq *r);   /* optional fast path: io_uring, null. False: use the pool */
+    /* A device begins to use the node (on), or another emulator's use of the image stands against it; or ends. NULL: nobody to ask. */
+    bool (*lock)(BlkNode *n, bool on, bool share_rw, GError **err);
 };
 struct BlkNode {
     const BlkDriver *drv;
@@ -60,7 +62,8 @@ struct BlkNode {
     uint64_t size;                 /* bytes */
     uint32_t align;                /* request alignment in bytes, 1 for none */
     bool read_only, auto_read_only, discard_unmap, detect_zeroes;
-    bool cache_direct, cache_no_flush;
+    bool cache_direct, cache_no_flush, force_share;
+    bool from_monitor;             /* -blockdev, blockdev-add: may be deleted by name */
     char *filename;
     uint32_t refs;
 };
@@ -78,8 +81,8 @@ void blk_cleanup(void);                        /* drains and closes all */
 const char *blk_drive_if(const Blk *b);
 void blk_each(void (*fn)(Blk *b, void *opaque), void *opaque);
 BlkOnError blk_on_error(const Blk *b, bool write); /* -drive werror/rerror */
-/* A device takes the handle: exclusive unless share_rw. "Drive 'x' is already in use by another block device". */
-bool blk_attach(Blk *b, Obj *dev, GError **err);
+/* A device takes the handle, and the image's locks; others may write the image too only when both sides share_rw. */
+bool blk_attach(Blk *b, Obj *dev, bool share_rw, GError **err);
 void blk_detach(Blk *b);
 bool blk_inserted(const Blk *b);
 bool blk_read_only(const Blk *b);

@@ -1,0 +1,278 @@
+/* -drive: the options of a drive, made into a node over a protocol node and the handle a device
+ * takes. Tested by test-block. */
+#include "block-internal.h"
+#include "util/keyval.h"
+#include "util/log.h"
+
+#include <string.h>
+
+typedef struct DriveOpts {
+    char *file, *if_, *id, *format, *driver, *cache, *media, *serial, *aio, *bus, *unit, *index,
+        *discard, *detect_zeroes, *werror, *rerror, *locking;
+    bool read_only, readonly, snapshot, copy_on_read, auto_read_only, force_share;
+} DriveOpts;
+static const PropSpec drive_props[] = {
+    PROP_STR("file", DriveOpts, file, "image file or protocol"),
+    PROP_STR("if", DriveOpts, if_, "interface: virtio, none"),
+    PROP_STR("id", DriveOpts, id, "name of the drive"),
+    PROP_STR("format", DriveOpts, format, "image format"),
+    PROP_STR("driver", DriveOpts, driver, "image format"),
+    PROP_STR("cache", DriveOpts, cache, "writeback, none, writethrough, directsync, unsafe"),
+    PROP_STR("media", DriveOpts, media, "disk or cdrom"),
+    PROP_STR("serial", DriveOpts, serial, "serial number"),
+    PROP_STR("aio", DriveOpts, aio, "threads"),
+    PROP_STR("bus", DriveOpts, bus, "bus number"),
+    PROP_STR("unit", DriveOpts, unit, "unit number"),
+    PROP_STR("index", DriveOpts, index, "index number"),
+    PROP_BOOL("read-only", DriveOpts, read_only, false, "refuse writes"),
+    PROP_BOOL("readonly", DriveOpts, readonly, false, "refuse writes"),
+    PROP_BOOL("auto-read-only", DriveOpts, auto_read_only, true,
+        "open read-only when writing is not allowed"),
+    PROP_BOOL("snapshot", DriveOpts, snapshot, false, "refused: no temporary snapshots"),
+    PROP_BOOL("copy-on-read", DriveOpts, copy_on_read, false, "refused: no backing files"),
+    PROP_BOOL("force-share", DriveOpts, force_share, false, "take no locks"),
+    PROP_STR("discard", DriveOpts, discard, "ignore or unmap: pass discards on"),
+    PROP_STR("detect-zeroes", DriveOpts, detect_zeroes, "on, off, unmap: look for zero writes"),
+    PROP_STR("werror", DriveOpts, werror, "what a write error does"),
+    PROP_STR("rerror", DriveOpts, rerror, "what a read error does"),
+    PROP_END,
+};
+
+/* cache=: direct, no-flush, write cache (the table in QEMU's documentation of -drive). */
+static bool cache_mode(
+    const char *text, bool *ret_direct, bool *ret_no_flush, bool *ret_wce, GError **err)
+{
+    static const struct {
+        const char *name;
+        bool direct, no_flush, wce;
+    } modes[] = {
+        { "writeback", false, false, true },
+        { "none", true, false, true },
+        { "off", true, false, true },
+        { "writethrough", false, false, false },
+        { "directsync", true, false, false },
+        { "unsafe", false, true, true },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+        if (!strcmp(modes[i].name, text)) {
+            *ret_direct = modes[i].direct;
+            *ret_no_flush = modes[i].no_flush;
+            *ret_wce = modes[i].wce;
+            return true;
+        }
+    }
+    return err_set(err, "invalid cache option");
+}
+
+/* "file" as -drive knows it: a protocol URL or a path; "file.X" options belong to it. */
+static Json *protocol_args(const DriveOpts *o, const Json *args, bool direct, bool no_flush)
+{
+    Json *p = json_object(), *cache = json_object();
+
+    if (g_str_has_prefix(o->file, "null-co://") || g_str_has_prefix(o->file, "null-aio://")) {
+        json_set(p, "driver", json_str(o->file[5] == 'c' ? "null-co" : "null-aio"));
+    } else {
+        bool dev = g_str_has_prefix(o->file, "/dev/") && !g_str_has_prefix(o->file, "/dev/shm/") &&
+                   !g_str_has_prefix(o->file, "/dev/fd");
+        json_set(p, "driver", json_str(dev ? "host_device" : "file"));
+        json_set(
+            p, "filename", json_str(g_str_has_prefix(o->file, "file:") ? o->file + 5 : o->file));
+        if (o->aio) {
+            json_set(p, "aio", json_text(o->aio));
+        }
+    }
+    for (unsigned i = 0; i < json_len(args); i++) {
+        const char *key = json_key_at(args, i);
+        if (g_str_has_prefix(key, "file.")) {
+            json_set(p, key + 5, json_ref(json_val_at(args, i)));
+        }
+    }
+    json_set(cache, "direct", json_bool(direct));
+    json_set(cache, "no-flush", json_bool(no_flush));
+    json_set(p, "cache", cache);
+    json_set(p, "auto-read-only", json_bool(o->auto_read_only));
+    json_set(p, "read-only", json_bool(o->read_only));
+    json_set(p, "discard", json_str(o->discard ? o->discard : "ignore"));
+    json_set(p, "force-share", json_bool(o->force_share));
+    return p;
+}
+
+static bool one_of(const char *text, const char *const *values, unsigned *ret_at)
+{
+    for (unsigned i = 0; text && values[i]; i++) {
+        if (!strcmp(values[i], text)) {
+            *ret_at = i;
+            return true;
+        }
+    }
+    return !text;
+}
+
+/* "nbd:host", "ssh://x": what stands before the colon, unless that is a folder's or a file's name.
+ */
+static char *protocol_of(const char *file)
+{
+    size_t n = strcspn(file, ":/");
+    return file[n] == ':' && n ? g_strndup(file, n) : NULL;
+}
+
+static bool drive_check(const DriveOpts *o, GError **err)
+{
+    static const char *const ifs[] = { "ide", "scsi", "floppy", "pflash", "mtd", "sd", "virtio",
+        "xen", "none", NULL };
+    static const char *const medias[] = { "disk", "cdrom", NULL };
+    static const char *const aios[] = { "threads", "native", "io_uring", NULL };
+    static const char *const known[] = { "file", "null-co", "null-aio", NULL };
+    g_autofree char *proto = o->file ? protocol_of(o->file) : NULL;
+    const char *fmt = o->driver ? o->driver : o->format;
+    unsigned at;
+
+    if (!one_of(o->if_, ifs, &at)) {
+        return err_set(err, "unsupported bus type '%s'", o->if_);
+    }
+    if (!one_of(o->media, medias, &at)) {
+        return err_set(err, "'%s' invalid media", o->media);
+    }
+    if (!one_of(o->aio, aios, &at)) {
+        return err_set(err, "invalid aio option");
+    }
+    if (!one_of(o->discard, blk_discard_values, &at)) {
+        return err_set(err, "Invalid discard option");
+    }
+    if (!one_of(o->detect_zeroes, blk_detect_values, &at)) {
+        return err_set(err, "invalid parameter value: %s", o->detect_zeroes);
+    }
+    if (proto && !one_of(proto, known, &at)) {
+        return err_set(err, "Unknown protocol '%s'", proto);
+    }
+    if (o->snapshot || o->copy_on_read) {
+        return err_set(err, "'%s' is not supported", o->snapshot ? "snapshot" : "copy-on-read");
+    }
+    if (fmt && strcmp(fmt, "raw")) {
+        return err_set(err, "Unknown driver '%s'", fmt);
+    }
+    return !fmt || (o->file && *o->file) ||
+           err_set(err, "A block device must be specified for \"file\"");
+}
+
+static bool on_error(const char *text, const char *what, int *ret, GError **err)
+{
+    unsigned at = BLK_ON_ERROR_AUTO;
+
+    if (!one_of(text, prop_blk_on_error.values, &at) || (text && at == BLK_ON_ERROR_AUTO)) {
+        return err_set(err, "'%s' invalid %s error action", text, what);
+    }
+    *ret = (int)at;
+    return true;
+}
+
+static BlkNode *drive_node(
+    const DriveOpts *o, const Json *args, bool direct, bool no_flush, GError **err)
+{
+    g_autoptr(Json) f = json_object();
+    const char *fmt = o->driver ? o->driver : o->format;
+    Json *proto = protocol_args(o, args, direct, no_flush);
+    bool null = g_str_has_prefix(json_get_str_or(proto, "driver", ""), "null");
+
+    json_set(f, "driver", json_str("raw"));
+    json_set(f, "file", proto);
+    json_set(f, "read-only", json_bool(o->read_only));
+    json_set(f, "detect-zeroes", json_str(o->detect_zeroes ? o->detect_zeroes : "off"));
+    json_set(f, "discard", json_str(o->discard ? o->discard : "ignore"));
+    json_set(f, "force-share", json_bool(o->force_share));
+    if (!fmt && !null) {
+        json_set(f, "probed", json_bool(true));
+    }
+    BlkNode *n = blk_node_open(f, false, err);
+    if (n && !fmt && !null) {
+        report_warning("Image format was not specified for '%s' and probing guessed raw.\n"
+                       "         Automatically detecting the format is dangerous for raw images, "
+                       "write operations on "
+                       "block 0 will be restricted.\n"
+                       "         Specify the 'raw' format explicitly to remove the restrictions.",
+            o->file);
+    }
+    return n;
+}
+
+typedef struct IfCount {
+    const char *drive_if;
+    unsigned n;
+} IfCount;
+
+static void count_if(Blk *b, void *opaque)
+{
+    IfCount *c = opaque;
+    c->n += b->drive_if && !strcmp(b->drive_if, c->drive_if);
+}
+
+static char *default_id(const char *drive_if)
+{
+    IfCount c = { drive_if, 0 };
+
+    blk_each(count_if, &c);
+    return g_strdup_printf("%s%u", drive_if, c.n);
+}
+
+static bool drive_apply(DriveOpts *o, const Json *args, GError **err)
+{
+    g_autoptr(Json) mine = json_object();
+
+    for (unsigned i = 0; i < json_len(args); i++) {
+        const char *key = json_key_at(args, i);
+        const PropSpec *p = drive_props;
+        if (g_str_has_prefix(key, "file.")) {
+            continue;
+        }
+        while (p->name && strcmp(p->name, key)) {
+            p++;
+        }
+        if (!p->name) {
+            return err_set(err, "Block format 'raw' does not support the option '%s'", key);
+        }
+        json_set(mine, key, json_ref(json_val_at(args, i)));
+    }
+    return prop_apply_struct(drive_props, o, mine, err);
+}
+
+Blk *blk_drive_create(const Json *args, GError **err)
+{
+    DriveOpts o = { 0 };
+    bool direct = false, no_flush = false, wce = true;
+    int werror = 0, rerror = 0;
+    g_autofree char *id = NULL;
+    Blk *b = NULL;
+    BlkNode *n = NULL;
+
+    prop_defaults(drive_props, &o);
+    if (!drive_apply(&o, args, err) || !drive_check(&o, err) ||
+        !on_error(o.werror, "write", &werror, err) || !on_error(o.rerror, "read", &rerror, err) ||
+        (o.cache && !cache_mode(o.cache, &direct, &no_flush, &wce, err))) {
+        goto out;
+    }
+    if (o.id && !id_check(o.id, err)) {
+        goto out;
+    }
+    o.read_only |= o.readonly || (o.media && !strcmp(o.media, "cdrom"));
+    id = o.id ? g_strdup(o.id) : default_id(o.if_ ? o.if_ : "ide");
+    if (blk_find(id)) {
+        err_set(err, "Duplicate ID '%s' for drive", id);
+        goto out;
+    }
+    if (o.file && *o.file) {
+        n = drive_node(&o, args, direct, no_flush, err);
+        if (!n) {
+            goto out;
+        }
+    }
+    b = blk_new(id, n);
+    b->drive_if = g_strdup(o.if_ ? o.if_ : "ide");
+    b->serial = g_strdup(o.serial);
+    b->write_cache = wce;
+    b->werror = werror;
+    b->rerror = rerror;
+out:
+    prop_release(drive_props, &o);
+    return b;
+}
