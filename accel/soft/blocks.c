@@ -39,6 +39,7 @@ struct BlockStore {
     uint64_t nflushes;
     const Op **want; /* a branch's chain pointer to fill in */
     uint64_t want_flushes;
+    uint64_t want_ip; /* where that branch goes */
     GMutex lock; /* guards the queue */
     Inval queue[QUEUE_SIZE];
     unsigned nqueued; /* over QUEUE_SIZE: too many, flush all */
@@ -494,7 +495,7 @@ static Block *block_find(SoftCpu *c, const Source *s)
     return NULL;
 }
 
-void block_want_chain(SoftCpu *c, const Op *const *slot, const Op *target)
+void block_want_chain(SoftCpu *c, const Op *const *slot, uint64_t ip, const Op *target)
 {
     struct BlockStore *s = c->blocks->store;
     const Op **p = (const Op **)(uintptr_t)slot;
@@ -503,6 +504,7 @@ void block_want_chain(SoftCpu *c, const Op *const *slot, const Op *target)
     if (!target) {
         s->want = p;
         s->want_flushes = s->nflushes;
+        s->want_ip = ip;
     } else if (!op_block(target)->host2) {
         *p = target;
     }
@@ -517,7 +519,7 @@ static const Op *block_enter(SoftCpu *c, Block *b, const Op **want, uint64_t wan
         return b->ops;
     }
     *jump_entry(c, c->ip) = (JumpEntry){ .ip = c->ip, .key = jump_key(c), .op = b->ops };
-    if (want && want_flushes == s->nflushes && !b->host2) {
+    if (want && want_flushes == s->nflushes && s->want_ip == c->ip && !b->host2) {
         *want = b->ops;
     }
     return b->ops;

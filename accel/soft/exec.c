@@ -77,7 +77,7 @@ static inline void go_on(SoftCpu *c, uint64_t ip, const Op *const *slot)
     const Op *t = jump_find(c, ip);
 
     if (slot) {
-        block_want_chain(c, slot, t);
+        block_want_chain(c, slot, ip, t);
     }
     if (t && !op_polled(c)) {
         return t->fn(c, t);
