@@ -91,11 +91,14 @@ static uint8_t sum_of(const uint8_t *p, size_t len)
     return s;
 }
 
-/* DSP0134, 7.1: firmware describes itself where the user did not. */
+/*
+ * DSP0134, 7.1: firmware describes itself where the user did not. The date is SeaBIOS's, because
+ * kernels choose quirks by its year.
+ */
 static void prepend_type0(GByteArray *t, unsigned *ret_len)
 {
     static const char text[] = "Virtue\0" VIRTUE_VERSION "\0"
-                               "01/01/2025\0";
+                               "04/01/2014\0";
     uint8_t s[24] = { 0, 24, 0, 0, 1, 2, 0x00, 0xe8, 3, 0, 0x08, 0, 0, 0, 0, 0, 0, 0, 0x00, 0x04, 0,
         0, 0xff, 0xff };
 
@@ -233,6 +236,10 @@ static void set_chips(PcMachine *pc)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(writes); i++) {
         out8(pc, writes[i].port, writes[i].val);
+    }
+    if (pc->opt_i8042) { /* scan codes translated to set 1, keyboard interrupt on, mouse off */
+        out8(pc, 0x64, 0x60);
+        out8(pc, 0x60, 0x61);
     }
     rtc_set_cmos(pc->rtc, 0x0f, 0);
 }
