@@ -207,7 +207,12 @@ static bool choose_interfaces(VirtioPci *p, GError **err)
     }
     p->modern = !p->disable_modern || !has_legacy_id;
     p->legacy = disable == ON_OFF_AUTO_OFF;
-    p->express = behind_port && !p->disable_pcie;
+    p->vd->legacy_only = !p->modern;
+    p->express = behind_port && !p->disable_pcie &&
+                 p->modern; /* QEMU compat: legacy only has no express capability */
+    if (!p->express) {
+        p->fn.config_size = 256; /* a conventional function, as on QEMU's root bus */
+    }
     if (!p->modern && !p->legacy) {
         err_set(err, "device cannot work as neither modern nor legacy mode is enabled");
         err_hint(err, "Set either disable-modern or disable-legacy to off");

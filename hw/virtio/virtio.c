@@ -375,9 +375,10 @@ void virtio_config_read(VirtioDev *d, size_t off, void *dst, size_t len)
 {
     size_t have = d->ops->config_size ? config_fill(d) : 0;
 
+    /* QEMU compat: an access that crosses the end reads all ones. */
     memset(dst, 0xff, len);
-    if (off < have) {
-        memcpy(dst, (const uint8_t *)d->config_cache + off, MIN(len, have - off));
+    if (off < have && len <= have - off) {
+        memcpy(dst, (const uint8_t *)d->config_cache + off, len);
     }
     d->config_gen_read = true;
 }
@@ -470,7 +471,7 @@ bool virtio_realize(VirtioDev *d, Obj *transport, const VirtioBusOps *bus_ops, G
     f = d->prop_features;
     f.word[0] |= d->ops->features.word[0];
     f.word[1] |= d->ops->features.word[1];
-    vf_set(&f, VIRTIO_F_VERSION_1, true);
+    vf_set(&f, VIRTIO_F_VERSION_1, !d->legacy_only);
     d->host_features = d->ops->offer ? d->ops->offer(d, f) : f;
     d->config_cache = g_malloc0(MAX(d->ops->config_size, 1));
     return true;

@@ -5,6 +5,8 @@
 #include "hw/virtio/vq.h"
 #include "util/loop.h"
 
+#include <stdatomic.h>
+
 enum { VIRTIO_QUEUE_MAX = 1024 };
 enum { VIRTIO_F_NOTIFY_ON_EMPTY = 24, VIRTIO_F_ANY_LAYOUT = 27, VIRTIO_F_INDIRECT_DESC = 28, VIRTIO_F_EVENT_IDX = 29,
     VIRTIO_F_BAD_FEATURE = 30, VIRTIO_F_VERSION_1 = 32, VIRTIO_F_ACCESS_PLATFORM = 33, VIRTIO_F_RING_PACKED = 34,
@@ -62,7 +64,8 @@ struct VirtioDev {
     VirtioFeatures prop_features;                         /* set by PROP_FEATURE rows of devices and transport */
     uint8_t status;
     bool legacy;                                          /* driven through the legacy interface (VERSION_1 not accepted) */
-    bool started, broken;
+    bool legacy_only;                                     /* the transport has no modern interface; set before virtio_realize() */
+    _Atomic bool started, broken;                         /* written in its loop, read by the control plane too */
     uint32_t config_gen;
     bool config_gen_read;
     VirtQueue **vqs;
