@@ -33,7 +33,8 @@ static void i440fx_reset(PciFn *f)
     I440fx *s = (I440fx *)f;
 
     memset(f->config + 0x40, 0, 0xc0);
-    f->config[0x57] = 0x40; /* DRAM rows: what QEMU's bridge shows after reset */
+    /* QEMU compat: RAM in units of 8 MiB, for coreboot. */
+    f->config[0x57] = (uint8_t)MIN(pc_of(f)->m.ram_size >> 23, 255);
     f->config[I440FX_SMRAM] = 0x02;
     f->wmask[I440FX_SMRAM] = 0xff;
     pam_update(&s->pam, f->config + I440FX_PAM);
