@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+Loop *dummy_loop;
+
 static VqVerdict dummy_request(VirtioDev *d, VqElem *e)
 {
     Dummy *s = (Dummy *)d;
@@ -34,6 +36,7 @@ static void dummy_refilled(VirtioDev *d, VirtQueue *vq)
 static bool dummy_realize(VirtioDev *d, GError **err)
 {
     ((Dummy *)d)->held = g_ptr_array_new();
+    d->loop = dummy_loop ? dummy_loop : d->loop;
     return true;
 }
 

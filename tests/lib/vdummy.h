@@ -22,6 +22,7 @@ typedef struct DummyReq {
 } DummyReq;
 extern const ObjClass dummy_class, dummy_pci_base_class, dummy_pci_class,
     dummy_pci_transitional_class, dummy_pci_non_transitional_class; /* "dummy-pci", id 40 */
+extern Loop *dummy_loop; /* where new dummies run their data path; NULL: main */
 static inline Dummy *dummy_of(Dev *proxy)
 {
     return (Dummy *)virtio_pci_child(&proxy->obj);
