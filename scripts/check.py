@@ -114,7 +114,8 @@ def main():
         os.environ["VIRTUE_FULL"] = "1"
     suites = [("style", style), ("build", build), ("unit", meson_suite("unit"))]
     if not args.fast:
-        suites += [("cpu", meson_suite("cpu")), ("qtest", meson_suite("qtest")), ("guest", guest)]
+        suites += [("cpu", meson_suite("cpu")), ("qtest", meson_suite("qtest")), ("system", meson_suite("system")),
+                   ("guest", guest)]
     c = Count()
     for name, fn in suites:
         if args.suite and name not in args.suite and name != "build":
