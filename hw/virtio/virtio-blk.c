@@ -1,5 +1,5 @@
 /* virtio-blk: a disk (VIRTIO 1.4, 5.2). Requests go straight from the chain's memory to the block
- * layer. */
+ * layer. Tested by test-virtio-blk. */
 #include "block/block.h"
 #include "hw/virtio/virtio-pci.h"
 
@@ -33,6 +33,7 @@ enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 enum {
     SECTOR_BITS = 9,
     ID_BYTES = 20,
+    SECTORS_MAX = 4194303, /* of one discard or write-zeroes: 2 GiB less a sector */
     INLINE_IOV = 8,
     QUEUES_AUTO = UINT16_MAX,
     LEGACY_BARRIER = 0x80000000
@@ -85,7 +86,7 @@ typedef struct VirtioBlk {
     OnOffAuto write_cache, account_failed, account_invalid, backend_defaults;
     int32_t bootindex;
     VqSpec spec;
-    bool attached;
+    bool attached, wce; /* the cache mode a reset goes back to */
 } VirtioBlk;
 
 typedef struct VBlkReq {
@@ -332,18 +333,41 @@ static bool blk_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
 {
     VirtioBlk *s = (VirtioBlk *)d;
 
-    /* A driver that cannot flush gets write-through; one that can has write-back
-     * (VIRTIO 1.4, 5.2.5.1). */
+    /* A driver that cannot flush gets write-through (VIRTIO 1.4, 5.2.5.1, 5.2.5.3). */
     if (!virtio_has(d, BLK_F_CONFIG_WCE)) {
-        blk_set_write_cache(
-            s->blk, virtio_has(d, BLK_F_FLUSH) && s->write_cache != ON_OFF_AUTO_OFF);
+        blk_set_write_cache(s->blk, virtio_has(d, BLK_F_FLUSH) && s->wce);
     }
     return true;
 }
 
+static bool blk_features_ok(VirtioDev *d)
+{
+    VirtioBlk *s = (VirtioBlk *)d;
+
+    /* VIRTIO 1.4, 5.2.5.2: writeback starts as 0 for a driver that can switch it but not flush.
+     * A legacy driver's feature bits change nothing (5.2.5.3). */
+    if (!d->legacy && virtio_has(d, BLK_F_CONFIG_WCE) && !virtio_has(d, BLK_F_FLUSH)) {
+        blk_set_write_cache(s->blk, false);
+    }
+    return true;
+}
+
+/* On a reset the core waits for what is still out; nothing else has to. */
 static void blk_stop(VirtioDev *d)
 {
-    blk_drain(((VirtioBlk *)d)->blk);
+    if (d->paused) {
+        blk_drain(((VirtioBlk *)d)->blk);
+    }
+}
+
+/* A machine's reset does not wait in the core: the guest's memory must not change under the next
+ * boot. */
+static void blk_reset(VirtioDev *d)
+{
+    VirtioBlk *s = (VirtioBlk *)d;
+
+    blk_drain(s->blk);
+    blk_set_write_cache(s->blk, s->wce);
 }
 
 static void blk_queue_reset(VirtioDev *d, G_GNUC_UNUSED unsigned i)
@@ -382,11 +406,9 @@ static bool block_sizes_ok(VirtioBlk *s, GError **err)
         if (!*b[i].v) {
             *b[i].v = MAX(b[i].def, i ? s->logical_block : 0);
         }
-        if (*b[i].v < 512 || *b[i].v > 2 << 20) {
-            return err_set(err, "%s must be >= 512 and <= 2 MiB", b[i].name);
-        }
-        if (*b[i].v & (*b[i].v - 1)) {
-            return err_set(err, "%s must be a power of 2", b[i].name);
+        if (*b[i].v < 512 || *b[i].v > 2 << 20 || *b[i].v & (*b[i].v - 1)) {
+            return err_set(
+                err, "parameter %s must be a power of 2 between 512 and 2097152", b[i].name);
         }
     }
     if (s->physical_block < s->logical_block) {
@@ -395,6 +417,29 @@ static bool block_sizes_ok(VirtioBlk *s, GError **err)
     if (s->min_io % s->logical_block || s->opt_io % s->logical_block) {
         return err_set(err, "%s must be a multiple of logical_block_size",
             s->min_io % s->logical_block ? "min_io_size" : "opt_io_size");
+    }
+    if (s->min_io / s->logical_block > UINT16_MAX) {
+        return err_set(err, "min_io_size must not exceed 65535 logical blocks");
+    }
+    return s->discard_granularity == UINT32_MAX || s->discard_granularity % s->logical_block == 0 ||
+           err_set(err, "discard_granularity must be a multiple of logical_block_size");
+}
+
+/* Geometry: all of it, or none. */
+static bool geometry_ok(const VirtioBlk *s, GError **err)
+{
+    if (!s->cyls && !s->heads && !s->secs) {
+        return true;
+    }
+    const struct {
+        const char *name;
+        uint32_t v, max;
+    } g[] = { { "cyls", s->cyls, 65535 }, { "heads", s->heads, 255 }, { "secs", s->secs, 255 } };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(g); i++) {
+        if (!g[i].v || g[i].v > g[i].max) {
+            return err_set(err, "%s must be between 1 and %u", g[i].name, g[i].max);
+        }
     }
     return true;
 }
@@ -425,13 +470,14 @@ static bool blk_props_ok(VirtioBlk *s, GError **err)
         return err_set(err, "invalid queue-size property (%u), must be a power of 2 (max 1024)",
             s->queue_size);
     }
-    if (s->discard && !s->max_discard) {
-        return err_set(
-            err, "invalid max-discard-sectors property (0), must be between 1 and 4194303");
+    if (s->discard && (!s->max_discard || s->max_discard > SECTORS_MAX)) {
+        return err_set(err, "invalid max-discard-sectors property (%u), must be between 1 and %d",
+            s->max_discard, SECTORS_MAX);
     }
-    if (s->write_zeroes && !s->max_write_zeroes) {
-        return err_set(
-            err, "invalid max-write-zeroes-sectors property (0), must be between 1 and 4194303");
+    if (s->write_zeroes && (!s->max_write_zeroes || s->max_write_zeroes > SECTORS_MAX)) {
+        return err_set(err,
+            "invalid max-write-zeroes-sectors property (%u), must be between 1 and %d",
+            s->max_write_zeroes, SECTORS_MAX);
     }
     for (unsigned w = 0; w < 2; w++) {
         int *policy = w ? &s->werror : &s->rerror;
@@ -443,7 +489,7 @@ static bool blk_props_ok(VirtioBlk *s, GError **err)
                 w ? "werror" : "rerror", *policy == BLK_ON_ERROR_STOP ? "stop" : "enospc");
         }
     }
-    return block_sizes_ok(s, err);
+    return block_sizes_ok(s, err) && geometry_ok(s, err);
 }
 
 static bool blk_realize(VirtioDev *d, GError **err)
@@ -457,6 +503,7 @@ static bool blk_realize(VirtioDev *d, GError **err)
     if (s->write_cache != ON_OFF_AUTO_AUTO) {
         blk_set_write_cache(s->blk, s->write_cache == ON_OFF_AUTO_ON);
     }
+    s->wce = blk_write_cache(s->blk);
     s->spec = (VqSpec){ .name = "requests",
         .size = s->queue_size,
         .elem_size = sizeof(VBlkReq),
@@ -527,6 +574,8 @@ static const VirtioOps blk_ops = {
     .config_wrote = blk_config_wrote,
     .start = blk_start,
     .stop = blk_stop,
+    .reset = blk_reset,
+    .features_ok = blk_features_ok,
     .queue_reset = blk_queue_reset,
     .realize = blk_realize,
     .unrealize = blk_unrealize,
