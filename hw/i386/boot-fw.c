@@ -15,6 +15,7 @@ enum {
     FSEG_TABLES = 0xf6000,
     FSEG_END = 0x100000
 };
+enum { FSEG_REFUSE = 0xff40, FSEG_IRET = 0xff53 };
 enum { PM_PAM = 0x59, MCH_PAM = 0x90, EBDA = 0x9fc00 };
 
 typedef struct Place {
@@ -130,7 +131,7 @@ static bool place_smbios(Place *p, GError **err)
         put_le(anchor + 8, MAX(added, anchor[8] | (unsigned)anchor[9] << 8), v3 ? 0 : 2);
         put_le(anchor + 0x1c, (anchor[0x1c] | (unsigned)anchor[0x1d] << 8) + 1u, v3 ? 0 : 2);
     }
-    if (t->len > FSEG_END - FSEG_TABLES) {
+    if (t->len > FSEG + FSEG_REFUSE - FSEG_TABLES) {
         at = place_file(p, "smbios", t->len, 16, false);
     }
     if (v3) {
@@ -145,6 +146,25 @@ static bool place_smbios(Place *p, GError **err)
     }
     return boot_write(p->pc, FSEG_SMBIOS, anchor, alen, err) &&
            boot_write(p->pc, at, t->data, t->len, err);
+}
+
+/*
+ * Real-mode interrupt vectors: kernels that ask a BIOS (Xen's trampoline: video modes, disks) are
+ * told that it does not know the function. Everything else returns at once.
+ */
+static bool write_ivt(PcMachine *pc, GError **err)
+{
+    static const uint8_t iret[] = { 0xcf },
+                         refuse[] = { 0xfb, 0xf9, 0xca, 0x02, 0x00 }; /* sti; stc; retf 2 */
+    uint8_t ivt[1024];
+
+    for (unsigned i = 0; i < 256; i++) {
+        put_le(
+            ivt + 4 * (size_t)i, 0xf0000000 | (i >= 0x10 && i < 0x20 ? FSEG_REFUSE : FSEG_IRET), 4);
+    }
+    return boot_write(pc, 0, ivt, sizeof(ivt), err) &&
+           boot_write(pc, FSEG + FSEG_IRET, iret, sizeof(iret), err) &&
+           boot_write(pc, FSEG + FSEG_REFUSE, refuse, sizeof(refuse), err);
 }
 
 /* BIOS data area and its extension: what kernels still read from it. */
@@ -295,7 +315,8 @@ bool boot_firmware(PcMachine *pc, struct DirectBoot *b, GError **err)
 
     set_pam(pc, true);
     addrspace_fill(pc->m.mem, 0xe0000, 0, 0x20000);
-    if (!place_acpi(&p, err) || !place_smbios(&p, err) || !write_bda(pc, err)) {
+    if (!place_acpi(&p, err) || !place_smbios(&p, err) || !write_ivt(pc, err) ||
+        !write_bda(pc, err)) {
         return false;
     }
     b->ram_top = p.top & ~UINT64_C(4095);
