@@ -51,7 +51,6 @@ static const CompatProp compat_9_0[] = {
     { NULL, NULL, NULL },
 };
 static const CompatProp compat_8_1[] = {
-    { "base-pci-bridge", "x-pci-express-writeable-slt-bug", "true" },
     { "virtio-net-device", "host_uso", "off" },
     { "virtio-net-device", "guest_uso4", "off" },
     { "virtio-net-device", "guest_uso6", "off" },
@@ -66,7 +65,7 @@ static const CompatProp compat_7_2[] = {
     { NULL, NULL, NULL },
 };
 static const CompatProp compat_5_2[] = { /* and of 6.0 to 7.1 */
-    { "virtio-device", "queue_reset", "false" },
+    { "virtio-pci", "queue_reset", "false" }, /* the transport shows its device's row */
     { "virtio-rng-pci", "vectors", "0" },
     { "virtio-rng-pci-transitional", "vectors", "0" },
     { "virtio-rng-pci-non-transitional", "vectors", "0" },
