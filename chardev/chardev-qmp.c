@@ -20,7 +20,7 @@ static bool chardev_prop_set(void *field, const Json *val, GError **err)
     }
     g_autoptr(GError) why = NULL;
     if (!chardev_has_place(c, &why)) {
-        return err_set(err, "can't take value '%s': %s", id, why->message);
+        return err_set(err, "Property '{qom}' can't take value '%s': %s", id, why->message);
     }
     *(Chardev **)field = c;
     return true;

@@ -1,5 +1,5 @@
 /* virtio-serial: a bus of ports over virtqueues (VIRTIO 1.4, 5.3), and the two kinds of port:
- * virtconsole, virtserialport. */
+ * virtconsole, virtserialport. Tested by test-virtio-console. */
 #include "chardev/chardev.h"
 #include "hw/virtio/virtio-pci.h"
 #include "object/qmp.h"
@@ -332,9 +332,6 @@ static bool bus_plug(Bus *b, Dev *d, GError **err)
         for (p->nr = p->console && !s->ports[0] ? 0 : 1; p->nr < s->max_ports && s->ports[p->nr];
              p->nr++) {
         }
-        if (p->nr >= s->max_ports) {
-            return err_set(err, "virtio-serial-bus: Maximum port limit for this device reached");
-        }
     }
     if (p->nr >= s->max_ports) {
         return err_set(err, "virtio-serial-bus: Out-of-range port id specified, max. allowed: %u",
@@ -342,6 +339,11 @@ static bool bus_plug(Bus *b, Dev *d, GError **err)
     }
     if (s->ports[p->nr]) {
         return err_set(err, "virtio-serial-bus: A port already exists at id %u", p->nr);
+    }
+    for (unsigned i = 0; p->name && i < s->max_ports; i++) {
+        if (s->ports[i] && s->ports[i]->name && !strcmp(s->ports[i]->name, p->name)) {
+            return err_set(err, "virtio-serial-bus: A port already exists by name %s", p->name);
+        }
     }
     return true;
 }
@@ -376,6 +378,10 @@ static void port_unrealize(Obj *o)
     ctrl_send(p->vser, p->nr, PORT_REMOVE, 1, NULL);
     p->vser->ports[p->nr] = NULL;
     chardev_fe_fini(&p->fe);
+    /* What the driver still sends here goes nowhere, but comes back. */
+    if (p->vser->vd.started) {
+        vq_resume(virtio_queue(&p->vser->vd, rxq_of(p->nr) + 1));
+    }
 }
 
 static const PropSpec port_props[] = {
@@ -515,7 +521,10 @@ static bool serial_realize(VirtioDev *d, GError **err)
     VirtioSerial *s = (VirtioSerial *)d;
 
     if (!s->max_ports || s->max_ports > PORTS_MAX) {
-        return err_set(err, "maximum ports supported: %d", PORTS_MAX);
+        return err_set(err,
+            s->max_ports ? "maximum ports supported: %d"
+                         : "Maximum number of serial ports not specified",
+            PORTS_MAX);
     }
     s->ports = g_new0(SerialPort *, s->max_ports);
     const Dev *proxy = (const Dev *)d->transport;
