@@ -458,6 +458,21 @@ static GByteArray *build_anchor(const Smbios *s)
     return a.t;
 }
 
+/* Errors name the option as it was written. */
+static bool prefix_error(const Json *e, GError **err)
+{
+    g_autoptr(GString) text = g_string_new("-smbios ");
+
+    for (unsigned i = 0; i < json_len(e); i++) {
+        const Json *v = json_val_at(e, i);
+
+        g_string_append_printf(text, "%s%s=%s", i ? "," : "", json_key_at(e, i),
+            json_type(v) == JSON_STR ? json_get_str(v) : "...");
+    }
+    g_prefix_error(err, "%s: ", text->str);
+    return false;
+}
+
 static bool build_all(Smbios *s, GError **err)
 {
     for (unsigned i = 0; s->entries && i < s->entries->len; i++) {
@@ -465,7 +480,7 @@ static bool build_all(Smbios *s, GError **err)
         const char *file = json_get_str_or(e, "file", NULL);
 
         if (file ? !add_file(s, file, err) : !check_entry(e, err)) {
-            return false;
+            return prefix_error(e, err);
         }
     }
     type0_bios(s);

@@ -124,9 +124,11 @@ static void expect_error(const char *json, const char *text)
 
 static void test_errors(void)
 {
-    expect_error("{'type': '1', 'foo': 'x'}", "Invalid parameter 'foo'");
-    expect_error("{'type': '99'}", "Don't know how to build fields for SMBIOS type 99");
-    expect_error("{'file': '/nonexistent'}", "Cannot read SMBIOS file /nonexistent");
+    expect_error("{'type': '1', 'foo': 'x'}", "-smbios type=1,foo=x: Invalid parameter 'foo'");
+    expect_error(
+        "{'type': '99'}", "-smbios type=99: Don't know how to build fields for SMBIOS type 99");
+    expect_error("{'file': '/nonexistent'}",
+        "-smbios file=/nonexistent: Cannot read SMBIOS file /nonexistent");
 }
 
 int main(int argc, char **argv)
