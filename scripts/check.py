@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""The suites of scripts/check: style, build, unit, cpu, qtest, guest. Prints progress and each suite's time."""
+"""The suites of scripts/check: style, build, unit, conformance, cpu, qtest, system, guest. Prints progress and each suite's time.
+A suite or a test program that breaks counts as failed; the last line is "N passed, N failed, N skipped"."""
 import argparse
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -28,7 +31,8 @@ class Count:
 
 
 def run(cmd, **kw):
-    return subprocess.run(cmd, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **kw)
+    return subprocess.run(cmd, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", check=False, **kw)
 
 
 def tail(text, n=40):
@@ -60,62 +64,98 @@ def build(c, _):
     return r.returncode == 0
 
 
+def programs(log):
+    """(name, result, output) of every test program in meson's log."""
+    for line in open(log, encoding="utf-8", errors="replace"):
+        t = json.loads(line)
+        yield t["name"].split(" / ")[-1], t["result"], (t.get("stdout") or "") + (t.get("stderr") or "")
+
+
+def cases(junit):
+    """Test cases by program: {program: [(name, ok, skip reason or None, detail)]}."""
+    found = {}
+    for case in ET.parse(junit).getroot().iter("testcase"):
+        bad = case.find("failure") if case.find("failure") is not None else case.find("error")
+        out = (case.findtext("system-out") or "").strip()
+        skip = (out or "no reason given") if case.find("skipped") is not None else None
+        prog = case.get("classname", "").split(".", 1)[-1]
+        found.setdefault(prog, []).append((case.get("name", ""), bad is None, skip, out if bad is not None else ""))
+    return found
+
+
 def meson_suite(name):
     def suite(c, _):
         env = dict(os.environ, VIRTUE_BIN=f"{BUILD}/qemu-system-x86_64")
-        r = run(["meson", "test", "-C", BUILD, "--no-rebuild", "--suite", name, "--logbase", f"log-{name}", "--print-errorlogs"],
+        base = f"{BUILD}/meson-logs/log-{name}"
+        for old in (f"{base}.junit.xml", f"{base}.json"):
+            if os.path.exists(old):
+                os.unlink(old)
+        r = run(["meson", "test", "-C", BUILD, "--no-rebuild", "--num-processes", "2", "--suite", name, "--logbase", f"log-{name}"],
                 env=env)
-        junit = f"{BUILD}/meson-logs/log-{name}.junit.xml"
-        if not os.path.exists(junit):
+        if not os.path.exists(f"{base}.junit.xml") or not os.path.exists(f"{base}.json"):
             c.add(False, f"{name}/meson", tail(r.stdout))
             return
-        before = c.failed
-        for case in ET.parse(junit).getroot().iter("testcase"):
-            who = f"{name}/{case.get('classname', '')}/{case.get('name', '')}"
-            bad = case.find("failure") if case.find("failure") is not None else case.find("error")
-            skip = case.find("skipped")
-            c.add(bad is None, who, (bad.text or "") if bad is not None else "",
-                  (skip.text or skip.get("message") or "no reason given").strip() if skip is not None else None)
-        if r.returncode and c.failed == before:
-            c.add(False, f"{name}/meson", tail(r.stdout))
-        elif c.failed > before:
-            print(tail(r.stdout, 60), flush=True)
+        found, before = cases(f"{base}.junit.xml"), c.passed + c.failed + c.skipped
+        for prog, result, out in programs(f"{base}.json"):
+            mine, failed = found.get(prog, []), c.failed
+            for case, ok, skip, detail in mine:
+                c.add(ok, f"{name}/{prog}{case if case.startswith('/') else '/' + case}", detail, skip)
+            good = result in ("OK", "EXPECTEDFAIL", "SKIP")
+            if not mine:
+                reason = re.search(r"# ?SKIP:? ?(.*)", out, re.I)
+                skip = (reason[1] if reason and reason[1] else "no reason given") if result == "SKIP" else None
+                c.add(good, f"{name}/{prog}", f"    {result}", skip)
+            elif not good and c.failed == failed:  # it crashed or timed out behind its last reported case
+                c.add(False, f"{name}/{prog}", f"    {result}")
+            if not good:
+                print(tail(out, 60), flush=True)
+        if c.passed + c.failed + c.skipped == before:
+            c.add(False, f"{name}/no test ran", tail(r.stdout))
     return suite
 
 
 def guest(c, args):
     cmd = [sys.executable, "tests/guest/run.py", "--bin", f"{BUILD}/qemu-system-x86_64"] + (["--full"] if args.full else [])
-    p = subprocess.Popen(cmd, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    p = subprocess.Popen(cmd, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                         errors="replace", start_new_session=True)
     plan, seen, detail = None, 0, []
-    for line in p.stdout:
-        line = line.rstrip("\n")
-        m = re.match(r"(ok|not ok) \d+ - (.*?)(?: # SKIP (.*))?$", line)
-        if re.match(r"1\.\.\d+$", line):
-            plan = int(line[3:])
-        elif m:
-            seen += 1
-            c.add(m[1] == "ok", f"guest/{m[2]}", "\n".join(detail[-60:]), m[3])
-            print(f"  {m[1]} guest/{m[2]}", flush=True)
-            detail = []
-        else:
-            detail.append("    " + line)
-    rc = p.wait()
+    try:
+        for line in p.stdout:
+            line = line.rstrip("\n")
+            m = re.match(r"(ok|not ok) \d+ - (.*?)(?: # SKIP (.*))?$", line)
+            if re.match(r"1\.\.\d+$", line):
+                plan = int(line[3:])
+            elif m:
+                seen += 1
+                c.add(m[1] == "ok", f"guest/{m[2]}", "\n".join(detail[-60:]), m[3])
+                if not m[3]:
+                    print(f"  {m[1]} guest/{m[2]}", flush=True)
+                detail = []
+            else:
+                detail.append("    " + line)
+        rc = p.wait()
+    finally:
+        if p.poll() is None:
+            os.killpg(p.pid, signal.SIGTERM)
     if plan is None or plan != seen:
         c.add(False, "guest/plan", f"    {seen} of {plan} tests reported, exit {rc}\n" + "\n".join(detail[-40:]))
 
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--fast", action="store_true")
-    ap.add_argument("--full", action="store_true")
-    ap.add_argument("--suite", action="append")
+    ap.add_argument("--fast", action="store_true", help="style, unit and conformance tests only")
+    ap.add_argument("--full", action="store_true", help="long fuzzing and the whole guest matrix")
+    ap.add_argument("--suite", action="append", help="only this suite (repeatable); the build always runs")
     args = ap.parse_args()
     if args.full:
         os.environ["VIRTUE_FULL"] = "1"
-    suites = [("style", style), ("build", build), ("unit", meson_suite("unit"))]
+    suites = [("style", style), ("build", build), ("unit", meson_suite("unit")), ("conformance", meson_suite("conformance"))]
     if not args.fast:
         suites += [("cpu", meson_suite("cpu")), ("qtest", meson_suite("qtest")), ("system", meson_suite("system")),
                    ("guest", guest)]
+    unknown = set(args.suite or []) - {n for n, _ in suites}
+    if unknown:
+        ap.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(n for n, _ in suites)}")
     c = Count()
     for name, fn in suites:
         if args.suite and name not in args.suite and name != "build":
@@ -131,7 +171,7 @@ def main():
         print(f"== {name}: {d[0]} passed, {d[1]} failed, {d[2]} skipped in {time.monotonic() - at:.0f} s", flush=True)
         if go_on is False:
             break
-    print(f"{c.passed} passed, {c.failed} failed, {c.skipped} skipped")
+    print(f"{c.passed} passed, {c.failed} failed, {c.skipped} skipped", flush=True)
     return 1 if c.failed or not c.passed else 0
 
 
