@@ -104,7 +104,7 @@ static void cmd_print(Machine *m, const char *arg, GString *out)
     uint64_t v;
 
     if (hmp_expr(m, &arg, &v, &err)) {
-        g_string_append_printf(out, "%" PRId64 "\n", (int64_t)v);
+        g_string_append_printf(out, "0x%" PRIx64 "\n", v);
     } else {
         g_string_append_printf(out, "%s\n", err->message);
     }

@@ -114,7 +114,7 @@ Q35_MACHINE(pc_q35_9_1, "9.1", NULL, false, 4096, q35_board_9_1, COMPAT(SINCE_9_
 Q35_MACHINE(pc_q35_9_0, "9.0", NULL, false, 4096, q35_board_9_1, COMPAT(SINCE_9_0));
 Q35_MACHINE(pc_q35_8_2, "8.2", NULL, false, 1024, q35_board_9_1, COMPAT(SINCE_8_2));
 Q35_MACHINE(pc_q35_8_1, "8.1", NULL, false, 1024, q35_board_9_1, COMPAT(SINCE_8_1));
-Q35_MACHINE(pc_q35_8_0, "8.0", NULL, false, 1024, q35_board_9_1, COMPAT(SINCE_8_0));
+Q35_MACHINE(pc_q35_8_0, "8.0", NULL, false, 288, q35_board_9_1, COMPAT(SINCE_8_0));
 Q35_MACHINE(pc_q35_7_2, "7.2", NULL, false, 288, q35_board_9_1, COMPAT(SINCE_7_2));
 Q35_MACHINE(pc_q35_5_2, "5.2", NULL, true, 288, q35_board_9_1, COMPAT(SINCE_5_2));
 /* clang-format on */

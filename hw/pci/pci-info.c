@@ -218,6 +218,9 @@ static void text_fn(PciFn *f, void *opaque)
     uint16_t cls = pci_get16(f, PCI_CLASS_DEVICE);
     Range r[3];
 
+    if (pci_bus_of(f)->bridge && !pci_bus_of(f)->number) {
+        return; /* QEMU compat: nobody has numbered the bus, so nothing on it can be reached */
+    }
     g_string_append_printf(s, "  Bus %2u, device %3u, function %u:\n    ", pci_bus_of(f)->number,
         f->devfn >> 3, f->devfn & 7u);
     if (class_name(cls)) {
