@@ -6,7 +6,7 @@
 #include "hw/i386/boot.h"
 
 enum { KIND_IO, KIND_MEM, KIND_PREF, KINDS };
-enum { WINDOW = -1, IO_GRANULE = 0x1000, MEM_GRANULE = 0x100000, HOTPLUG_MEM = 0x200000 };
+enum { WINDOW = -1, IO_GRANULE = 0x1000, MEM_GRANULE = 0x200000 };
 enum {
     CMD_IO_MEM_SERR = 0x103,
     CMD_MASTER = 4,
@@ -130,8 +130,10 @@ static void collect_bridge(Walk *w, PciBus *bus, BusNeed *b, PciFn *f)
         uint64_t size = align_up(list_size(inner->need[kind], &align), granule);
         bool wide = kind == KIND_PREF;
 
-        if (f->secondary->bus.hotplug) { /* room for what may be plugged in later */
-            size = MAX(size, (uint64_t)(kind == KIND_IO ? IO_GRANULE : HOTPLUG_MEM));
+        /* Room for what may be plugged in later; PCIe devices must do without I/O:
+         * PCIe 5.0, 2.1.1.2. */
+        if (f->secondary->bus.hotplug && !(kind == KIND_IO && f->secondary->express)) {
+            size = MAX(size, granule);
         }
         for (unsigned i = 0; i < inner->need[kind]->len; i++) {
             wide = wide && g_array_index(inner->need[kind], Need, i).wide;
