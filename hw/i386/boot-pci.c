@@ -112,19 +112,24 @@ typedef struct Walk {
 
 static BusNeed *collect_bus(Walk *w, PciBus *bus);
 
-/* Numbers the bus behind the bridge and asks its own bus for the windows. */
-static void collect_bridge(Walk *w, PciBus *bus, BusNeed *b, PciFn *f)
+/* Numbers the bus behind the bridge and collects what lies there. */
+static void collect_bridge(Walk *w, PciBus *bus, PciFn *f)
 {
     unsigned number = MIN(w->last_bus + 1, 255);
-    BusNeed *inner;
 
     w->last_bus = number;
     pci_fn_config_write(f, 0x18, 1, bus->number);
     pci_fn_config_write(f, 0x19, 1, number);
     pci_fn_config_write(f, 0x1a, 1, 255);
-    inner = collect_bus(w, f->secondary);
+    g_hash_table_insert(w->behind, f, collect_bus(w, f->secondary));
     pci_fn_config_write(f, 0x1a, 1, w->last_bus);
-    g_hash_table_insert(w->behind, f, inner);
+}
+
+/* The bridge's windows are needs of its own bus. */
+static void add_windows(Walk *w, BusNeed *b, PciFn *f)
+{
+    const BusNeed *inner = g_hash_table_lookup(w->behind, f);
+
     for (unsigned kind = 0; kind < KINDS; kind++) {
         uint64_t granule = kind == KIND_IO ? IO_GRANULE : MEM_GRANULE, align;
         uint64_t size = align_up(list_size(inner->need[kind], &align), granule);
@@ -165,7 +170,12 @@ static BusNeed *collect_bus(Walk *w, PciBus *bus)
             }
         }
         if (f && f->secondary) {
-            collect_bridge(w, bus, b, f);
+            collect_bridge(w, bus, f);
+        }
+    }
+    for (unsigned devfn = 256; devfn-- > 0;) { /* SeaBIOS goes from the last bus to the first */
+        if (bus->fn[devfn] && bus->fn[devfn]->secondary) {
+            add_windows(w, b, bus->fn[devfn]);
         }
     }
     for (unsigned kind = 0; kind < KINDS; kind++) {
@@ -212,15 +222,21 @@ static void assign_memory(PcMachine *pc, Walk *w, const BusNeed *root)
     uint64_t mem_align, pref_align, mem = list_size(root->need[KIND_MEM], &mem_align);
     uint64_t pref = list_size(root->need[KIND_PREF], &pref_align);
     uint64_t floor = pc->board->q35 ? MAX(pc->below_4g, UINT64_C(0xc0000000)) : pc->below_4g;
-    uint64_t mem_at = mem < MEM_END ? (MEM_END - mem) & ~(mem_align - 1) : 0;
-    uint64_t pref_at = pref < mem_at ? (mem_at - pref) & ~(pref_align - 1) : 0;
+    bool mem_on_top = pref_align > mem_align;
+    uint64_t top = mem_on_top ? mem : pref, top_align = mem_on_top ? mem_align : pref_align;
+    uint64_t low = mem_on_top ? pref : mem, low_align = mem_on_top ? pref_align : mem_align;
+    uint64_t top_at = top < MEM_END ? (MEM_END - top) & ~(top_align - 1) : 0;
+    uint64_t low_at = low < top_at ? (top_at - low) & ~(low_align - 1) : 0;
+    uint64_t mem_at = mem_on_top ? top_at : low_at, pref_at = mem_on_top ? low_at : top_at;
     uint64_t high = align_up((UINT64_C(1) << 32) + pc->above_4g, UINT64_C(1) << 30);
 
-    assign(w, root->need[KIND_MEM], KIND_MEM, mem_at, -1);
-    if (pref_at >= floor) {
+    if (low_at >= floor) {
+        assign(w, root->need[KIND_MEM], KIND_MEM, mem_at, -1);
         assign(w, root->need[KIND_PREF], KIND_PREF, pref_at, -1);
         return;
     }
+    mem_at = mem < MEM_END ? (MEM_END - mem) & ~(mem_align - 1) : 0;
+    assign(w, root->need[KIND_MEM], KIND_MEM, mem_at, -1);
     /* Too large for the hole: what can goes above 4 GiB, the rest below the other memory. */
     GArray *list = root->need[KIND_PREF];
 
