@@ -84,7 +84,8 @@ def boot(binary, row, timeout):
         if not m or not re.fullmatch(want, m[1]):
             complaints.append(f"{what}: wanted {want}, saw {m[1] if m else 'nothing'}")
     check("cpus", str(smp))
-    check("clocksource", "tsc" if smp == 1 else "hpet")
+    # As on QEMU 10.0 with its qemu64: kernel 6.1 distrusts the TSC of several CPUs of this vendor, 6.12 does not.
+    check("clocksource", "hpet" if smp > 1 and "6.1" == name[-3:] else "tsc")
     check("disk", "[0-9a-f]{64}")
     check("write", "ok")
     check("address", r"10\.0\.2\.15/24")
