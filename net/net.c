@@ -1,6 +1,7 @@
 /* Network ports, cables between them, the registry of -netdev back ends, and what QMP does with
- * them. */
+ * them. Tested by test-net. */
 #include "net-internal.h"
+#include "util/keyval.h"
 
 #include <string.h>
 
@@ -55,7 +56,13 @@ void net_port_init(NetPort *p, const NetPortOps *ops, const char *type, const ch
 
 void net_port_fini(NetPort *p)
 {
+    NetPort *o = p->peer;
+
     net_disconnect(p);
+    if (o && p->backend && o->ops->link) {
+        o->link_down = true; /* QEMU compat: a NIC whose back end is gone has no carrier */
+        o->ops->link(o, false);
+    }
     g_ptr_array_remove(reg.ports, p);
     g_clear_pointer(&p->id, g_free);
     g_clear_pointer(&p->info, g_free);
@@ -133,6 +140,9 @@ NetPort *net_backend_create(const Json *args, GError **err)
     }
     if (!b) {
         err_set(err, "Parameter 'type' does not accept value '%s'", type);
+        return NULL;
+    }
+    if (!id_check(id, err)) {
         return NULL;
     }
     g_autoptr(Json) rest = json_copy(args);
@@ -238,7 +248,7 @@ static bool netdev_prop_set(void *field, const Json *val, GError **err)
         return err_set(err, "Property '{qom}' can't find value '{value}'");
     }
     if (p->peer) {
-        return err_set(err, "can't take value '%s', it's in use", id);
+        return err_set(err, "Property '{qom}' can't take value '%s', it's in use", id);
     }
     *(NetPort **)field = p;
     return true;
@@ -253,7 +263,9 @@ static bool netdev_prop_parse(void *field, const char *text, GError **err)
 static void netdev_prop_get(const void *field, JsonWriter *w, const char *name)
 {
     NetPort *const *p = field;
-    jw_str(w, name, *p ? (*p)->id : "");
+    /* The back end may be gone, and another may have its name: only the address tells. */
+    bool there = *p && reg.ports && g_ptr_array_find(reg.ports, *p, NULL);
+    jw_str(w, name, there ? (*p)->id : "");
 }
 
 const PropType prop_netdev = {
@@ -321,14 +333,19 @@ const QmpCmd net_qmp_cmds[] = {
     { .name = NULL },
 };
 
-/* ---- hubport with nothing else on the hub: a cable that ends in the air ---- */
+/* ---- hubport: what one port takes, all others of the same number get ---- */
 
 typedef struct HubOpts {
     int32_t hubid;
     char *netdev;
 } HubOpts;
 static const PropSpec hub_props[] = {
-    PROP_I32("hubid", HubOpts, hubid, 0, "number of the hub"),
+    { .name = "hubid",
+        .type = &prop_i32,
+        .offset = PROP_AT(HubOpts, hubid, int32_t),
+        .bit = -1,
+        .flags = PROP_REQUIRED,
+        .help = "number of the hub" },
     PROP_STR("netdev", HubOpts, netdev, "back end to join"),
     PROP_END,
 };

@@ -1,4 +1,5 @@
-/* Host forwards of -netdev user: the rules' text and what libslirp makes of them. */
+/* Host forwards of -netdev user: the rules' text and what libslirp makes of them. Tested by
+ * test-slirp. */
 #include "slirp-fwd.h"
 
 #include "util/err.h"
@@ -6,24 +7,6 @@
 
 #include <arpa/inet.h>
 #include <string.h>
-
-char **fwd_list(const Json *j)
-{
-    GPtrArray *a = g_ptr_array_new();
-
-    if (json_type(j) == JSON_ARRAY) {
-        for (unsigned i = 0; i < json_len(j); i++) {
-            const Json *v = json_at(j, i);
-            const char *s =
-                json_type(v) == JSON_OBJECT ? json_get_str_or(v, "str", "") : json_get_str(v);
-            g_ptr_array_add(a, g_strdup(s ? s : ""));
-        }
-    } else if (json_get_str(j)) {
-        g_ptr_array_add(a, g_strdup(json_get_str(j)));
-    }
-    g_ptr_array_add(a, NULL);
-    return (char **)g_ptr_array_free(a, FALSE);
-}
 
 typedef struct Fwd {
     bool udp;

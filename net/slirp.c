@@ -1,4 +1,5 @@
-/* -netdev user: the user-mode TCP/IP stack of libslirp behind a network port. */
+/* -netdev user: the user-mode TCP/IP stack of libslirp behind a network port. Tested by test-slirp.
+ */
 #include "net-internal.h"
 #include "slirp-fwd.h"
 #include "util/fd.h"
@@ -15,9 +16,14 @@ typedef struct UserOpts {
     char *hostname, *net, *host, *dhcpstart, *dns, *ipv6_net, *ipv6_host, *ipv6_dns, *tftp,
         *bootfile, *smb, *smbserver, *domainname, *tftp_server_name, *ipv6_prefix;
     bool ipv4, ipv6, restrict_;
-    Json *hostfwd, *guestfwd, *dnssearch;
+    char **hostfwd, **guestfwd, **dnssearch;
     int64_t ipv6_prefixlen;
 } UserOpts;
+#define USER_LIST(n, f, h)                                                                         \
+    {                                                                                              \
+        .name = (n), .type = &prop_str_list, .offset = PROP_AT(UserOpts, f, char **), .bit = -1,   \
+        .flags = PROP_NO_DEFAULT, .help = (h)                                                      \
+    }
 static const PropSpec user_props[] = {
     PROP_STR("hostname", UserOpts, hostname, "client name DHCP reports"),
     PROP_BOOL("ipv4", UserOpts, ipv4, true, "IPv4"),
@@ -27,7 +33,7 @@ static const PropSpec user_props[] = {
     PROP_STR("host", UserOpts, host, "the host's address, default .2"),
     PROP_STR("dhcpstart", UserOpts, dhcpstart, "first DHCP address, default .15"),
     PROP_STR("dns", UserOpts, dns, "name server's address, default .3"),
-    PROP_JSON("dnssearch", UserOpts, dnssearch, "search domains"),
+    USER_LIST("dnssearch", dnssearch, "search domains"),
     PROP_STR("domainname", UserOpts, domainname, "domain DHCP reports"),
     PROP_STR("ipv6-net", UserOpts, ipv6_net, "IPv6 prefix/length"),
     PROP_STR("ipv6-prefix", UserOpts, ipv6_prefix, "IPv6 prefix"),
@@ -44,8 +50,8 @@ static const PropSpec user_props[] = {
     PROP_STR("tftp-server-name", UserOpts, tftp_server_name, "TFTP server DHCP reports"),
     PROP_STR("smb", UserOpts, smb, "refused: no SMB server"),
     PROP_STR("smbserver", UserOpts, smbserver, "refused: no SMB server"),
-    PROP_JSON("hostfwd", UserOpts, hostfwd, "[tcp|udp]:[host]:port-[guest]:port"),
-    PROP_JSON("guestfwd", UserOpts, guestfwd, "refused: no guest forwards"),
+    USER_LIST("hostfwd", hostfwd, "[tcp|udp]:[host]:port-[guest]:port"),
+    USER_LIST("guestfwd", guestfwd, "refused: no guest forwards"),
     PROP_END,
 };
 
@@ -66,7 +72,7 @@ typedef struct UserNet {
     unsigned nturn;
     GQueue queue; /* GBytes for a guest that takes nothing now; libslirp is not polled while it is
                      long */
-    bool closing;
+    uint8_t frame[FRAME_MAX]; /* a frame from the guest that came in pieces */
 } UserNet;
 
 /* ---- towards the guest ---- */
@@ -115,14 +121,13 @@ static NetVerdict user_receive(NetPort *p, const struct iovec *iov, unsigned n, 
     if (len > FRAME_MAX) {
         return NET_DROPPED;
     }
-    uint8_t frame[FRAME_MAX];
     size_t at = 0;
     for (unsigned i = 0; i < n && at < len; i++) {
         size_t k = MIN(iov[i].iov_len, len - at);
-        memcpy(frame + at, iov[i].iov_base, k);
+        memcpy(u->frame + at, iov[i].iov_base, k);
         at += k;
     }
-    slirp_input(u->slirp, frame, (int)at);
+    slirp_input(u->slirp, u->frame, (int)at);
     return NET_SENT;
 }
 
@@ -323,7 +328,7 @@ static bool user_net4(const UserOpts *o, SlirpConfig *c, GError **err)
         g_auto(GStrv) part = g_strsplit(o->net, "/", 2);
         struct in_addr a;
         if (inet_pton(AF_INET, part[0], &a) != 1) {
-            return err_set(err, "Failed to parse net");
+            return err_set(err, "Failed to parse netmask");
         }
         net = ntohl(a.s_addr);
         mask = net >> 31 == 0 ? 0xff000000 : net >> 30 == 2 ? 0xfffff000 : 0xffffff00;
@@ -335,7 +340,10 @@ static bool user_net4(const UserOpts *o, SlirpConfig *c, GError **err)
         } else if (part[1]) {
             char *end;
             unsigned long bits = strtoul(part[1], &end, 10);
-            if (*end || !*part[1] || bits < 4 || bits > 32) {
+            if (*end || !*part[1]) {
+                return err_set(err, "Failed to parse netmask (trailing chars)");
+            }
+            if (bits < 4 || bits > 32) {
                 return err_set(err, "Invalid netmask provided (must be in range 4-32)");
             }
             mask = bits == 32 ? UINT32_MAX : ~(UINT32_MAX >> bits);
@@ -355,11 +363,11 @@ static bool user_net4(const UserOpts *o, SlirpConfig *c, GError **err)
     if ((ntohl(c->vhost.s_addr) & mask) != net) {
         return err_set(err, "Host doesn't belong to network");
     }
-    if ((ntohl(c->vnameserver.s_addr) & mask) != net) {
-        return err_set(err, "DNS doesn't belong to network");
-    }
     if ((ntohl(c->vdhcp_start.s_addr) & mask) != net) {
         return err_set(err, "DHCP doesn't belong to network");
+    }
+    if (c->vnameserver.s_addr == c->vhost.s_addr) {
+        return err_set(err, "DNS must be different from host");
     }
     return true;
 }
@@ -413,8 +421,7 @@ static NetPort *user_open(const char *id, void *cfg, GError **err)
     if (user_refused(o, err) || !user_net4(o, &c, err) || !user_net6(o, &c, err)) {
         return NULL;
     }
-    g_auto(GStrv) search = o->dnssearch ? fwd_list(o->dnssearch) : NULL;
-    c.vdnssearch = (const char **)(void *)search;
+    c.vdnssearch = (const char **)(void *)o->dnssearch;
     UserNet *u = g_new0(UserNet, 1);
     u->fds = g_hash_table_new_full(NULL, NULL, NULL, user_fd_free);
     net_port_init(&u->p, &user_ops, "user", id);
@@ -424,9 +431,8 @@ static NetPort *user_open(const char *id, void *cfg, GError **err)
     u->slirp = slirp_new(&c, &user_cb, u);
     u->hook = (LoopHook){ .prepare = user_prepare, .dispatch = user_dispatch, .opaque = u };
     loop_hook_add(loop_main(), &u->hook);
-    g_auto(GStrv) rules = o->hostfwd ? fwd_list(o->hostfwd) : NULL;
-    for (unsigned i = 0; rules && rules[i]; i++) {
-        if (!fwd_add_host(u->slirp, rules[i], err)) {
+    for (unsigned i = 0; o->hostfwd && o->hostfwd[i]; i++) {
+        if (!fwd_add_host(u->slirp, o->hostfwd[i], err)) {
             net_user.close(&u->p);
             return NULL;
         }

@@ -1,10 +1,12 @@
 /* -netdev tap: a Linux tap interface, with the virtio-net header and offloads of tun(4). */
 #include "net-internal.h"
 #include "util/fd.h"
+#include "util/giov.h"
 #include "util/keyval.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <string.h>
@@ -99,10 +101,23 @@ static NetVerdict tap_receive(
     NetPort *p, const struct iovec *iov, unsigned n, G_GNUC_UNUSED size_t len)
 {
     Tap *t = (Tap *)p;
+    g_autofree uint8_t *whole = NULL;
+    struct iovec one;
     ssize_t done;
 
+    if (n > IOV_MAX) { /* more pieces than a system call takes: a driver in a bad mood */
+        GIov g;
+        giov_init(&g, iov, n);
+        one = (struct iovec){ whole = g_malloc(MIN(g.left, TAP_FRAME_MAX)),
+            MIN(g.left, TAP_FRAME_MAX) };
+        if (!giov_get(&g, whole, one.iov_len)) {
+            return NET_DROPPED;
+        }
+        iov = &one;
+        n = 1;
+    }
     do {
-        done = writev(t->fd, iov, (int)MIN(n, 1024u));
+        done = writev(t->fd, iov, (int)n);
     } while (done < 0 && errno == EINTR);
     if (done < 0 && errno == EAGAIN) {
         t->want_write = true;

@@ -1,5 +1,5 @@
 /* virtio-net: receive and transmit (VIRTIO 1.4, 5.1), one queue pair. The control queue is in
- * virtio-net-ctrl.c. */
+ * virtio-net-ctrl.c. Tested by test-virtio-net. */
 #include "virtio-net.h"
 
 #include "util/log.h"
@@ -7,15 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum {
-    RXQ = 0,
-    TXQ = 1,
-    CTRLQ = 2,
-    TX_IOV = 1026,
-    RX_CHAINS = 1024,
-    FRAME_MAX = 65536 + 64,
-    HDR_MAX = 12
-};
+enum { RXQ = 0, TXQ = 1, CTRLQ = 2, FRAME_MAX = 65536 + 64, HDR_MAX = 12 };
 
 typedef struct NetHeader {
     uint8_t flags, gso_type;
@@ -34,17 +26,23 @@ static bool rx_header(
 
     *ret_hdr = (NetHeader){ 0 };
     giov_init(ret_data, iov, n);
-    return !have || giov_get(ret_data, ret_hdr, MIN(have, sizeof *ret_hdr));
+    if (have && !giov_get(ret_data, ret_hdr, MIN(have, sizeof *ret_hdr))) {
+        return false;
+    }
+    if (!virtio_has(&s->vd, NET_F_GUEST_CSUM)) {
+        *ret_hdr = (NetHeader){ 0 }; /* VIRTIO 1.4, 5.1.6.4.1: flags and gso_type are 0 */
+    }
+    return true;
 }
 
 /* Copies what is left of src into as much of dst as there is. */
 static void copy_some(GIov *dst, GIov *src)
 {
-    uint8_t buf[2048];
+    struct iovec v;
 
-    while (dst->left && src->left) {
-        size_t n = MIN(MIN(dst->left, src->left), sizeof buf);
-        bool ok = giov_get(src, buf, n) && giov_put(dst, buf, n);
+    while (dst->left && src->left && giov_iovec(src, &v, 1)) {
+        size_t n = MIN(dst->left, v.iov_len);
+        bool ok = giov_put(dst, v.iov_base, n) && giov_skip(src, n);
         g_assert(ok);
     }
 }
@@ -53,11 +51,11 @@ static NetVerdict rx_deliver(VirtioNet *s, NetHeader *h, GIov *data)
 {
     VirtQueue *rxq = virtio_queue(&s->vd, RXQ);
     bool mergeable = virtio_has(&s->vd, NET_F_MRG_RXBUF);
-    VqElem *e[RX_CHAINS];
+    VqElem **e = s->rx;
     unsigned n;
 
     if (mergeable) {
-        n = vq_pop_bytes(rxq, s->hdr_len + data->left, e, RX_CHAINS);
+        n = vq_pop_bytes(rxq, s->hdr_len + data->left, e, NET_RX_CHAINS);
     } else {
         n = vq_pop_bytes(rxq, 1, e, 1);
     }
@@ -114,7 +112,7 @@ static VqVerdict net_tx(VirtioDev *d, VqElem *e)
 {
     VirtioNet *s = (VirtioNet *)d;
     const NetPort *peer = s->port.peer;
-    struct iovec iov[TX_IOV];
+    struct iovec *iov = s->tx_iov;
     NetHeader h = { 0 };
     GIov g = e->out;
 
@@ -132,7 +130,7 @@ static VqVerdict net_tx(VirtioDev *d, VqElem *e)
         }
         iov[at++] = (struct iovec){ &h, MIN(peer->vnet_hdr_len, sizeof h) };
     }
-    at += giov_iovec(&g, iov + at, TX_IOV - at);
+    at += giov_iovec(&g, iov + at, NET_TX_IOV - at);
     return net_send(&s->port, iov, at, g.left + (peer->vnet_hdr_len ? peer->vnet_hdr_len : 0)) ==
                    NET_QUEUED
                ? VQ_STOP
@@ -328,11 +326,10 @@ static bool net_props_ok(VirtioNet *s, GError **err)
     if (!queue_size_ok("rx_queue_size", s->rx_size, 1024, err)) {
         return false;
     }
+    /* QEMU compat: larger transmit rings only with vhost-user and vdpa peers. */
     if (s->tx_size != 256) {
-        /* QEMU compat: larger transmit rings only with vhost-user and vdpa peers. */
-        if (!queue_size_ok("tx_queue_size", s->tx_size, 1024, err)) {
-            return false;
-        }
+        return err_set(err,
+            "Invalid tx_queue_size (= %u), must be a power of 2 between 256 and 256", s->tx_size);
     }
     if (s->duplex && strcmp(s->duplex, "half") && strcmp(s->duplex, "full")) {
         return err_set(err, "'duplex' must be 'half' or 'full'");
@@ -340,8 +337,10 @@ static bool net_props_ok(VirtioNet *s, GError **err)
     if (s->speed < -1) {
         return err_set(err, "'speed' must be between 0 and INT_MAX");
     }
-    return !s->tx || !strcmp(s->tx, "bh") || !strcmp(s->tx, "timer") ||
-           err_set(err, "tx=%s is not supported, use \"timer\" or \"bh\"", s->tx);
+    if (s->tx && strcmp(s->tx, "bh") && strcmp(s->tx, "timer")) {
+        report_warning("virtio-net: Unknown option tx=%s, valid options: \"timer\" \"bh\"", s->tx);
+    }
+    return true;
 }
 
 static bool net_realize(VirtioDev *d, GError **err)

@@ -37,6 +37,7 @@ enum {
     NET_F_STANDBY = 62,
     NET_F_SPEED_DUPLEX = 63,
 };
+enum { NET_TX_IOV = 1100, NET_RX_CHAINS = 1024 };
 enum { NET_S_LINK_UP = 1, NET_S_ANNOUNCE = 2, NET_MAC_TABLE = 64, NET_VLANS = 4096 };
 
 typedef struct NetConfig {
@@ -66,6 +67,9 @@ typedef struct VirtioNet {
     bool failover, mtu_bypass, port_ready;
     Json *ebpf_fds;
     VqSpec spec[3];
+    struct iovec
+        tx_iov[NET_TX_IOV]; /* of the packet at hand, as the element holds for one call only */
+    VqElem *rx[NET_RX_CHAINS];
     size_t hdr_len; /* 10 or 12: VIRTIO 1.4, 5.1.6.1 */
     uint16_t status;
     /* Receive filter (control queue). */
