@@ -273,7 +273,9 @@ uint32_t vd_msi(const VDriver *d, unsigned vector)
 {
     uint32_t v = vport_r32(d->port, d->msi_at + 4 * vector);
 
-    vport_w32(d->port, d->msi_at + 4 * vector, 0);
+    if (v) { /* else one that arrives just now would be wiped out */
+        vport_w32(d->port, d->msi_at + 4 * vector, 0);
+    }
     return v;
 }
 
