@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The suites of scripts/check: style, build, unit, conformance, cpu, qtest, system, guest. Prints progress and each suite's time.
+"""The suites of scripts/check: style, build, docs, unit, conformance, cpu, qtest, system, guest. Prints progress and each suite's time.
 A suite or a test program that breaks counts as failed; the last line is "N passed, N failed, N skipped"."""
 import argparse
 import json
@@ -62,6 +62,17 @@ def build(c, _):
     r = run(["ninja", "-C", BUILD])
     c.add(r.returncode == 0, "build/ninja", tail(r.stdout))
     return r.returncode == 0
+
+
+def docs(c, _):
+    r = run([sys.executable, "scripts/doc-tables.py", "--check", "--bin", f"{BUILD}/qemu-system-x86_64"])
+    c.add(r.returncode == 0, "docs/tables and links", tail(r.stdout))
+
+
+def fuzz(c, _):
+    """--full only; the cpu suite runs 10^6 cases."""
+    r = run([f"{BUILD}/tests/cpu/fuzz-host", "--cases", "100000000", "--min-cases", "10000"])
+    c.add(r.returncode == 0, "fuzz/host", tail(r.stdout))
 
 
 def programs(log):
@@ -147,12 +158,13 @@ def main():
     ap.add_argument("--full", action="store_true", help="long fuzzing and the whole guest matrix")
     ap.add_argument("--suite", action="append", help="only this suite (repeatable); the build always runs")
     args = ap.parse_args()
-    if args.full:
-        os.environ["VIRTUE_FULL"] = "1"
-    suites = [("style", style), ("build", build), ("unit", meson_suite("unit")), ("conformance", meson_suite("conformance"))]
+    suites = [("style", style), ("build", build), ("docs", docs), ("unit", meson_suite("unit")),
+              ("conformance", meson_suite("conformance"))]
     if not args.fast:
         suites += [("cpu", meson_suite("cpu")), ("qtest", meson_suite("qtest")), ("system", meson_suite("system")),
                    ("guest", guest)]
+    if args.full:
+        suites.append(("fuzz", fuzz))
     unknown = set(args.suite or []) - {n for n, _ in suites}
     if unknown:
         ap.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(n for n, _ in suites)}")
