@@ -42,7 +42,8 @@ def tail(text, n=40):
 def style(c, _):
     files = run(["git", "ls-files", "*.c", "*.h"]).stdout.split()
     r = run(["clang-format-14", "--dry-run", "--Werror", *files])
-    c.add(r.returncode == 0, "style/format", tail(r.stdout, 20))
+    bad = sorted(set(re.findall(r"^([^\s:]+):\d+:\d+: error:", r.stdout, re.M)))
+    c.add(r.returncode == 0, "style/format", tail("\n".join(f"clang-format-14 -i {f}" for f in bad) or r.stdout))
     for name in ("check-layers.py", "check-size.py"):
         r = run([sys.executable, f"scripts/{name}"])
         c.add(r.returncode == 0, f"style/{name}", tail(r.stdout))
