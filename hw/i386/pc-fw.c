@@ -218,22 +218,35 @@ static void window_of(PciFn *f, void *opaque)
     }
 }
 
-static void find_devices(PcMachine *pc, AcpiBoard *b)
+unsigned pc_com_ports(const PcMachine *pc)
 {
     static const uint64_t com_ports[] = { 0x3f8, 0x2f8, 0x3e8, 0x2e8 };
+    unsigned found = 0;
 
-    memcpy(b->com, pc->com, sizeof(b->com));
+    for (unsigned n = 0; n < 4; n++) {
+        found |= (unsigned)pc->com[n] << n;
+    }
     for (unsigned i = 0; i < pc->isa.bus.devs->len; i++) {
         Obj *o = g_ptr_array_index(pc->isa.bus.devs, i);
-        const char *what = obj_is(o, "isa-serial") ? "iobase"
-                           : obj_is(o, "pvpanic")  ? "ioport"
-                                                   : NULL;
-        g_autoptr(Json) port = what ? prop_get(o, what, NULL) : NULL;
+        g_autoptr(Json) port = obj_is(o, "isa-serial") ? prop_get(o, "iobase", NULL) : NULL;
 
-        for (unsigned n = 0; port && !strcmp(what, "iobase") && n < 4; n++) {
-            b->com[n] = b->com[n] || json_get_uint(port) == com_ports[n];
+        for (unsigned n = 0; port && n < 4; n++) {
+            found |= (unsigned)(json_get_uint(port) == com_ports[n]) << n;
         }
-        if (port && !strcmp(what, "ioport")) {
+    }
+    return found;
+}
+
+static void find_devices(PcMachine *pc, AcpiBoard *b)
+{
+    for (unsigned n = 0; n < 4; n++) {
+        b->com[n] = pc_com_ports(pc) >> n & 1;
+    }
+    for (unsigned i = 0; i < pc->isa.bus.devs->len; i++) {
+        Obj *o = g_ptr_array_index(pc->isa.bus.devs, i);
+        g_autoptr(Json) port = obj_is(o, "pvpanic") ? prop_get(o, "ioport", NULL) : NULL;
+
+        if (port) {
             b->pvpanic = true;
             b->pvpanic_port = (uint16_t)json_get_uint(port);
         }

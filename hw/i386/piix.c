@@ -218,6 +218,7 @@ static void piix4_unrealize(PciFn *f)
 static void piix4_reset(PciFn *f)
 {
     Piix4Pm *s = (Piix4Pm *)f;
+    unsigned com = pc_com_ports(pc_of(f));
 
     memset(f->config + 0x40, 0, 0xc0);
     f->config[PM_BASE] = 1;
@@ -226,6 +227,7 @@ static void piix4_reset(PciFn *f)
     f->config[PM_DEVACTB + 3] = 0x02;
     f->config[0x5f] = 0x10; /* serial and parallel ports present: 290562, 7.2.8 */
     f->config[0x63] = 0x60;
+    f->config[0x67] = (uint8_t)((com & 1 ? 0x08 : 0) | (com & 2 ? 0x90 : 0));
     pci_set32(f, SMB_BASE, s->smb_io_base | 1);
     f->config[SMB_HSTCFG] = 0x09;
     acpi_pm_reset(&s->pm);

@@ -305,6 +305,9 @@ def compare(machine, args, script):
 
 def register():
     for machine in ("pc", "q35"):
+        for lines in (1, 2):
+            vm.TESTS.append((f"{machine}/functions, {lines} serial lines", lambda m=machine, n=lines:
+                             compare(m, ["-serial", "null"] * n, script_machine)))
         for memory in ("128", "512", "4096"):
             vm.TESTS.append((f"{machine}/functions, {memory} MiB", lambda m=machine, r=memory: compare(m, ["-m", r], script_machine)))
         for kind, (backend, props) in BACKEND.items():

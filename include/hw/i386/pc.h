@@ -114,6 +114,7 @@ void pc_hotplug_init(PcMachine *pc, uint16_t port);
 void pc_hotplug_ready(PcMachine *pc);
 bool pc_fw_init(PcMachine *pc, GError **err);     /* fw_cfg's fixed keys, CMOS */
 bool pc_fw_ready(PcMachine *pc, GError **err);    /* ACPI, SMBIOS, boot order, -fw_cfg */
+unsigned pc_com_ports(const PcMachine *pc);         /* bit n: a serial line at COM(n+1)'s ports */
 void pc_acpi_board(PcMachine *pc, AcpiBoard *ret); /* as the chipset is programmed now */
 void pc_acpi_refresh(PcMachine *pc);              /* builds the ACPI files again */
 char *boot_order_text(Machine *m);                /* contents of "bootorder"; g_free. NULL: nobody has a bootindex */
