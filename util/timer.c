@@ -236,7 +236,8 @@ int64_t timers_timeout(Loop *l)
         if (!h->n) {
             continue;
         }
-        int64_t left = MAX(h->v[0]->expire - clock_ns(k), 0);
+        int64_t now = clock_ns(k); /* read once: MAX() evaluates its arguments twice */
+        int64_t left = MAX(h->v[0]->expire - now, 0);
 
         if (k == CLOCK_KIND_VIRTUAL && left && !clock_virtual_running()) {
             continue; /* start and qtest's steps wake every loop */

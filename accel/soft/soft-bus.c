@@ -373,7 +373,8 @@ static void release_retired(void *opaque)
 
     for (unsigned i = 0; i < sa->a.cpus->len; i++) {
         const SoftVcpu *v = ((const VCpu *)sa->a.cpus->pdata[i])->impl;
-        least = MIN(least, atomic_load(&v->acked));
+        uint64_t acked = atomic_load(&v->acked); /* once: MIN() would read it twice */
+        least = MIN(least, acked);
     }
     for (unsigned i = 0; i < sa->retired->len;) {
         const Retired *r = &g_array_index(sa->retired, Retired, i);
