@@ -142,7 +142,8 @@ NetPort *net_backend_create(const Json *args, GError **err)
         err_set(err, "Parameter 'type' does not accept value '%s'", type);
         return NULL;
     }
-    if (!id_check(id, err)) {
+    /* -nic makes names that begin with '#', which no user can give. */
+    if (*id != '#' && !id_check(id, err)) {
         return NULL;
     }
     g_autoptr(Json) rest = json_copy(args);
@@ -276,7 +277,9 @@ const PropType prop_netdev = {
 
 static Json *qmp_netdev_add(G_GNUC_UNUSED void *m, const Json *args, GError **err)
 {
-    return net_backend_create(args, err) ? json_object() : NULL;
+    const char *id = json_get_str_or(args, "id", NULL);
+
+    return (!id || id_check(id, err)) && net_backend_create(args, err) ? json_object() : NULL;
 }
 
 typedef struct IdArgs {

@@ -61,24 +61,26 @@ static bool create_netdev(G_GNUC_UNUSED Machine *m, const OptItem *item, GError 
     return (!id || id_check(id, err)) && net_backend_create(item->args, err);
 }
 
-/* -nic user,model=…,mac=…: a back end and the device on it. */
+/* -nic user,model=…,mac=…,id=…: a back end, which the id names, and the device on it. */
 static bool create_nic(Options *o, unsigned index, const OptItem *item, GError **err)
 {
     g_autoptr(Json) net = json_copy(item->args);
     const char *type = json_get_str_or(net, "type", "user");
     Json *dev = json_object();
-    g_autofree char *id = g_strdup_printf("__virtue_nic%u", index);
+    const char *given = json_get_str_or(net, "id", NULL);
+    g_autofree char *id = given ? g_strdup(given) : g_strdup_printf("#net%03u", index);
     bool ok = true;
 
+    if (given && !id_check(given, err)) {
+        json_unref(dev);
+        return false;
+    }
     if (strcmp(type, "none") != 0) {
         /* QEMU compat: the cards of its default model are not available; see docs/user/compat.md */
         json_set(dev, "driver", json_text(json_get_str_or(net, "model", "virtio-net-pci")));
         json_set(dev, "netdev", json_text(id));
         if (json_get(net, "mac")) {
             json_set(dev, "mac", json_ref(json_get(net, "mac")));
-        }
-        if (json_get(net, "id")) {
-            json_set(dev, "id", json_ref(json_get(net, "id")));
         }
         json_remove(net, "model");
         json_remove(net, "mac");

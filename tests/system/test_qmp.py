@@ -112,6 +112,18 @@ def broken():
                 break
 
 
+@test("-nic is a back end and a card")
+def nic():
+    with Vm(["-M", "q35", "-accel", "qtest", "-bios", HLT, "-nodefaults", "-nic", "user,model=virtio-net-pci", "-nic",
+             "hubport,hubid=1,id=foo,model=virtio-net-pci"]) as v:
+        text = v.qmp.ok("human-monitor-command", **{"command-line": "info network"}).replace("\r", "")
+        for want in (r"^ \\ #net\d+: .*type=user", r"^ \\ foo: "):
+            if not re.search(want, text, re.M):
+                raise AssertionError(f"no {want} in\n{text}")
+        same(v.qmp.cmd("netdev_add", type="hubport", id="#x", hubid=2)["error"]["desc"].split("\n")[0],
+             "Parameter 'id' expects an identifier", "netdev_add's refusal")
+
+
 # ---- shapes ----
 
 QUERIES = [("query-status",), ("query-version",), ("query-name",), ("query-uuid",), ("query-target",), ("query-commands",),
