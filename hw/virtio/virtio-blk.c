@@ -77,7 +77,8 @@ typedef struct VirtioBlk {
     Blk *blk;
     uint16_t num_queues, queue_size;
     uint32_t cyls, heads, secs, lcyls, lheads, lsecs;
-    uint64_t logical_block, physical_block, min_io, opt_io, discard_granularity;
+    uint64_t logical_block, physical_block, discard_granularity;
+    uint32_t min_io, opt_io;
     uint32_t max_discard, max_write_zeroes;
     char *serial;
     bool config_wce, discard, write_zeroes, seg_max_adjust, merging, share_rw, report_granularity,
@@ -274,7 +275,8 @@ static void blk_config(VirtioDev *d, void *cfg)
         .capacity = le64_of(cap),
         .seg_max = le32_of(s->seg_max_adjust ? s->queue_size - 2u : 128 - 2),
         .geometry = { le16_of((uint16_t)cyls), (uint8_t)(s->heads ? s->heads : 16),
-            (uint8_t)(s->secs ? s->secs : 63) },
+            /* QEMU compat: whole logical blocks in a track. */
+            (uint8_t)((s->secs ? s->secs : 63) & ~((s->logical_block >> SECTOR_BITS) - 1)) },
         .blk_size = le32_of((uint32_t)s->logical_block),
         .physical_block_exp = (uint8_t)__builtin_ctzll(s->physical_block / s->logical_block),
         .min_io_size = le16_of((uint16_t)(s->min_io / s->logical_block)),
@@ -532,8 +534,8 @@ const PropSpec virtio_blk_props[] = {
     PROP_I32("bootindex", VirtioBlk, bootindex, -1, "place in the boot order"),
     PROP_SIZE("logical_block_size", VirtioBlk, logical_block, 0, "bytes"),
     PROP_SIZE("physical_block_size", VirtioBlk, physical_block, 0, "bytes"),
-    PROP_SIZE("min_io_size", VirtioBlk, min_io, 0, "bytes"),
-    PROP_SIZE("opt_io_size", VirtioBlk, opt_io, 0, "bytes"),
+    PROP_SIZE32("min_io_size", VirtioBlk, min_io, 0, "bytes"),
+    PROP_SIZE32("opt_io_size", VirtioBlk, opt_io, 0, "bytes"),
     PROP_SIZE("discard_granularity", VirtioBlk, discard_granularity, UINT32_MAX, "bytes"),
     PROP_U32("cyls", VirtioBlk, cyls, 0, "cylinders"),
     PROP_U32("heads", VirtioBlk, heads, 0, "heads"),

@@ -515,6 +515,7 @@ static void test_queues_and_blocks(Fix *x, const void *unused)
     g_assert_cmpuint(vdev_cfg(&x->v, 12, 4), ==, 62);
     g_assert_cmpuint(vdev_cfg(&x->v, 20, 4), ==, 4096);
     g_assert_cmpuint(vdev_cfg(&x->v, 24, 1), ==, 1);
+    g_assert_cmpuint(vdev_cfg(&x->v, 19, 1), ==, 56); /* sectors in a track: whole blocks */
     vd_enable_msix(&x->v.d);
     vd_start(&x->v.d, 0);
     header(x, IN, 8);
