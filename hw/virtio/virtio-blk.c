@@ -35,6 +35,8 @@ enum {
     ID_BYTES = 20,
     SECTORS_MAX = 4194303, /* of one discard or write-zeroes: 2 GiB less a sector */
     INLINE_IOV = 8,
+    MERGE_IOV = 1024, /* of requests that go to the host as one */
+    MERGE_BYTES = 1 << 20,
     QUEUES_AUTO = UINT16_MAX,
     LEGACY_BARRIER = 0x80000000
 };
@@ -87,13 +89,15 @@ typedef struct VirtioBlk {
     OnOffAuto write_cache, account_failed, account_invalid, backend_defaults;
     int32_t bootindex;
     VqSpec spec;
-    bool attached, wce; /* the cache mode a reset goes back to */
+    struct VBlkReq *first, *last; /* reads and writes of this turn, linked by e.next */
+    bool attached, wce;           /* the cache mode a reset goes back to */
 } VirtioBlk;
 
 typedef struct VBlkReq {
     VqElem e; /* first: vq.h */
     BlkReq b;
     struct iovec *iov, inline_iov[INLINE_IOV];
+    struct iovec *merged; /* of this one and those behind e.next; NULL: not merged */
     uint32_t type;
 } VBlkReq;
 
@@ -119,7 +123,55 @@ static void blk_done(BlkReq *b)
     bool ignore = b->error && b->op != BLK_FLUSH &&
                   (b->op == BLK_READ ? s->rerror : s->werror) == BLK_ON_ERROR_IGNORE;
 
-    finish(r, b->error == -ENOTSUP ? S_UNSUPP : b->error && !ignore ? S_IOERR : S_OK);
+    uint8_t status = b->error == -ENOTSUP ? S_UNSUPP : b->error && !ignore ? S_IOERR : S_OK;
+    g_free(r->merged);
+    for (VBlkReq *next; r; r = next) {
+        next = (VBlkReq *)r->e.next;
+        finish(r, status);
+    }
+}
+
+/* Neighbours in the queue that are neighbours on the disk go to the host as one request. */
+static VBlkReq *merge(VBlkReq *r)
+{
+    VBlkReq *last = r, *n;
+    uint64_t len = r->b.len;
+    unsigned niov = r->b.niov, at = 0;
+
+    while ((n = (VBlkReq *)last->e.next) && n->b.op == r->b.op && n->b.off == r->b.off + len &&
+           niov + n->b.niov <= MERGE_IOV && len + n->b.len <= MERGE_BYTES) {
+        len += n->b.len;
+        niov += n->b.niov;
+        last = n;
+    }
+    if (last == r || !(r->merged = g_try_new(struct iovec, niov))) {
+        return r;
+    }
+    for (n = r; at < niov; n = (VBlkReq *)n->e.next) {
+        memcpy(r->merged + at, n->b.iov, n->b.niov * sizeof *n->b.iov);
+        at += n->b.niov;
+    }
+    r->b.iov = r->merged;
+    r->b.niov = niov;
+    r->b.len = len;
+    return last;
+}
+
+static void submit_batch(VirtioBlk *s)
+{
+    while (s->first) {
+        VBlkReq *r = s->first, *last = merge(r);
+
+        s->first = (VBlkReq *)last->e.next;
+        last->e.next = NULL;
+        blk_submit(s->blk, &r->b);
+    }
+    s->last = NULL;
+}
+
+static void blk_batch_end(VirtioDev *d, G_GNUC_UNUSED VirtQueue *vq)
+{
+    submit_batch((VirtioBlk *)d);
 }
 
 /* Borrows the chain's own iovecs where they fit; copies them where header or status share a
@@ -172,7 +224,17 @@ static VqVerdict submit_rw(VirtioBlk *s, VBlkReq *r, uint64_t sector)
     r->b.op = r->type == T_IN ? BLK_READ : BLK_WRITE;
     r->b.off = sector << SECTOR_BITS;
     r->b.len = g->left;
-    blk_submit(s->blk, &r->b);
+    if (!s->merging) {
+        blk_submit(s->blk, &r->b);
+        return VQ_HELD;
+    }
+    r->e.next = NULL;
+    if (s->last) {
+        s->last->e.next = &r->e;
+    } else {
+        s->first = r;
+    }
+    s->last = r;
     return VQ_HELD;
 }
 
@@ -229,6 +291,7 @@ static VqVerdict blk_request(VirtioDev *d, VqElem *e)
 
     memset(&r->b, 0, sizeof r->b);
     r->iov = r->inline_iov;
+    r->merged = NULL;
     r->b.done = blk_done;
     if (!giov_get(&e->out, &h, sizeof h) || !e->in.left || !vq_split_in(e, e->in.left - 1)) {
         vq_fail(e->vq, "virtio-blk: request without header or status");
@@ -240,6 +303,7 @@ static VqVerdict blk_request(VirtioDev *d, VqElem *e)
     case T_OUT:
         return submit_rw(s, r, le64_get(h.sector));
     case T_FLUSH:
+        submit_batch(s);
         r->b.op = BLK_FLUSH;
         blk_submit(s->blk, &r->b);
         return VQ_HELD;
@@ -247,6 +311,7 @@ static VqVerdict blk_request(VirtioDev *d, VqElem *e)
         return get_id(s, r);
     case T_DISCARD:
     case T_WRITE_ZEROES:
+        submit_batch(s);
         return submit_range(s, r);
     default:
         finish(r, S_UNSUPP); /* SCSI commands too, as QEMU does (VIRTIO 1.4, 5.2.6.2) */
@@ -509,7 +574,8 @@ static bool blk_realize(VirtioDev *d, GError **err)
     s->spec = (VqSpec){ .name = "requests",
         .size = s->queue_size,
         .elem_size = sizeof(VBlkReq),
-        .request = blk_request };
+        .request = blk_request,
+        .batch_end = blk_batch_end };
     blk_on_resize(s->blk, blk_resized, s);
     return true;
 }
@@ -549,7 +615,7 @@ const PropSpec virtio_blk_props[] = {
     PROP_U32("max-discard-sectors", VirtioBlk, max_discard, 4194303, "sectors in one discard"),
     PROP_U32("max-write-zeroes-sectors", VirtioBlk, max_write_zeroes, 4194303, "sectors in one write zeroes"),
     PROP_BOOL("seg-max-adjust", VirtioBlk, seg_max_adjust, true, "seg_max follows the queue size"),
-    PROP_BOOL("request-merging", VirtioBlk, merging, true, "accepted; requests are not merged"),
+    PROP_BOOL("request-merging", VirtioBlk, merging, true, "join requests that are neighbours"),
     PROP_BOOL("report-discard-granularity", VirtioBlk, report_granularity, true, "report the granularity"),
     PROP_BOOL("share-rw", VirtioBlk, share_rw, false, "others may write the image too"),
     PROP_BOOL("x-enable-wce-if-config-wce", VirtioBlk, wce_if_config_wce, true, "offer FLUSH with config-wce"),

@@ -341,19 +341,11 @@ static void bad(Fix *x, const VBuf *buf, unsigned n)
     g_assert_cmpuint(request(x, IN, 0, 512), ==, 513);
 }
 
-static void test_short_header(Fix *x, const void *unused)
+static void test_incomplete(Fix *x, const void *unused)
 {
-    bad(x, (const VBuf[]){ { x->p, 15, false }, { x->p + 16, 1, true } }, 2);
-}
-
-static void test_no_status(Fix *x, const void *unused)
-{
-    bad(x, (const VBuf[]){ { x->p, 16, false } }, 1);
-}
-
-static void test_no_header(Fix *x, const void *unused)
-{
-    bad(x, (const VBuf[]){ { x->p, 513, true } }, 1);
+    bad(x, (const VBuf[]){ { x->p, 15, false }, { x->p + 16, 1, true } }, 2); /* short header */
+    bad(x, (const VBuf[]){ { x->p, 16, false } }, 1);                         /* no status */
+    bad(x, (const VBuf[]){ { x->p, 513, true } }, 1);                         /* no header */
 }
 
 static void test_data_in_own_bar(Fix *x, const void *unused)
@@ -635,6 +627,64 @@ static void test_queue_full_of_requests(Fix *x, const void *unused)
     g_assert_cmpuint(mem.calls->len, ==, 400);
 }
 
+/* n reads of a sector each, made available at once. */
+static void neighbours(Fix *x, unsigned n, unsigned step)
+{
+    uint32_t id, len;
+
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t at = x->p + 64 * i;
+        const VBuf buf[] = { { at, 16, false }, { x->p + 65536 + 512 * i, 512, true },
+            { at + 16, 1, true } };
+        vport_w32(x->v.d.port, at, IN);
+        vport_w64(x->v.d.port, at + 8, i * step);
+        vdev_fill(&x->v, at + 16, 0xee, 1);
+        vring_add(&x->v.d.ring[0], buf, 3, 0);
+    }
+    vd_kick(&x->v.d, 0);
+    for (unsigned i = 0; i < n; i++) {
+        uint8_t want = mem.fail ? 1 : 0, got;
+        vd_wait_used(&x->v.d, 0, &id, &len);
+        g_assert_cmpuint(len, ==, mem.fail ? 0 : 513);
+        vdev_get(&x->v, x->p + 64 * (id / 3 % n) + 16, &got, 1);
+        g_assert_cmpuint(got, ==, want);
+    }
+}
+
+static void test_merging(Fix *x, const void *unused)
+{
+    uint8_t got;
+
+    vd_start(&x->v.d, 0);
+    for (unsigned i = 0; i < 8; i++) {
+        memset(mem.data + 512 * i, (int)(0x40 + i), 512);
+    }
+    neighbours(x, 8, 1);
+    g_assert_cmpstr(mem.calls->str, ==, "r");
+    for (unsigned i = 0; i < 8; i++) {
+        vdev_get(&x->v, x->p + 65536 + 512 * i + 511, &got, 1);
+        g_assert_cmphex(got, ==, 0x40 + i);
+    }
+    neighbours(x, 4, 2); /* no neighbours */
+    g_assert_cmpuint(mem.calls->len, ==, 5);
+    mem.fail = -EIO; /* what fails, fails for all */
+    neighbours(x, 5, 1);
+    g_assert_cmpuint(mem.calls->len, ==, 6);
+}
+
+static void up_apart(Fix *x, const void *unused)
+{
+    up_with(x, "{'file': 'null-co://', 'format': 'raw', 'if': 'none', 'id': 'd'}",
+        "{'driver': 'virtio-blk-pci', 'addr': '4', 'drive': 'd', 'request-merging': false}", false);
+}
+
+static void test_no_merging(Fix *x, const void *unused)
+{
+    vd_start(&x->v.d, 0);
+    neighbours(x, 8, 1);
+    g_assert_cmpstr(mem.calls->str, ==, "rrrrrrrr");
+}
+
 static void test_qdev_path(Fix *x, const void *unused)
 {
     const QmpCmd *c = block_qmp_cmds;
@@ -725,9 +775,7 @@ int main(int argc, char **argv)
     add("ranges-not-negotiated", up, test_ranges_not_negotiated);
     add("any-layout", up, test_any_layout);
     add("many-segments", up, test_many_segments);
-    add("short-header", up, test_short_header);
-    add("no-status", up, test_no_status);
-    add("no-header", up, test_no_header);
+    add("incomplete", up, test_incomplete);
     add("data-in-no-ram", up, test_data_in_own_bar);
     add("head-twice", up, test_head_twice);
     add("config", up, test_config);
@@ -743,6 +791,8 @@ int main(int argc, char **argv)
     add("reset-in-flight", up, test_reset_in_flight);
     add("stop-in-flight", up, test_stop_in_flight);
     add("queue-full", up, test_queue_full_of_requests);
+    add("merging", up, test_merging);
+    add("no-merging", up_apart, test_no_merging);
     add("qdev-path", up_named, test_qdev_path);
     g_test_add_func("/virtio-blk/property-errors", test_property_errors);
     return g_test_run();
