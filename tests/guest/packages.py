@@ -1,4 +1,7 @@
-"""Debian packages unpacked beside the system, never installed: guest kernels, and QEMU 10.0 to compare with. All cached."""
+"""Debian packages unpacked beside the system, never installed: guest kernels, and QEMU 10.0 to compare with. All cached; a lock
+lets one program at a time fetch."""
+import contextlib
+import fcntl
 import glob
 import os
 import re
@@ -10,8 +13,30 @@ CACHE = os.environ.get("VIRTUE_CACHE", os.path.expanduser("~/.cache/virtue"))
 BACKPORTS = "bookworm-backports"
 
 
+_held = 0
+
+
+@contextlib.contextmanager
+def locked():
+    """Holds the cache's lock; nests."""
+    global _held
+    os.makedirs(CACHE, exist_ok=True)
+    with open(f"{CACHE}/lock", "w", encoding="utf-8") as f:
+        if not _held:
+            fcntl.flock(f, fcntl.LOCK_EX)
+        _held += 1
+        try:
+            yield
+        finally:
+            _held -= 1
+
+
 def run(cmd, **kw):
-    return subprocess.run(cmd, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw).stdout
+    r = subprocess.run(cmd, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
+    if r.returncode:
+        why = r.stderr.strip().splitlines()
+        raise RuntimeError(f"{cmd[0]} {cmd[-1]}: {why[-1] if why else f'exit status {r.returncode}'}")
+    return r.stdout
 
 
 def suite_source(suite):
@@ -34,22 +59,33 @@ def apt(suite):
     if not suite:
         return []
     d = f"{CACHE}/apt/{suite}"
-    name, text = suite_source(suite)
-    for sub in ("state/lists/partial", "cache/archives/partial", "parts"):
-        os.makedirs(f"{d}/{sub}", exist_ok=True)
-    with open(f"{d}/parts/{name}", "w", encoding="utf-8") as f:
-        f.write(text)
     o = ["-o", "Dir::Etc::sourcelist=/dev/null", "-o", f"Dir::Etc::sourceparts={d}/parts", "-o", f"Dir::State={d}/state",
          "-o", f"Dir::Cache={d}/cache", "-o", "Dir::State::status=/var/lib/dpkg/status"]
-    if not os.path.exists(f"{d}/updated"):
-        run(["apt-get", *o, "update"])
-        open(f"{d}/updated", "w", encoding="utf-8").close()
+    with locked():
+        if not os.path.exists(f"{d}/updated"):
+            name, text = suite_source(suite)
+            for sub in ("state/lists/partial", "cache/archives/partial", "parts"):
+                os.makedirs(f"{d}/{sub}", exist_ok=True)
+            with open(f"{d}/parts/{name}", "w", encoding="utf-8") as f:
+                f.write(text)
+            run(["apt-get", *o, "update"])
+            open(f"{d}/updated", "w", encoding="utf-8").close()
     return o
+
+
+def candidate(package, suite):
+    """apt options that know the package, and its version: the system's lists, or ours where it keeps none."""
+    for s in [suite] if suite else [None, "bookworm"]:
+        o = apt(s)
+        m = re.search(r"Candidate: (\S+)", run(["apt-cache", *o, "policy", package]))
+        if m and m[1] != "(none)":
+            return o, m[1]
+    raise RuntimeError(f"no Debian package {package}" + (f" in {suite}" if suite else ""))
 
 
 def resolve(meta, suite=None):
     """The package with the kernel that a meta package such as linux-image-cloud-amd64 depends on."""
-    for m in re.finditer(r"Depends: (linux-image-[0-9]\S+)", run(["apt-cache", *apt(suite), "depends", meta])):
+    for m in re.finditer(r"Depends: (linux-image-[0-9]\S+)", run(["apt-cache", *candidate(meta, suite)[0], "depends", meta])):
         return m[1]
     return meta
 
@@ -63,16 +99,14 @@ def newest(prefix, pattern, suite=None):
 
 def unpack(package, suite=None):
     """Downloads and unpacks a package; returns the folder. The folder's name carries the version."""
-    o = apt(suite)
-    m = re.search(r"Candidate: (\S+)", run(["apt-cache", *o, "policy", package]))
-    if not m or m[1] == "(none)":
-        raise RuntimeError(f"no Debian package {package}" + (f" in {suite}" if suite else ""))
-    out = f"{CACHE}/pkg/{package}_{m[1].replace(':', '%')}"
-    if not os.path.exists(f"{out}/.done"):
-        os.makedirs(CACHE, exist_ok=True)
+    o, version = candidate(package, suite)
+    out = f"{CACHE}/pkg/{package}_{version.replace(':', '%')}"
+    with locked():
+        if os.path.exists(f"{out}/.done"):
+            return out
         with tempfile.TemporaryDirectory(dir=CACHE) as tmp:
             os.chmod(tmp, 0o777)  # apt downloads as its own user
-            run(["apt-get", *o, "download", f"{package}={m[1]}"], cwd=tmp)
+            run(["apt-get", *o, "download", f"{package}={version}"], cwd=tmp)
             shutil.rmtree(out, ignore_errors=True)
             os.makedirs(out)
             run(["dpkg-deb", "-x", glob.glob(f"{tmp}/*.deb")[0], out])
@@ -82,6 +116,11 @@ def unpack(package, suite=None):
 
 def qemu10():
     """A wrapper script that runs QEMU 10.0 from backports, for comparison. Its libraries are the system's QEMU 7.2's."""
+    with locked():
+        return _qemu10()
+
+
+def _qemu10():
     binary = unpack("qemu-system-x86", BACKPORTS)
     home = f"{CACHE}/qemu10"
     wrapper = f"{home}/qemu-system-x86_64"
