@@ -314,27 +314,23 @@ static int file_pwritev(BlkNode *n, uint64_t off, const struct iovec *iov, unsig
 /* ---- locks ---- */
 
 /*
- * Two bytes far behind any image say who uses it: at LOCK_WRITES each writer holds a shared lock,
- * at LOCK_DENIES each user who cannot live with other writers. Every user looks for the other
- * byte's holders after taking its own, so of two that come at once at most one goes on.
- * Open-file-description locks end with the process.
+ * Two bytes say who uses an image: at LOCK_WRITES each writer holds a shared lock, at LOCK_DENIES
+ * each user who cannot live with other writers. Every user looks for the other byte's holders after
+ * taking its own, so of two that come at once at most one goes on. Open-file-description locks end
+ * with the process. QEMU compat: the places are those /proc/locks shows of QEMU 10.0, so that
+ * either refuses what the other uses.
  */
-enum { LOCK_WRITES, LOCK_DENIES };
-#define LOCK_BASE (INT64_MAX / 2)
+enum { LOCK_WRITES = 101, LOCK_DENIES = 201 };
 
 static bool lock_byte(int fd, int byte, short type)
 {
-    struct flock l = {
-        .l_type = type, .l_whence = SEEK_SET, .l_start = LOCK_BASE + byte, .l_len = 1
-    };
+    struct flock l = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
     return fcntl(fd, F_OFD_SETLK, &l) == 0;
 }
 
 static bool byte_is_held(int fd, int byte)
 {
-    struct flock l = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_BASE + byte, .l_len = 1
-    };
+    struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
     return fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
 }
 
