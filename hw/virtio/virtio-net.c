@@ -447,10 +447,29 @@ const PropSpec virtio_net_props[] = {
 };
 /* clang-format on */
 
+/* VIRTIO 1.4, 5.1.3.1 */
+static const VirtioNeed net_needs[] = {
+    { NET_F_GUEST_TSO4, { NET_F_GUEST_CSUM, NET_F_GUEST_CSUM } },
+    { NET_F_GUEST_TSO6, { NET_F_GUEST_CSUM, NET_F_GUEST_CSUM } },
+    { NET_F_GUEST_ECN, { NET_F_GUEST_TSO4, NET_F_GUEST_TSO6 } },
+    { NET_F_GUEST_UFO, { NET_F_GUEST_CSUM, NET_F_GUEST_CSUM } },
+    { NET_F_HOST_TSO4, { NET_F_CSUM, NET_F_CSUM } },
+    { NET_F_HOST_TSO6, { NET_F_CSUM, NET_F_CSUM } },
+    { NET_F_HOST_ECN, { NET_F_HOST_TSO4, NET_F_HOST_TSO6 } },
+    { NET_F_HOST_UFO, { NET_F_CSUM, NET_F_CSUM } },
+    { NET_F_CTRL_RX, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_CTRL_VLAN, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_GUEST_ANNOUNCE, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_MQ, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_CTRL_MAC_ADDR, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+};
+
 static const VirtioOps virtio_net_ops = {
     .id = 1,
     .transitional_id = 0x1000,
     .pci_class = 0x020000,
+    .needs = net_needs,
+    .nneeds = G_N_ELEMENTS(net_needs),
     .queue_count = net_queue_count,
     .queue_spec = net_queue_spec,
     .config_size = sizeof(NetConfig),

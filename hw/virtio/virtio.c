@@ -452,6 +452,19 @@ static void make_queues(VirtioDev *d)
     d->nvqs = n;
 }
 
+/* 2.2.2: nothing is offered without what it requires. */
+static VirtioFeatures drop_unfounded(const VirtioDev *d, VirtioFeatures f)
+{
+    for (unsigned i = 0; i < d->ops->nneeds; i++) {
+        const VirtioNeed *n = &d->ops->needs[i];
+
+        if (!vf_has(f, n->one_of[0]) && !vf_has(f, n->one_of[1])) {
+            vf_set(&f, n->feature, false);
+        }
+    }
+    return f;
+}
+
 bool virtio_realize(VirtioDev *d, Obj *transport, const VirtioBusOps *bus_ops, GError **err)
 {
     VirtioFeatures f;
@@ -472,7 +485,7 @@ bool virtio_realize(VirtioDev *d, Obj *transport, const VirtioBusOps *bus_ops, G
     f.word[0] |= d->ops->features.word[0];
     f.word[1] |= d->ops->features.word[1];
     vf_set(&f, VIRTIO_F_VERSION_1, !d->legacy_only);
-    d->host_features = d->ops->offer ? d->ops->offer(d, f) : f;
+    d->host_features = drop_unfounded(d, d->ops->offer ? d->ops->offer(d, f) : f);
     d->config_cache = g_malloc0(MAX(d->ops->config_size, 1));
     return true;
 }

@@ -524,7 +524,7 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     }
     vq->rs = (VqRingState){ .avail_wrap = packed, .used_wrap = packed };
     vq->avail_seen = vq->signalled = 0;
-    vq->signalled_valid = false;
+    vq->signalled_valid = true; /* nothing was used since the indices were 0 */
     vq->signalled_wrap = packed;
     vq->armed = true;
     vq->enabled = true;

@@ -16,12 +16,17 @@ enum { VIRTIO_STATUS_ACKNOWLEDGE = 1, VIRTIO_STATUS_DRIVER = 2, VIRTIO_STATUS_DR
     VIRTIO_STATUS_NEEDS_RESET = 64, VIRTIO_STATUS_FAILED = 128 };
 #define VIRTIO_BIT(b) { .word = { [(b) / 64] = 1ull << ((b) % 64) } }
 
+/* VIRTIO 1.4, 2.2.2: a feature is not offered unless one of those that it requires is. */
+typedef struct VirtioNeed { uint8_t feature, one_of[2]; } VirtioNeed;
+
 /* The constants of one virtio device type: ObjClass.ops of "virtio-X-device". */
 typedef struct VirtioOps {
     uint16_t id;                                          /* VIRTIO 1.4, 5 */
     uint16_t transitional_id;                             /* PCI: 0x1000.., 0: none, modern only */
     uint32_t pci_class;
     VirtioFeatures features;                              /* always offered; properties add more */
+    const VirtioNeed *needs;                              /* what is required comes first in the table */
+    unsigned nneeds;
     const VqSpec *vqs;
     unsigned nvqs;
     /* Number of queues and the spec of each when it depends on properties (net pairs, blk num-queues, serial ports). NULL: vqs. */
