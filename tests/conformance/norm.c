@@ -1,0 +1,263 @@
+/* What the tests of normative sentences share. */
+#include "tests/conformance/norm.h"
+
+#include "block/block.h"
+#include "hw/virtio/virtio-pci.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+
+enum { PAGE = 4096 };
+
+static struct {
+    uint8_t *page;
+    void (*fn)(void *opaque);
+    void *opaque;
+    bool hit;
+} watch;
+
+void norm_begin(const char *id)
+{
+    g_assert_true(g_str_has_suffix(g_test_get_path(), id));
+    g_test_message("NORM %s", id);
+}
+
+void norm_note(const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    g_test_message("MAY: %s", text);
+}
+
+void norm_open(Norm *x, const char *driver, const char *opts, unsigned how)
+{
+    bool blk = strstr(driver, "-blk-");
+    g_autofree char *json =
+        g_strdup_printf("{'driver': '%s', 'addr': '4'%s%s%s}", driver, blk ? ", 'drive': 'd'" : "",
+            strstr(driver, "-net-") ? ", 'romfile': ''" : "", opts ? opts : "");
+
+    *x = (Norm){ 0 };
+    if (blk) {
+        g_autoptr(Json) args = json_parse(
+            "{'file': 'null-co://', 'format': 'raw', 'if': 'none', 'id': 'd'}", -1, NULL);
+
+        g_assert_nonnull(blk_drive_create(args, NULL));
+    }
+    x->b = board_new(false);
+    x->dev = board_add(x->b, json);
+    x->s = g_str_has_prefix(driver, "dummy") ? dummy_of(x->dev) : NULL;
+    vd_open(&x->d, &x->b->port, 0, NORM_DEVFN, how & NORM_LEGACY);
+    if (how & NORM_MSIX) {
+        vd_enable_msix(&x->d);
+    }
+    x->r = &x->d.ring[0];
+    x->page = vd_page(&x->d, 0x10000);
+    if (how & NORM_START) {
+        norm_start(x, 0);
+    }
+}
+
+void norm_close(Norm *x)
+{
+    if (x->s) {
+        x->s->keep_on_stop = false;
+        while (x->s->held->len) {
+            vq_drop(g_ptr_array_steal_index(x->s->held, 0));
+        }
+    }
+    board_free(x->b);
+    blk_cleanup();
+}
+
+void norm_types(void (*fn)(Norm *x, const char *driver))
+{
+    static const char *const base[] = { "virtio-rng-pci", "virtio-blk-pci", "virtio-net-pci",
+        "virtio-serial-pci", "dummy-pci" };
+    static const char *const kind[] = { "", "-transitional", "-non-transitional" };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(base) * G_N_ELEMENTS(kind); i++) {
+        g_autofree char *name = g_strconcat(base[i / 3], kind[i % 3], NULL);
+        Norm x;
+
+        norm_open(&x, name, NULL, 0);
+        fn(&x, name);
+        norm_close(&x);
+    }
+}
+
+VirtioPci *norm_pci(const Norm *x)
+{
+    return (VirtioPci *)x->dev;
+}
+
+void norm_start(Norm *x, uint64_t without)
+{
+    vd_start(&x->d, without);
+    board_run(x->b);
+}
+
+uint16_t norm_add(Norm *x)
+{
+    const VBuf buf[] = { { x->page, 4, false }, { x->page + 0x1000, 8, true } };
+
+    return vring_add(x->r, buf, 2, 0);
+}
+
+void norm_go(Norm *x)
+{
+    vd_kick(&x->d, 0);
+    board_run(x->b);
+}
+
+void norm_used(Norm *x, uint32_t id, uint32_t len)
+{
+    uint32_t got_id, got_len;
+
+    g_assert_true(vring_used(x->r, &got_id, &got_len));
+    g_assert_cmpuint(got_id, ==, id);
+    g_assert_cmpuint(got_len, ==, len);
+}
+
+bool norm_idle(Norm *x)
+{
+    uint32_t id, len;
+
+    return !vring_used(x->r, &id, &len);
+}
+
+void norm_put(const Norm *x, uint64_t at, const char *text)
+{
+    x->b->port.write(x->b, at, text, strlen(text));
+}
+
+bool norm_is(const Norm *x, uint64_t at, const char *text)
+{
+    g_autofree char *got = g_malloc(strlen(text));
+
+    x->b->port.read(x->b, at, got, strlen(text));
+    return !memcmp(got, text, strlen(text));
+}
+
+void norm_fill(const Norm *x, uint64_t at, uint8_t byte, size_t len)
+{
+    g_autofree uint8_t *v = g_malloc(len);
+
+    memset(v, byte, len);
+    x->b->port.write(x->b, at, v, len);
+}
+
+VqVerdict norm_hold(Dummy *s, VqElem *e)
+{
+    g_ptr_array_add(s->held, e);
+    return VQ_HELD;
+}
+
+void norm_push(Norm *x, unsigned i)
+{
+    VqElem *e = g_ptr_array_steal_index(x->s->held, i);
+    VirtQueue *vq = e->vq;
+
+    vq_push(e);
+    vq_notify(vq);
+}
+
+uint32_t norm_cfg(const Norm *x, unsigned reg, unsigned size)
+{
+    return vd_cfg_read(&x->b->port, 0, NORM_DEVFN, reg, size);
+}
+
+static uint64_t dev_at(const Norm *x, unsigned off)
+{
+    return x->d.legacy ? x->d.bar[0] + (x->d.msix ? 24 : 20) + off : x->d.device + off;
+}
+
+uint64_t norm_dev(const Norm *x, unsigned off, unsigned size)
+{
+    return x->b->port.load(x->b, x->d.legacy, dev_at(x, off), size);
+}
+
+void norm_dev_write(const Norm *x, unsigned off, unsigned size, uint64_t val)
+{
+    x->b->port.store(x->b, x->d.legacy, dev_at(x, off), size, val);
+}
+
+unsigned norm_cap(const Norm *x, unsigned type, unsigned n)
+{
+    for (unsigned c = norm_cfg(x, 0x34, 1); c; c = norm_cfg(x, c + 1, 1)) {
+        if (norm_cfg(x, c, 1) == 9 && norm_cfg(x, c + 3, 1) == type && !n--) {
+            return c;
+        }
+    }
+    return 0;
+}
+
+/* Watching a page. */
+static void on_segv(int sig, siginfo_t *info, void *context)
+{
+    uint8_t *at = info->si_addr;
+
+    if (!watch.page || at < watch.page || at >= watch.page + PAGE) {
+        signal(SIGSEGV, SIG_DFL); /* a crash like any other */
+        return;
+    }
+    mprotect(watch.page, PAGE, PROT_READ | PROT_WRITE);
+    watch.page = NULL;
+    watch.hit = true;
+    watch.fn(watch.opaque);
+}
+
+void norm_watch(const Norm *x, uint64_t at, void (*fn)(void *opaque), void *opaque)
+{
+    struct sigaction sa = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO };
+
+    watch.page = (uint8_t *)region_host(&x->b->ram) + at / PAGE * PAGE;
+    watch.fn = fn;
+    watch.opaque = opaque;
+    watch.hit = false;
+    sigaction(SIGSEGV, &sa, NULL);
+    g_assert_cmpint(mprotect(watch.page, PAGE, PROT_READ), ==, 0);
+}
+
+bool norm_watched(void)
+{
+    return watch.hit;
+}
+
+/* Running. */
+static void up(Norm *x, const void *data)
+{
+    const NormTest *t = data;
+
+    if (!(t->how & NORM_BARE)) {
+        norm_open(x, "dummy-pci", t->opts, t->how);
+    }
+}
+
+static void run(Norm *x, const void *data)
+{
+    ((const NormTest *)data)->fn(x);
+}
+
+static void down(Norm *x, const void *data)
+{
+    if (x->b) {
+        norm_close(x);
+    }
+}
+
+int norm_main(int argc, char **argv, const NormTest *t, unsigned n)
+{
+    g_test_init(&argc, &argv, NULL);
+    loop_main();
+    for (unsigned i = 0; i < n; i++) {
+        g_autofree char *path = g_strdup_printf("/norm/%s", t[i].id);
+
+        g_test_add(path, Norm, &t[i], up, run, down);
+    }
+    return g_test_run();
+}

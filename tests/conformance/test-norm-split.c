@@ -1,0 +1,464 @@
+/* Normative sentences about the split ring (VIRTIO 1.4, 2.7). */
+#include "tests/conformance/norm.h"
+
+#define EVENT_IDX NORM_BIT(29)
+
+static uint64_t used_event_at(const Norm *x)
+{
+    return x->r->driver + 4 + x->r->size * 2u;
+}
+
+static uint64_t avail_event_at(const Norm *x)
+{
+    return x->r->device + 4 + x->r->size * 8u;
+}
+
+static void set16(const Norm *x, uint64_t at, uint16_t v)
+{
+    vport_w16(&x->b->port, at, v);
+}
+
+static uint16_t get16(const Norm *x, uint64_t at)
+{
+    return vport_r16(&x->b->port, at);
+}
+
+static void one(Norm *x)
+{
+    uint16_t id = norm_add(x);
+
+    norm_go(x);
+    norm_used(x, id, 4);
+}
+
+/* The same 8 bytes cut in every way on both sides. */
+static void frame_1(Norm *x)
+{
+    NORM("SPLIT-FRAME-1");
+    for (unsigned cut = 0; cut < 1 << 7; cut++) {
+        VBuf buf[16];
+        unsigned n = 0;
+        uint16_t id;
+        const VBuf *b = buf;
+
+        norm_put(x, x->page, "abcdefgh");
+        norm_fill(x, x->page + 0x1000, 0, 64);
+        for (unsigned dir = 0; dir < 2; dir++) {
+            unsigned from = 0;
+
+            for (unsigned i = 1; i <= 8; i++) {
+                bool ends = i == 8 || (dir ? cut >> (i - 1) & 1 : (cut >> (7 - i) & 1));
+
+                if (ends) {
+                    buf[n++] = (VBuf){ x->page + dir * 0x1000 + from, i - from, dir };
+                    from = i;
+                }
+            }
+        }
+        id = vring_add(x->r, b, n, n > 8 || cut % 2 ? x->page + 0x2000 : 0);
+        norm_go(x);
+        norm_used(x, id, 8);
+        g_assert_true(norm_is(x, x->page + 0x1000, "abcdefgh"));
+    }
+}
+
+static void frame_2(Norm *x)
+{
+    VBuf *buf = g_new(VBuf, 1025);
+    uint16_t id;
+
+    NORM("SPLIT-FRAME-2");
+    for (unsigned i = 0; i < 1025; i++) {
+        buf[i] = (VBuf){ x->page + 8 * i, 1, false };
+    }
+    id = vring_add(x->r, buf, 16, 0); /* the whole ring in one chain */
+    norm_go(x);
+    norm_used(x, id, 0);
+    id = vring_add(x->r, buf, 1024, x->page + 0x4000);
+    norm_go(x);
+    norm_used(x, id, 0);
+    vring_add(x->r, buf, 1025, x->page + 0x4000);
+    norm_go(x);
+    norm_note("an indirect table of 1024 is taken, of 1025 %s",
+        vd_status(&x->d) == 0x4f ? "refused" : "too");
+    g_free(buf);
+}
+
+static void desc_1(Norm *x)
+{
+    NORM("SPLIT-DESC-1");
+    norm_put(x, x->page, "keep");
+    for (unsigned i = 0; i < 2; i++) { /* what lies in the writable part makes no difference */
+        norm_fill(x, x->page + 0x1000, (uint8_t)(i ? 'x' : 'y'), 8);
+        one(x);
+        g_assert_true(norm_is(x, x->page, "keep"));
+        g_assert_true(norm_is(x, x->page + 0x1000, i ? "keepxxxx" : "keepyyyy"));
+    }
+}
+
+static void desc_2(Norm *x)
+{
+    const VBuf buf[] = { { x->page, 4, false }, { x->page + 0x1000, 8, true } };
+    uint8_t before[256], after[256], table[2][32];
+    uint16_t id[2] = { norm_add(x), vring_add(x->r, buf, 2, x->page + 0x2000) };
+
+    NORM("SPLIT-DESC-2");
+    x->b->port.read(x->b, x->r->desc, before, sizeof before);
+    x->b->port.read(x->b, x->page + 0x2000, table[0], sizeof table[0]);
+    norm_go(x);
+    norm_used(x, id[0], 4);
+    norm_used(x, id[1], 4);
+    x->b->port.read(x->b, x->r->desc, after, sizeof after);
+    x->b->port.read(x->b, x->page + 0x2000, table[1], sizeof table[1]);
+    g_assert_cmpmem(before, sizeof before, after, sizeof after);
+    g_assert_cmpmem(table[0], sizeof table[0], table[1], sizeof table[1]);
+}
+
+static void make_table(const Norm *x)
+{
+    vport_w64(&x->b->port, x->page + 0x800, x->page + 0x1000);
+    vport_w32(&x->b->port, x->page + 0x808, 8);
+    vport_w16(&x->b->port, x->page + 0x80c, VRING_WRITE);
+}
+
+static void indirect_1(Norm *x)
+{
+    NORM("SPLIT-INDIRECT-1");
+    make_table(x);
+    vring_desc(x->r, 0, x->page + 0x800, 16, VRING_INDIRECT | VRING_WRITE, 0);
+    vring_avail(x->r, 0);
+    norm_go(x);
+    norm_used(x, 0, 0);
+    g_assert_cmphex(vd_status(&x->d), ==, 15);
+}
+
+static void indirect_2(Norm *x)
+{
+    NORM("SPLIT-INDIRECT-2");
+    make_table(x);
+    norm_put(x, x->page, "one");
+    for (unsigned direct = 0; direct < 3; direct++) {
+        for (unsigned i = 0; i < direct; i++) {
+            vring_desc(x->r, i, x->page, 3, VRING_NEXT, (uint16_t)(i + 1));
+        }
+        vring_desc(x->r, direct, x->page + 0x800, 16, VRING_INDIRECT, 0);
+        vring_avail(x->r, 0);
+        norm_go(x);
+        norm_used(x, 0, 3 * direct);
+    }
+    g_assert_true(norm_is(x, x->page + 0x1000, "oneone"));
+}
+
+static void usedsup_1(Norm *x)
+{
+    NORM("SPLIT-USEDSUP-1");
+    set16(x, used_event_at(x), 1000);
+    for (unsigned i = 0; i < 3; i++) {
+        one(x);
+        g_assert_cmphex(vd_isr(&x->d), ==, 1);
+    }
+}
+
+static void usedsup_2(Norm *x)
+{
+    NORM("SPLIT-USEDSUP-2");
+    set16(x, x->r->driver, 1);
+    one(x);
+    g_assert_cmphex(vd_isr(&x->d), ==, 0);
+}
+
+static void usedsup_3(Norm *x)
+{
+    NORM("SPLIT-USEDSUP-3");
+    for (unsigned i = 0; i < 40; i++) {
+        one(x);
+        g_assert_cmphex(vd_isr(&x->d), ==, 1);
+    }
+}
+
+static void usedsup_4(Norm *x)
+{
+    NORM("SPLIT-USEDSUP-4");
+    set16(x, x->r->driver, 1);
+    one(x);
+    g_assert_cmphex(vd_isr(&x->d), ==, 1);
+}
+
+static void usedsup_5(Norm *x)
+{
+    NORM("SPLIT-USEDSUP-5");
+    for (unsigned i = 0; i < 40; i++) {
+        set16(x, used_event_at(x), (uint16_t)i); /* idx is i when the entry is placed */
+        one(x);
+        g_assert_cmphex(vd_isr(&x->d), ==, 1);
+    }
+    set16(x, used_event_at(x), 42); /* in the middle of a batch */
+    for (unsigned i = 0; i < 5; i++) {
+        norm_add(x);
+    }
+    norm_go(x);
+    g_assert_cmphex(vd_isr(&x->d), ==, 1);
+}
+
+static void usedsup_6(Norm *x)
+{
+    NORM("SPLIT-USEDSUP-6");
+    for (unsigned i = 0; i < 40; i++) {
+        set16(x, used_event_at(x), (uint16_t)(i % 2 ? i + 1 : i - 1)); /* ahead of it, behind it */
+        one(x);
+        g_assert_cmphex(vd_isr(&x->d), ==, 0);
+    }
+}
+
+/* The used ring is laid so that its index is alone on a page: the first write there is the one that
+ * shows the entry, and is looked at before it happens. */
+typedef struct Seen {
+    const Norm *x;
+    uint64_t entry;
+    uint32_t len;
+    bool data;
+} Seen;
+
+static void see(void *opaque)
+{
+    Seen *s = opaque;
+
+    s->len = vport_r32(&s->x->b->port, s->entry + 4);
+    s->data = norm_is(s->x, s->x->page + 0x1000, "data");
+}
+
+static void publish_watched(Norm *x, Seen *s)
+{
+    const VBuf buf[] = { { x->page, 4, false }, { x->page + 0x1000, 8, true } };
+    uint64_t used = x->page + 0x8000 - 4;
+
+    g_assert_true(vd_negotiate(&x->d, vd_offered(&x->d)));
+    vd_setup_queue(&x->d, 0, 0);
+    vd_write(&x->d, 0x16, 2, 0);
+    vd_write(&x->d, 0x3a, 2, 1);
+    vd_set_status(&x->d, 0);
+    g_assert_true(vd_negotiate(&x->d, vd_offered(&x->d)));
+    vring_init(x->r, &x->b->port, x->page + 0x4000, 16, false, true);
+    x->r->device = used;
+    vd_write(&x->d, 0x16, 2, 0);
+    vd_write(&x->d, 0x20, 4, x->r->desc);
+    vd_write(&x->d, 0x28, 4, x->r->driver);
+    vd_write(&x->d, 0x30, 4, used);
+    vd_write(&x->d, 0x1c, 2, 1);
+    norm_fill(x, used + 4, 0xee, 8 * 16);
+    norm_put(x, x->page, "data");
+    vd_driver_ok(&x->d);
+    board_run(x->b);
+    vring_add(x->r, buf, 2, 0);
+    *s = (Seen){ .x = x, .entry = used + 4 };
+    norm_watch(x, used, see, s);
+    norm_go(x);
+    g_assert_true(norm_watched());
+    norm_used(x, 0, 4);
+}
+
+static void used_1(Norm *x)
+{
+    Seen s;
+
+    NORM("SPLIT-USED-1");
+    publish_watched(x, &s);
+    g_assert_cmpuint(s.len, ==, 4);
+}
+
+static void used_2(Norm *x)
+{
+    Seen s;
+
+    NORM("SPLIT-USED-2");
+    publish_watched(x, &s);
+    g_assert_true(s.data);
+}
+
+static void used_3(Norm *x)
+{
+    NORM("SPLIT-USED-3");
+    norm_fill(x, x->page + 0x1000, 'z', 16);
+    norm_put(x, x->page, "0123");
+    one(x);
+    norm_note(
+        "%s is written behind len", norm_is(x, x->page + 0x1004, "zzzz") ? "nothing" : "something");
+    g_assert_true(norm_is(x, x->page + 0x1008, "zzzzzzzz")); /* never behind the buffer */
+}
+
+/* The flags as they are while requests are served. */
+static uint16_t flags_seen, flags_mask;
+
+static VqVerdict look_at_flags(Dummy *s, VqElem *e)
+{
+    const Norm *x = s->held->pdata[0];
+
+    flags_seen = get16(x, x->r->device);
+    flags_mask |= flags_seen;
+    return VQ_DONE;
+}
+
+static void watch_flags(Norm *x)
+{
+    flags_seen = flags_mask = 0;
+    g_ptr_array_add(x->s->held, x);
+    x->s->on_request = look_at_flags;
+    for (unsigned i = 0; i < 20; i++) {
+        norm_add(x);
+        norm_go(x);
+        flags_mask |= get16(x, x->r->device);
+        norm_used(x, (uint32_t)(i * 2 % 16), 0);
+    }
+    g_ptr_array_set_size(x->s->held, 0);
+}
+
+static void availsup_1(Norm *x)
+{
+    NORM("SPLIT-AVAILSUP-1");
+    watch_flags(x);
+    g_assert_cmphex(flags_mask & ~1, ==, 0);
+}
+
+static void availsup_2(Norm *x)
+{
+    NORM("SPLIT-AVAILSUP-2");
+    watch_flags(x);
+    norm_note("flags are %u while a request is served", flags_seen);
+    g_assert_cmphex(get16(x, x->r->device), ==, 0); /* idle: the next kick must come */
+}
+
+static void availsup_3(Norm *x)
+{
+    NORM("SPLIT-AVAILSUP-3");
+    watch_flags(x);
+    g_assert_cmphex(flags_mask, ==, 0);
+}
+
+static void availsup_4(Norm *x)
+{
+    NORM("SPLIT-AVAILSUP-4");
+    for (unsigned i = 1; i <= 20; i++) {
+        uint16_t before = x->r->avail;
+
+        norm_add(x);
+        g_assert_true(vring_wants_kick(x->r, before)); /* idle: a kick is wanted */
+        norm_go(x);
+        norm_used(x, (i - 1) * 2 % 16, 4);
+        g_assert_cmpuint(get16(x, avail_event_at(x)), ==, i);
+    }
+    norm_note("avail_event is used");
+}
+
+static void availsup_5(Norm *x)
+{
+    NORM("SPLIT-AVAILSUP-5");
+    for (unsigned i = 0; i < 10; i++) {
+        norm_go(x);
+        vd_kick(&x->d, 1);
+    }
+    g_assert_cmphex(vd_status(&x->d), ==, 15);
+    g_assert_cmpuint(x->s->requests, ==, 0);
+    one(x);
+}
+
+static void supplying_1(Norm *x)
+{
+    uint16_t id[6];
+
+    NORM("TXT-SPLIT-SUPPLYING-BUFFERS-1");
+    for (unsigned i = 0; i < 6; i++) {
+        id[i] = norm_add(x);
+    }
+    norm_go(x); /* one notification for all */
+    for (unsigned i = 0; i < 6; i++) {
+        norm_used(x, id[i], 4);
+    }
+}
+
+static VqVerdict add_another(Dummy *s, VqElem *e)
+{
+    Norm *x = s->held->pdata[0];
+
+    if (s->requests == 1) {
+        norm_add(x);
+    }
+    return VQ_DONE;
+}
+
+static void updating_1(Norm *x)
+{
+    NORM("TXT-SPLIT-UPDATING-IDX-1");
+    g_ptr_array_add(x->s->held, x);
+    x->s->on_request = add_another;
+    norm_add(x);
+    norm_go(x);
+    g_ptr_array_set_size(x->s->held, 0);
+    norm_note("a chain that comes while the device works is %s",
+        x->s->requests == 2 ? "taken at once" : "left until the next kick");
+    norm_go(x);
+    g_assert_cmpuint(x->s->requests, ==, 2);
+}
+
+static void notifying_1(Norm *x)
+{
+    NORM("TXT-SPLIT-NOTIFYING-1");
+    x->s->on_request = norm_hold;
+    norm_add(x);
+    norm_go(x);
+    uint16_t before = x->r->avail;
+
+    norm_add(x);
+    norm_note("an idle device %s a notification",
+        vring_wants_kick(x->r, before) ? "asks for" : "does without");
+    norm_go(x);
+    g_assert_cmpuint(x->s->held->len, ==, 2);
+}
+
+/* Without the event index: what VRing and the device agree on is the flags alone. */
+static void flags_only(Norm *x, void (*fn)(Norm *x))
+{
+    norm_start(x, EVENT_IDX);
+    fn(x);
+}
+
+#define FLAGS_ONLY(name)                                                                           \
+    static void name##_flags(Norm *x)                                                              \
+    {                                                                                              \
+        flags_only(x, name);                                                                       \
+    }
+FLAGS_ONLY(usedsup_1)
+FLAGS_ONLY(usedsup_2)
+FLAGS_ONLY(usedsup_3)
+FLAGS_ONLY(availsup_1)
+FLAGS_ONLY(availsup_2)
+
+int main(int argc, char **argv)
+{
+    static const NormTest tests[] = {
+        { "SPLIT-FRAME-1", frame_1, NORM_START, NULL },
+        { "SPLIT-FRAME-2", frame_2, NORM_START, NULL },
+        { "SPLIT-DESC-1", desc_1, NORM_START, NULL },
+        { "SPLIT-DESC-2", desc_2, NORM_START, NULL },
+        { "SPLIT-INDIRECT-1", indirect_1, NORM_START, NULL },
+        { "SPLIT-INDIRECT-2", indirect_2, NORM_START, NULL },
+        { "SPLIT-USEDSUP-1", usedsup_1_flags, 0, NULL },
+        { "SPLIT-USEDSUP-2", usedsup_2_flags, 0, NULL },
+        { "SPLIT-USEDSUP-3", usedsup_3_flags, 0, NULL },
+        { "SPLIT-USEDSUP-4", usedsup_4, NORM_START, NULL },
+        { "SPLIT-USEDSUP-5", usedsup_5, NORM_START, NULL },
+        { "SPLIT-USEDSUP-6", usedsup_6, NORM_START, NULL },
+        { "SPLIT-USED-1", used_1, 0, NULL },
+        { "SPLIT-USED-2", used_2, 0, NULL },
+        { "SPLIT-USED-3", used_3, NORM_START, NULL },
+        { "SPLIT-AVAILSUP-1", availsup_1_flags, 0, NULL },
+        { "SPLIT-AVAILSUP-2", availsup_2_flags, 0, NULL },
+        { "SPLIT-AVAILSUP-3", availsup_3, NORM_START, NULL },
+        { "SPLIT-AVAILSUP-4", availsup_4, NORM_START, NULL },
+        { "SPLIT-AVAILSUP-5", availsup_5, NORM_START, NULL },
+        { "TXT-SPLIT-SUPPLYING-BUFFERS-1", supplying_1, NORM_START, NULL },
+        { "TXT-SPLIT-UPDATING-IDX-1", updating_1, NORM_START, NULL },
+        { "TXT-SPLIT-NOTIFYING-1", notifying_1, NORM_START, NULL },
+    };
+
+    return norm_main(argc, argv, tests, G_N_ELEMENTS(tests));
+}
