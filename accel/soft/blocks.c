@@ -241,11 +241,12 @@ void blocks_poll(SoftCpu *c)
     }
 }
 
-void soft_code_sync(SoftCpu *by, SoftCpu *const *cpus, unsigned ncpus)
+void soft_code_sync(SoftCpu *by, SoftCpu *const *cpus, unsigned ncpus, const uint8_t *page)
 {
     for (unsigned i = 0; i < ncpus; i++) {
         SoftCpu *o = cpus[i];
-        if (o == by) {
+        /* The mask has the page's bits by now: who sets its bit later sees them and takes no tag. */
+        if (o == by || !soft_wrote(o, page)) {
             continue;
         }
         uint32_t seen = atomic_load(&o->flush_done);

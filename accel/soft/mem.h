@@ -40,6 +40,27 @@ static inline uint64_t soft_tlb_none(uint64_t index)
     return ((index + 1) & (SOFT_TLB_SIZE - 1)) <= 1 ? -0x8000000008000000ull : 0;
 }
 
+/*
+ * Which vCPUs may hold a write tag for a page: each has a table of bits, by a hash of the page's host
+ * address. A bit is set before the page's code mask is looked at, never cleared; so a decoder that
+ * has set the mask finds everybody it must wait for.
+ */
+enum { SOFT_WROTE_BITS = 20 };
+
+static inline bool soft_wrote(const SoftCpu *c, const uint8_t *page)
+{
+    uint64_t bit = ((uintptr_t)page >> 12) & ((1u << SOFT_WROTE_BITS) - 1);
+    return atomic_load(&c->wrote[bit / 64]) >> (bit % 64) & 1;
+}
+
+static inline void soft_set_wrote(SoftCpu *c, const uint8_t *page)
+{
+    uint64_t bit = ((uintptr_t)page >> 12) & ((1u << SOFT_WROTE_BITS) - 1);
+    if (!(atomic_load_explicit(&c->wrote[bit / 64], memory_order_relaxed) >> (bit % 64) & 1)) {
+        atomic_fetch_or(&c->wrote[bit / 64], 1ull << (bit % 64));
+    }
+}
+
 /* tlb.c / mmu.c: the slow paths. May raise #PF, #GP, #SS, #AC. seg is only for choosing #SS or #GP
  * on non-canonical. */
 uint64_t soft_ld_slow(SoftCpu *c, uint64_t la, unsigned size);

@@ -53,3 +53,5 @@ void soft_st_acc(SoftCpu *c, uint64_t la, unsigned size, uint64_t val, unsigned 
 void soft_tlb_select(SoftCpu *c);
 struct SoftCodeTlb *soft_code_tlb_new(void);
 void soft_code_tlb_free(struct SoftCodeTlb *t);
+_Atomic uint64_t *soft_wrote_new(void); /* mem.h */
+void soft_wrote_free(_Atomic uint64_t *wrote);

@@ -274,11 +274,11 @@ void soft_code_hook(void *opaque, RamBlock *b, uint64_t off, uint64_t len)
     }
 }
 
-static void bus_code_protected(void *opaque, SoftCpu *by, uint64_t gpa)
+static void bus_code_protected(void *opaque, SoftCpu *by, const uint8_t *page)
 {
     const SoftVcpu *v = opaque;
 
-    soft_code_sync(by, v->sa->cpus, v->sa->ncpus);
+    soft_code_sync(by, v->sa->cpus, v->sa->ncpus, page);
 }
 
 const SoftBus soft_bus = {

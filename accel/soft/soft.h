@@ -85,7 +85,7 @@ typedef struct SoftBus {
      * NULL (one vCPU) or: a page got its first code bits; other vCPUs must lose their write tags for it. Returns when they
      * have: soft_code_sync() does that given the list of vCPUs. Called from the dispatcher, no instruction is under way.
      */
-    void (*code_protected)(void *opaque, SoftCpu *by, uint64_t gpa);
+    void (*code_protected)(void *opaque, SoftCpu *by, const uint8_t *page);
 } SoftBus;
 
 typedef struct SoftSeg {
@@ -187,6 +187,7 @@ struct SoftCpu {
     bool split_locked;         /* holds the split lock; given up when an exception unwinds */
     uint8_t ext;               /* the EXT bit of error codes: delivering an interrupt or exception */
     struct SoftCodeTlb *code_tlb;
+    _Atomic uint64_t *wrote;   /* bits pages it may have a write tag for (mem.h) */
     uint64_t breakpoints[32];  /* gdb software breakpoints by linear address; soft_blocks_flush() after a change */
     unsigned nbreakpoints;
     bool at_breakpoint;        /* a block met one */
@@ -226,10 +227,10 @@ void soft_blocks_invalidate(SoftCpu *c, uint64_t gpa_page, uint64_t granules);
 void soft_blocks_queue_inval(SoftCpu *target, uint64_t gpa_page, uint64_t granules); /* any thread */
 void soft_blocks_drain_inval(SoftCpu *c);                                 /* own thread, at SOFT_POLL_INVAL */
 /*
- * For SoftBus.code_protected: makes every other vCPU flush its TLB and waits until each has, or is outside soft_run() (it will
- * before its next instruction). Serves by's own flush requests meanwhile, so two vCPUs may wait for each other.
+ * For SoftBus.code_protected: makes every other vCPU that ever wrote to the page at this host address flush its TLB and waits
+ * until each has, or is outside soft_run() (it will before its next instruction). Serves by's own flush requests meanwhile, so two vCPUs may wait for each other.
  */
-void soft_code_sync(SoftCpu *by, SoftCpu *const *cpus, unsigned ncpus);
+void soft_code_sync(SoftCpu *by, SoftCpu *const *cpus, unsigned ncpus, const uint8_t *page);
 
 /* intr.c. Raise: unwinds, never returns. */
 _Noreturn void soft_raise(SoftCpu *c, int vector);                       /* no error code (#UD, #DE, #NM ..) */

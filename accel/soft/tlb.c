@@ -79,6 +79,16 @@ void soft_tlb_free(SoftTlb *t)
     munmap(t, sizeof *t);
 }
 
+_Atomic uint64_t *soft_wrote_new(void)
+{
+    return map_array((1u << SOFT_WROTE_BITS) / 8);
+}
+
+void soft_wrote_free(_Atomic uint64_t *wrote)
+{
+    munmap((void *)(uintptr_t)wrote, (1u << SOFT_WROTE_BITS) / 8);
+}
+
 struct SoftCodeTlb *soft_code_tlb_new(void)
 {
     struct SoftCodeTlb *t = g_new0(struct SoftCodeTlb, 1);
@@ -184,7 +194,7 @@ void soft_tlb_protect_code(SoftCpu *c, uint64_t gpa)
     bool logged;
     uint8_t *host = c->bus->page(c->bus_opaque, gpa & ~0xfffull, &flags, &codemask, &logged);
 
-    for (unsigned v = 0; host && v < 2; v++) {
+    for (unsigned v = 0; host && soft_wrote(c, host) && v < 2; v++) {
         SoftTlb *t = c->views[v];
         if (t->nlog > TLB_LOG_MAX || t->nglog > TLB_LOG_MAX) {
             flush_view(t, /* global= */ true);
@@ -193,8 +203,8 @@ void soft_tlb_protect_code(SoftCpu *c, uint64_t gpa)
         protect_host(t, t->log, t->nlog, (uintptr_t)host);
         protect_host(t, t->glog, t->nglog, (uintptr_t)host);
     }
-    if (c->bus->code_protected) {
-        c->bus->code_protected(c->bus_opaque, c, gpa & ~0xfffull);
+    if (host && c->bus->code_protected) {
+        c->bus->code_protected(c->bus_opaque, c, host);
     }
 }
 
@@ -234,6 +244,9 @@ static void fill(
     /* With SMAP a supervisor access to a user page depends on EFLAGS.AC: never cached. */
     bool smap = (c->cr4 & CR4_SMAP) && !(acc & ACC_USER) && w->user && (c->mode & MODE_PAGING);
 
+    if (x->host && (acc & ACC_WRITE)) {
+        soft_set_wrote(c, x->host);
+    }
     if (!x->host || smap) {
         return;
     }
@@ -252,8 +265,13 @@ static void fill(
     t->e[i].ntag_r = -page;
     t->e[i].addend = (uintptr_t)x->host - (uintptr_t)la;
     bool writable = w->rw || (!(acc & ACC_USER) && !(c->cr0 & (1u << 16)));
-    bool plain = (x->flags & SOFT_PAGE_RAM) && !(x->codemask && atomic_load(x->codemask));
-    t->e[i].ntag_w = writable && w->dirty && clean && plain ? -page : soft_tlb_none(i);
+    t->e[i].ntag_w = soft_tlb_none(i);
+    if (writable && w->dirty && clean && (x->flags & SOFT_PAGE_RAM)) {
+        soft_set_wrote(c, x->host);
+        if (!x->codemask || !atomic_load(x->codemask)) {
+            t->e[i].ntag_w = -page;
+        }
+    }
 }
 
 /* Translates one page of an access and fills the table; raises #PF or #GP. */

@@ -28,6 +28,7 @@ SoftCpu *soft_new(
     c->views[1] = soft_tlb_new();
     c->slow_view = soft_tlb_new();
     c->code_tlb = soft_code_tlb_new();
+    c->wrote = soft_wrote_new();
     c->blocks = soft_blocks_new();
     soft_reset(c, index == 0);
     return c;
@@ -42,6 +43,7 @@ void soft_free(SoftCpu *c)
     soft_tlb_free(c->views[1]);
     soft_tlb_free(c->slow_view);
     soft_code_tlb_free(c->code_tlb);
+    soft_wrote_free(c->wrote);
     soft_blocks_free(c->blocks);
     free(c);
 }

@@ -293,11 +293,11 @@ static void bus_code_written(void *opaque, SoftCpu *by, uint64_t gpa, uint64_t g
     }
 }
 
-static void bus_code_protected(void *opaque, SoftCpu *by, uint64_t gpa)
+static void bus_code_protected(void *opaque, SoftCpu *by, const uint8_t *page)
 {
     Machine *m = opaque;
 
-    soft_code_sync(by, m->cpus, m->ncpus);
+    soft_code_sync(by, m->cpus, m->ncpus, page);
 }
 
 static Machine *machine_new(unsigned ncpus)
