@@ -268,7 +268,8 @@ static void lpc_reset(PciFn *f)
     f->config[LPC_PMBASE] = 1;
     memset(f->config + LPC_PIRQ_A, PIRQ_OFF, 4);
     memset(f->config + LPC_PIRQ_E, PIRQ_OFF, 4);
-    f->config[LPC_EN] = pc_com_ports(pc) & 3; /* QEMU compat: COM1 and COM2 decode where they exist */
+    f->config[LPC_EN] =
+        pc_com_ports(pc) & 3; /* QEMU compat: COM1 and COM2 decode where they exist */
     for (unsigned i = 0; i < RCBA_IR_LEN; i += 2) { /* pin n to PIRQ n */
         s->ir[i] = i < 0x14 ? 0x10 : 0;
         s->ir[i + 1] = i < 0x14 ? 0x32 : 0;
