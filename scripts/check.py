@@ -47,6 +47,9 @@ def style(c, _):
     for name in ("check-layers.py", "check-size.py"):
         r = run([sys.executable, f"scripts/{name}"])
         c.add(r.returncode == 0, f"style/{name}", tail(r.stdout))
+    py = run(["git", "ls-files", "*.py"]).stdout.split()
+    r = run([sys.executable, "-c", "import ast, sys\nfor f in sys.argv[1:]: ast.parse(open(f, encoding='utf-8').read(), f)", *py])
+    c.add(r.returncode == 0, "style/python syntax", tail(r.stdout, 6))
     sh = [f for f in run(["git", "ls-files", "scripts", ".ci", "configure"]).stdout.split()
           if open(f"{ROOT}/{f}", "rb").readline().startswith((b"#!/bin/bash", b"#!/bin/sh"))]
     for f in sh:
