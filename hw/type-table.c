@@ -1,4 +1,5 @@
-/* Every class there is, one line each: the only list that names devices, machines and user objects. */
+/* Every class there is, one line each: the only list that names devices, machines and user objects.
+ */
 #include "hw/core/machine.h"
 #include "object/obj.h"
 

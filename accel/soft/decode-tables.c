@@ -1,4 +1,5 @@
-/* Opcode maps (SDM vol. 2, appendix A): one-byte, 0F, and the groups that need a table of their own. */
+/* Opcode maps (SDM vol. 2, appendix A): one-byte, 0F, and the groups that need a table of their
+ * own. */
 #include "decode-tables.h"
 
 /* clang-format off */

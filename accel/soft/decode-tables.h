@@ -39,7 +39,8 @@ typedef struct DecEntry {
     };
     uint16_t attr;
     uint8_t imm;
-    uint8_t lock; /* with a memory operand LOCK is allowed for these values of ModRM.reg (bit mask) */
+    /* with a memory operand LOCK is allowed for these values of ModRM.reg (bit mask) */
+    uint8_t lock;
 } DecEntry;
 
 extern const DecEntry dec_one[256];

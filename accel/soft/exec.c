@@ -14,8 +14,7 @@ static inline bool run_insn(SoftCpu *c, const Op *op, const Insn *in)
     in->fn(c, in);
     c->op = NULL;
     uint32_t poll = atomic_load_explicit(&c->poll, memory_order_relaxed);
-    uint32_t stop = c->irq_shadow | c->halted | c->db_pending |
-                    (poll & ~(uint32_t)SOFT_POLL_IRQ) |
+    uint32_t stop = c->irq_shadow | c->halted | c->db_pending | (poll & ~(uint32_t)SOFT_POLL_IRQ) |
                     ((poll & SOFT_POLL_IRQ) && (c->sysflags & FL_IF));
     if (__builtin_expect(c->ip_next == next && jump_key(c) == key && !stop, 1)) {
         return true;

@@ -176,8 +176,8 @@ static inline uint64_t mode_ip(uint32_t mode, uint64_t ip)
 const Op *block_get(SoftCpu *c);
 /* Serves SOFT_POLL_FLUSH and SOFT_POLL_INVAL. */
 void blocks_poll(SoftCpu *c);
-/* A branch to ip asks for its chain pointer to be set: to target if it is known, else to the block that
- * block_get() finds next, if that is the one at ip: an interrupt may come first. */
+/* A branch to ip asks for its chain pointer to be set: to target if it is known, else to the block
+ * that block_get() finds next, if that is the one at ip: an interrupt may come first. */
 void block_want_chain(SoftCpu *c, const Op *const *slot, uint64_t ip, const Op *target);
 
 /* translate.c: Ops for n decoded instructions; cold ones go to insns. Returns the number of Ops (at

@@ -1,8 +1,9 @@
 /*
- * The SSE, SSE2, SSE3 and MMX instructions that compute, one row each: mandatory prefix (0: none, 1: 66, 2: F3, 3: F2), opcode
- * in the 0F map, name, the host instruction on fixed registers, destination, source, bytes read from a memory source (0: the
- * source must be a register, or for OPD_G the operation's size), flags. SSE_IMM: .Lsse_i is the immediate. SSE_OPW: with REX.W
- * the second form. Included several times with different macros.
+ * The SSE, SSE2, SSE3 and MMX instructions that compute, one row each: mandatory prefix (0: none,
+ * 1: 66, 2: F3, 3: F2), opcode in the 0F map, name, the host instruction on fixed registers,
+ * destination, source, bytes read from a memory source (0: the source must be a register, or for
+ * OPD_G the operation's size), flags. SSE_IMM: .Lsse_i is the immediate. SSE_OPW: with REX.W the
+ * second form. Included several times with different macros.
  */
 /* clang-format off */
 /* packed and scalar arithmetic */

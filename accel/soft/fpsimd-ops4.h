@@ -1,6 +1,6 @@
 /*
- * SSSE3, SSE4.1 and SSE4.2 in the form of fpsimd-ops.h; opcodes 0xx are 0F 38 xx, 1xx are 0F 3A xx. SSE_IMMW: with REX.W the
- * second form.
+ * SSSE3, SSE4.1 and SSE4.2 in the form of fpsimd-ops.h; opcodes 0xx are 0F 38 xx, 1xx are 0F 3A xx.
+ * SSE_IMMW: with REX.W the second form.
  */
 /* clang-format off */
 /* SSSE3 */

@@ -1,4 +1,5 @@
-/* An x86 CPU's architectural state as the accelerators, gdbstub, monitor, direct boot and saved state exchange it. */
+/* An x86 CPU's architectural state as the accelerators, gdbstub, monitor, direct boot and saved
+ * state exchange it. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,19 +9,22 @@ enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, X86_NSEGS };
 
 typedef struct X86Seg {
     uint64_t base;
-    uint32_t limit;    /* byte granular */
+    uint32_t limit; /* byte granular */
     uint16_t sel;
-    uint16_t attr;     /* descriptor bits 40..55, limit bits zero */
+    uint16_t attr; /* descriptor bits 40..55, limit bits zero */
 } X86Seg;
 
 typedef struct X86State {
-    uint64_t r[16];    /* rax rcx rdx rbx rsp rbp rsi rdi r8..r15 */
+    uint64_t r[16]; /* rax rcx rdx rbx rsp rbp rsi rdi r8..r15 */
     uint64_t rip, rflags;
     X86Seg seg[X86_NSEGS], ldt, tr;
-    struct { uint64_t base; uint16_t limit; } gdt, idt;
+    struct {
+        uint64_t base;
+        uint16_t limit;
+    } gdt, idt;
     uint64_t cr0, cr2, cr3, cr4, cr8, efer;
     uint64_t dr[8];
-    uint8_t fx[512];   /* FXSAVE image */
+    uint8_t fx[512]; /* FXSAVE image */
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, tsc;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pat, mtrr_def, mtrr_fixed[11], mtrr_var[16], misc_enable, apic_base;
@@ -34,17 +38,21 @@ typedef struct X86CpuidLeaf {
     uint32_t eax, ebx, ecx, edx;
 } X86CpuidLeaf;
 
-/* A CPU model with its features resolved, made by system/ or hw/i386/cpu-model.c from -cpu. Immutable. */
+/* A CPU model with its features resolved, made by system/ or hw/i386/cpu-model.c from -cpu.
+ * Immutable. */
 typedef struct X86CpuModel {
     char vendor[13];
     char model_id[49];
     uint32_t family, model, stepping;
     uint32_t level, xlevel;
-    uint32_t f1_edx, f1_ecx, f7_ebx, f7_ecx, f7_edx, f80000001_edx, f80000001_ecx, f80000007_edx, f80000008_ebx, f6_eax, fd1_eax;
-    uint32_t cores_per_die, threads_per_core, dies, sockets; /* topology for leaves 1, 4, 0xb, 0x8000001e */
-    bool hypervisor;            /* leaf 0x40000000: "TCGTCGTCGTCG" */
+    uint32_t f1_edx, f1_ecx, f7_ebx, f7_ecx, f7_edx, f80000001_edx, f80000001_ecx, f80000007_edx,
+        f80000008_ebx, f6_eax, fd1_eax;
+    /* topology for leaves 1, 4, 0xb, 0x8000001e */
+    uint32_t cores_per_die, threads_per_core, dies, sockets;
+    bool hypervisor; /* leaf 0x40000000: "TCGTCGTCGTCG" */
     uint8_t phys_bits;
 } X86CpuModel;
 
-/* Answers CPUID for l->leaf and l->subleaf; fills has_subleaf and the four registers. apic_id: of the asking CPU. */
+/* Answers CPUID for l->leaf and l->subleaf; fills has_subleaf and the four registers. apic_id: of
+ * the asking CPU. */
 void x86_cpuid(const X86CpuModel *m, uint32_t apic_id, X86CpuidLeaf *l);

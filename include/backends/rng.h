@@ -24,6 +24,7 @@ struct RngBackend {
 };
 
 size_t rng_read(RngBackend *b, void *buf, size_t len);
-void rng_wait(RngBackend *b, RngWaiter *w);   /* w->fn runs when rng_read() may give something again */
+/* w->fn runs when rng_read() may give something again */
+void rng_wait(RngBackend *b, RngWaiter *w);
 void rng_forget(RngBackend *b, RngWaiter *w); /* not waiting any more; fine when it was not */
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class;

@@ -1,4 +1,5 @@
-/* Dirty logs of guest RAM: each client (a display, later migration) sees every page written since it last asked. VM lock. */
+/* Dirty logs of guest RAM: each client (a display, later migration) sees every page written since
+ * it last asked. VM lock. */
 #pragma once
 
 #include "memory/ram.h"
@@ -10,11 +11,11 @@ void dirty_log_free(DirtyLog *l);
 bool dirty_log_take(DirtyLog *l, uint64_t off, uint64_t len);
 /* A page's state without clearing it; dirty_log_sync() first. */
 bool dirty_log_page(const DirtyLog *l, uint64_t page);
-void dirty_log_sync(DirtyLog *l);     /* moves what was written since into all clients' bitmaps */
+void dirty_log_sync(DirtyLog *l); /* moves what was written since into all clients' bitmaps */
 /*
- * With an engine that caches what is dirty a page is reported once more after it was cleaned: until the vCPUs
- * know, they do not tell of their writes. The hook: pages of b were cleaned (or logging began), so vCPUs must report their next write.
- * One per process.
+ * With an engine that caches what is dirty a page is reported once more after it was cleaned: until
+ * the vCPUs know, they do not tell of their writes. The hook: pages of b were cleaned (or logging
+ * began), so vCPUs must report their next write. One per process.
  */
 typedef void RamCleanHook(void *opaque, RamBlock *b);
 void ram_set_clean_hook(RamCleanHook *fn, void *opaque);

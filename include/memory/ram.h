@@ -1,4 +1,5 @@
-/* Blocks of guest RAM: anonymous, memfd or file memory, with reference counts, code mask and dirty bitmap. */
+/* Blocks of guest RAM: anonymous, memfd or file memory, with reference counts, code mask and dirty
+ * bitmap. */
 #pragma once
 
 #include "memory/addr.h"
@@ -9,22 +10,32 @@
 struct RamBlock {
     uint8_t *host;
     uint64_t size;
-    int fd;                        /* -1: anonymous */
+    int fd; /* -1: anonymous */
     bool share;
-    char *id;                      /* "pc.ram" */
+    char *id; /* "pc.ram" */
     _Atomic uint32_t refs;
-    /* One word per 4 KiB page: granules that hold decoded code. NULL until an engine asks (ram_codemask). Lazily backed. */
+    /* One word per 4 KiB page: granules that hold decoded code. NULL until an engine asks
+     * (ram_codemask). Lazily backed. */
     _Atomic uint64_t *_Atomic codemask;
-    _Atomic uint64_t *_Atomic dirty; /* one bit a page, NULL while no client logs (memory/dirty.h) */
-    void *log;                     /* dirty.c's clients; VM lock */
+    /* one bit a page, NULL while no client logs (memory/dirty.h) */
+    _Atomic uint64_t *_Atomic dirty;
+    void *log; /* dirty.c's clients; VM lock */
 };
-typedef struct RamSpec { uint64_t size; const char *path; bool memfd, share, prealloc; uint64_t hugetlb; } RamSpec;
-/* path: a file, or a folder for an unlinked one. hugetlb: page size of the memfd, 0: ordinary pages. */
-RamBlock *ram_new(const char *id, const RamSpec *spec, GError **err); /* one reference; zero-filled, THP advised, not touched */
+typedef struct RamSpec {
+    uint64_t size;
+    const char *path;
+    bool memfd, share, prealloc;
+    uint64_t hugetlb;
+} RamSpec;
+/* path: a file, or a folder for an unlinked one. hugetlb: page size of the memfd, 0: ordinary
+ * pages. */
+/* one reference; zero-filled, THP advised, not touched */
+RamBlock *ram_new(const char *id, const RamSpec *spec, GError **err);
 RamBlock *ram_ref(RamBlock *b);
 void ram_unref(RamBlock *b);
-_Atomic uint64_t *ram_codemask(RamBlock *b);      /* allocates on first use */
-/* To be called after every write by anyone but a vCPU: marks dirty, tells the engine when the pages hold code. Any thread. */
+_Atomic uint64_t *ram_codemask(RamBlock *b); /* allocates on first use */
+/* To be called after every write by anyone but a vCPU: marks dirty, tells the engine when the pages
+ * hold code. Any thread. */
 void ram_written(RamBlock *b, uint64_t off, uint64_t len);
 /* The soft engine's hook; one per process. */
 typedef void RamCodeHook(void *opaque, RamBlock *b, uint64_t off, uint64_t len);

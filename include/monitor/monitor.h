@@ -1,6 +1,6 @@
 /*
- * Monitors: QMP and the human one, each on a character device. Commands are rows of tables; which tables there are is said in
- * one place, system/tables.c, since only the top sees every folder.
+ * Monitors: QMP and the human one, each on a character device. Commands are rows of tables; which
+ * tables there are is said in one place, system/tables.c, since only the top sees every folder.
  */
 #pragma once
 
@@ -11,10 +11,12 @@
 /* An "info" topic of the human monitor that another folder can show. */
 typedef struct HmpInfo {
     const char *name, *params, *help;
-    void (*show)(Machine *m, const char *arg, GString *out); /* arg: the rest of the line, may be empty */
-} HmpInfo;                                                   /* tables end with { NULL } */
+    /* arg: the rest of the line, may be empty */
+    void (*show)(Machine *m, const char *arg, GString *out);
+} HmpInfo; /* tables end with { NULL } */
 
-/* An event for query-qmp-schema: its members' names and types ("str", "int", "bool"; a leading '*': optional). */
+/* An event for query-qmp-schema: its members' names and types ("str", "int", "bool"; a leading '*':
+ * optional). */
 typedef struct QmpEventInfo {
     const char *name;
     const char *const *members; /* name, type pairs; NULL: none */
@@ -24,7 +26,8 @@ typedef struct QmpEventInfo {
 extern const QmpCmd *const qmp_tables[];
 extern const HmpInfo *const hmp_info_tables[];
 /* The monitor's own rows, for those lists. */
-extern const QmpCmd monitor_misc_cmds[], monitor_fd_cmds[], monitor_qom_cmds[], monitor_machine_cmds[];
+extern const QmpCmd monitor_misc_cmds[], monitor_fd_cmds[], monitor_qom_cmds[],
+    monitor_machine_cmds[];
 extern const HmpInfo monitor_infos[], monitor_tree_infos[];
 
 typedef struct Monitor Monitor;
@@ -37,7 +40,8 @@ const QmpCmd *qmp_find(const char *name);
 void qmp_each(void (*fn)(const QmpCmd *cmd, void *opaque), void *opaque);
 /* Runs one command; args may be NULL. Returns the "return" member or NULL. */
 Json *qmp_run(Machine *m, const char *name, const Json *args, GError **err);
-/* The reply to one QMP request object, greeting state aside: {"return"} or {"error"}, with the id. */
+/* The reply to one QMP request object, greeting state aside: {"return"} or {"error"}, with the id.
+ */
 Json *qmp_reply(Machine *m, const Json *request);
 Json *qmp_schema(void);
 Json *qmp_version(void);

@@ -7,6 +7,6 @@
 typedef struct StateField {
     const char *name;
     size_t offset;
-    uint32_t size;     /* bytes of one element */
-    uint32_t count;    /* elements */
+    uint32_t size;  /* bytes of one element */
+    uint32_t count; /* elements */
 } StateField;

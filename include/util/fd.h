@@ -13,10 +13,11 @@ static inline void autofd_close(int *fd)
     }
 }
 #define autofd __attribute__((cleanup(autofd_close))) int
-int fd_steal(int *fd);                     /* returns *fd and sets it to -1 */
-int fd_eventfd(void);                      /* non-blocking, close-on-exec; aborts when the host has none left */
-void fd_signal(int eventfd);               /* write 1; any thread */
-bool fd_drain(int eventfd);                /* true if it was signalled */
+int fd_steal(int *fd); /* returns *fd and sets it to -1 */
+/* non-blocking, close-on-exec; aborts when the host has none left */
+int fd_eventfd(void);
+void fd_signal(int eventfd); /* write 1; any thread */
+bool fd_drain(int eventfd);  /* true if it was signalled */
 bool fd_set_nonblock(int fd, bool on);
 int fd_memfd(const char *name, uint64_t size, GError **err); /* -1 on failure */
 /* An inherited descriptor from a command line ("fd=7"): checked to be open. */

@@ -9,4 +9,5 @@ typedef struct PoolJob {
     Loop *loop;
     struct PoolJob *next;
 } PoolJob; /* embedded in the request */
-void pool_submit(PoolJob *j);        /* from j->loop's thread; the pool is the process's, threads start on demand (max 64) */
+/* from j->loop's thread; the pool is the process's, threads start on demand (max 64) */
+void pool_submit(PoolJob *j);

@@ -1,4 +1,5 @@
-/* Listening and connecting stream sockets; address text both ways. Used by chardev, net stream/socket, gdb, QMP. */
+/* Listening and connecting stream sockets; address text both ways. Used by chardev, net
+ * stream/socket, gdb, QMP. */
 #pragma once
 
 #include <glib.h>
@@ -6,15 +7,17 @@
 
 typedef struct SockAddr {
     enum { SOCK_ADDR_UNIX, SOCK_ADDR_INET, SOCK_ADDR_FD } kind;
-    char *path;            /* unix */
-    bool abstract_;        /* unix, Linux abstract name */
-    char *host, *port;     /* inet; host may be empty: any */
+    char *path;        /* unix */
+    bool abstract_;    /* unix, Linux abstract name */
+    char *host, *port; /* inet; host may be empty: any */
     bool ipv4, ipv6, has_ipv4, has_ipv6;
     int fd;
 } SockAddr;
 void sock_addr_clear(SockAddr *a);
-int sock_listen(const SockAddr *a, GError **err);  /* fd, non-blocking; "Failed to bind socket to …: Address already in use" */
+/* fd, non-blocking; "Failed to bind socket to …: Address already in use" */
+int sock_listen(const SockAddr *a, GError **err);
 int sock_connect(const SockAddr *a, GError **err); /* fd, non-blocking after a blocking connect */
 int sock_accept(int listen_fd);                    /* -1: nothing there */
-char *sock_describe(const SockAddr *a, bool server); /* "unix:/path,server=on" as query-chardev's filename; g_free */
+/* "unix:/path,server=on" as query-chardev's filename; g_free */
+char *sock_describe(const SockAddr *a, bool server);
 char *sock_local_text(int fd);

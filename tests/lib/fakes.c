@@ -1,6 +1,7 @@
 /*
- * What lies above hw/pci and hw/virtio, made small: a run state with one listener, and an accelerator that records the
- * doorbells it is given and rings them by hand. For unit tests, which link neither system/ nor an engine.
+ * What lies above hw/pci and hw/virtio, made small: a run state with one listener, and an
+ * accelerator that records the doorbells it is given and rings them by hand. For unit tests, which
+ * link neither system/ nor an engine.
  */
 #include "tests/lib/fakes.h"
 
@@ -74,14 +75,8 @@ bool accel_is_running(const Accel *a)
     return false;
 }
 
-void accel_pause(Accel *a)
-{
-}
+void accel_pause(Accel *a) {}
 
-void accel_resume(Accel *a)
-{
-}
+void accel_resume(Accel *a) {}
 
-void vcpu_reset(VCpu *cpu)
-{
-}
+void vcpu_reset(VCpu *cpu) {}

@@ -5,25 +5,28 @@
 
 typedef void IrqFn(void *opaque, unsigned n, bool level);
 typedef struct Irq {
-    IrqFn *fn;         /* NULL: connected to nothing */
+    IrqFn *fn; /* NULL: connected to nothing */
     void *opaque;
     unsigned n;
-    bool level;        /* last value sent */
-    IrqFn *tap;        /* qtest's irq_intercept: called besides (in) or instead (out) */
+    bool level; /* last value sent */
+    IrqFn *tap; /* qtest's irq_intercept: called besides (in) or instead (out) */
     void *tap_opaque;
     bool tap_only;
 } Irq;
 
 void irq_init(Irq *i, IrqFn *fn, void *opaque, unsigned n);
-void irq_set(Irq *i, bool level); /* calls fn on every call, not only on change: inputs count edges themselves */
+/* calls fn on every call, not only on change: inputs count edges themselves */
+void irq_set(Irq *i, bool level);
 static inline void irq_pulse(Irq *i)
 {
     irq_set(i, true);
     irq_set(i, false);
 }
-/* Named input and output lists of a device, for qtest (set_irq_in, irq_intercept_*). name NULL: "unnamed-gpio-in/out". */
+/* Named input and output lists of a device, for qtest (set_irq_in, irq_intercept_*). name NULL:
+ * "unnamed-gpio-in/out". */
 struct Obj;
 void irq_register_in(struct Obj *dev, const char *name, Irq *irqs, unsigned n);
 void irq_register_out(struct Obj *dev, const char *name, Irq *irqs, unsigned n);
-Irq *irq_find(struct Obj *dev, const char *name, bool out, unsigned *ret_n); /* first of the list; NULL: none */
+/* first of the list; NULL: none */
+Irq *irq_find(struct Obj *dev, const char *name, bool out, unsigned *ret_n);
 void irq_unregister(struct Obj *dev);

@@ -1,6 +1,6 @@
 /*
- * Direct boot: the kernel is entered without firmware, and finds the machine as SeaBIOS leaves it. Everything here runs after
- * each machine reset, with the vCPUs paused.
+ * Direct boot: the kernel is entered without firmware, and finds the machine as SeaBIOS leaves it.
+ * Everything here runs after each machine reset, with the vCPUs paused.
  */
 #pragma once
 
@@ -9,31 +9,31 @@
 /* Low memory that direct boot uses; the kernel owns it all once it runs. */
 enum {
     BOOT_GDT = 0x1000,
-    BOOT_TABLES = 0x2000,     /* page tables for 4 GiB: six pages */
-    BOOT_INFO = 0x10000,      /* zero page, PVH start info or multiboot info */
-    BOOT_LISTS = 0x12000,     /* memory map and modules */
-    BOOT_CMDLINE = 0x20000,   /* and module texts */
+    BOOT_TABLES = 0x2000,   /* page tables for 4 GiB: six pages */
+    BOOT_INFO = 0x10000,    /* zero page, PVH start info or multiboot info */
+    BOOT_LISTS = 0x12000,   /* memory map and modules */
+    BOOT_CMDLINE = 0x20000, /* and module texts */
     BOOT_CMDLINE_END = 0x30000,
-    BOOT_STACK = 0x7000,      /* grows down; the page tables end below it */
-    BOOT_LOW_END = 0x9fc00,   /* extended BIOS data area */
+    BOOT_STACK = 0x7000,    /* grows down; the page tables end below it */
+    BOOT_LOW_END = 0x9fc00, /* extended BIOS data area */
     BOOT_E820_MAX = 128,
 };
 
 typedef struct BootModule {
     GMappedFile *file;
-    char *text;               /* multiboot: the module's own text, path first */
+    char *text; /* multiboot: the module's own text, path first */
     uint64_t at, len;
 } BootModule;
 
 struct DirectBoot {
     KernelImage kernel;
-    GArray *modules;          /* BootModule; -initrd is one, multiboot takes a list */
+    GArray *modules; /* BootModule; -initrd is one, multiboot takes a list */
     char *cmdline;
     /* Filled by boot_firmware(). */
     E820 e820[BOOT_E820_MAX];
     unsigned ne820;
     uint64_t rsdp;
-    uint64_t ram_top;         /* below it the kernel and its files go */
+    uint64_t ram_top; /* below it the kernel and its files go */
 };
 
 /* hw/i386/boot-fw.c: ACPI, SMBIOS, BIOS data area, memory map, interrupt controllers, MTRRs. */

@@ -1,9 +1,10 @@
-/* CPU models: -cpu's text to what CPUID says. x86_cpuid() (include/accel/x86-state.h) answers from the result. */
+/* CPU models: -cpu's text to what CPUID says. x86_cpuid() (include/accel/x86-state.h) answers from
+ * the result. */
 #pragma once
 
-#include <glib.h>
-
 #include "accel/x86-state.h"
+
+#include <glib.h>
 
 /* One model that -cpu takes, as query-cpu-definitions lists it. */
 typedef struct X86CpuModelInfo {
@@ -19,16 +20,17 @@ typedef struct X86CpuModelInfo {
 const X86CpuModelInfo *x86_cpu_models(unsigned *ret_n);
 
 /*
- * Parses "model[,feature][,+feature][,-feature][,name=value]..". Features that the engine does not implement are dropped
- * with a warning (with enforce: refused). kvm: "host" is allowed and nothing is dropped; "host" and "max" ask for every
- * feature bit and the caller intersects with KVM_GET_SUPPORTED_CPUID. Topology fields are left at 1.
- * NULL: *err is set. Free with g_free().
+ * Parses "model[,feature][,+feature][,-feature][,name=value]..". Features that the engine does not
+ * implement are dropped with a warning (with enforce: refused). kvm: "host" is allowed and nothing
+ * is dropped; "host" and "max" ask for every feature bit and the caller intersects with
+ * KVM_GET_SUPPORTED_CPUID. Topology fields are left at 1. NULL: *err is set. Free with g_free().
  */
 X86CpuModel *x86_cpu_model_new(const char *text, bool kvm, GError **err);
 
 /* The text of -cpu help. Free with g_free(). */
 char *x86_cpu_help(void);
 
-/* Calls fn for each named feature: whether a resolved model has it. For query-cpu-model-expansion. */
+/* Calls fn for each named feature: whether a resolved model has it. For query-cpu-model-expansion.
+ */
 typedef void X86CpuFeatureFn(void *opaque, const char *name, bool on);
 void x86_cpu_features_foreach(const X86CpuModel *m, X86CpuFeatureFn *fn, void *opaque);

@@ -1,8 +1,9 @@
 /*
  * The PC boards: i440FX/PIIX ("pc") and Q35/ICH9 ("q35").
  *
- *   0          640K  a0000      c0000                100000        below_4g      fec0 fed0 fee0  bios   4G    above_4g
- *   RAM ........... | VGA hole | PAM regions: ROM/RAM | RAM ......... | PCI hole ... | IOAPIC HPET APIC | ROM | RAM ......
+ *   0          640K  a0000      c0000                100000        below_4g      fec0 fed0 fee0
+ * bios   4G    above_4g RAM ........... | VGA hole | PAM regions: ROM/RAM | RAM ......... | PCI
+ * hole ... | IOAPIC HPET APIC | ROM | RAM ......
  */
 #pragma once
 
@@ -26,12 +27,12 @@ typedef struct PcMachine PcMachine;
 typedef struct PcBoard {
     bool q35;
     uint64_t hole64_size;
-    uint64_t dimm_size;     /* largest module that SMBIOS shows */
+    uint64_t dimm_size; /* largest module that SMBIOS shows */
 } PcBoard;
 
 /*
- * Programmable attribute map (i440FX 82441FX data sheet, 3.2.18; Q35's registers are the same): c0000-fffff is PCI space or
- * RAM, read-only or writable, in thirteen pieces.
+ * Programmable attribute map (i440FX 82441FX data sheet, 3.2.18; Q35's registers are the same):
+ * c0000-fffff is PCI space or RAM, read-only or writable, in thirteen pieces.
  */
 enum { PAM_PIECES = 13 };
 typedef struct Pam {
@@ -41,7 +42,8 @@ void pam_init(Pam *p, Region *mem, Region *ram, Region *pci_mem);
 void pam_update(Pam *p, const uint8_t *regs); /* the seven registers from 0x59 or 0x90 on */
 void pam_fini(Pam *p);
 
-/* SMBus host controller of the south bridges (ICH9 data sheet, 18.2) with nothing on the bus: every address is refused. */
+/* SMBus host controller of the south bridges (ICH9 data sheet, 18.2) with nothing on the bus: every
+ * address is refused. */
 typedef struct SmBus {
     Region io;
     uint8_t sts, cnt, cmd, add, dat0, dat1, blk;
@@ -92,7 +94,7 @@ struct PcMachine {
     AcpiPm *pm;
     bool acpi_hotplug;
     AcpiPciHp hp;
-    GPtrArray *hp_buses;    /* PciBus* by BSEL, fixed when the machine is ready */
+    GPtrArray *hp_buses; /* PciBus* by BSEL, fixed when the machine is ready */
     uint32_t *apic_ids;
 
     /* Direct boot: hw/i386/boot*.c. */
@@ -108,25 +110,31 @@ bool pc_init(Machine *m, GError **err);
 bool pc_ready(Machine *m, GError **err);
 void pc_reset(Machine *m);
 bool pc_irqchips_init(PcMachine *pc, GError **err); /* before PCI */
-bool pc_chips_init(PcMachine *pc, GError **err);  /* timers, ports, serial lines */
-void pc_isa_init(PcMachine *pc);                  /* behind the ISA bridge's function */
+bool pc_chips_init(PcMachine *pc, GError **err);    /* timers, ports, serial lines */
+void pc_isa_init(PcMachine *pc);                    /* behind the ISA bridge's function */
 void pc_hotplug_init(PcMachine *pc, uint16_t port);
 void pc_hotplug_ready(PcMachine *pc);
-bool pc_fw_init(PcMachine *pc, GError **err);     /* fw_cfg's fixed keys, CMOS */
-bool pc_fw_ready(PcMachine *pc, GError **err);    /* ACPI, SMBIOS, boot order, -fw_cfg */
-unsigned pc_com_ports(const PcMachine *pc);         /* bit n: a serial line at COM(n+1)'s ports */
+bool pc_fw_init(PcMachine *pc, GError **err);      /* fw_cfg's fixed keys, CMOS */
+bool pc_fw_ready(PcMachine *pc, GError **err);     /* ACPI, SMBIOS, boot order, -fw_cfg */
+unsigned pc_com_ports(const PcMachine *pc);        /* bit n: a serial line at COM(n+1)'s ports */
 void pc_acpi_board(PcMachine *pc, AcpiBoard *ret); /* as the chipset is programmed now */
-void pc_acpi_refresh(PcMachine *pc);              /* builds the ACPI files again */
-char *boot_order_text(Machine *m);                /* contents of "bootorder"; g_free. NULL: nobody has a bootindex */
+void pc_acpi_refresh(PcMachine *pc);               /* builds the ACPI files again */
+/* contents of "bootorder"; g_free. NULL: nobody has a bootindex */
+char *boot_order_text(Machine *m);
 extern const PropSpec pc_props[], q35_props[];
 
 /* hw/i386/e820.c: the memory map that firmware and direct boot show. */
-typedef struct E820 { uint64_t at, size; uint32_t type; } E820;
+typedef struct E820 {
+    uint64_t at, size;
+    uint32_t type;
+} E820;
 enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4, PC_E820_MAX = 16 };
-unsigned pc_e820_fw(const PcMachine *pc, E820 *ret); /* etc/e820: RAM and what the firmware cannot know */
+/* etc/e820: RAM and what the firmware cannot know */
+unsigned pc_e820_fw(const PcMachine *pc, E820 *ret);
 
 /* Chipset functions. */
-extern const ObjClass i440fx_class, piix3_class, piix4_pm_class, mch_class, ich9_lpc_class, ich9_smb_class;
+extern const ObjClass i440fx_class, piix3_class, piix4_pm_class, mch_class, ich9_lpc_class,
+    ich9_smb_class;
 /* Root-bus interrupts: installed on pc->root. */
 void piix3_set_intx(void *pc, unsigned devfn, unsigned pin, bool level);
 void ich9_set_intx(void *pc, unsigned devfn, unsigned pin, bool level);
@@ -136,4 +144,5 @@ bool mch_ecam(const PcMachine *pc, uint64_t *ret_base, uint32_t *ret_size);
 
 /* hw/i386/boot.c: -kernel. */
 bool boot_load(PcMachine *pc, GError **err); /* reads the files; pc->m.kernel is set */
-bool boot_apply(PcMachine *pc, GError **err); /* after each reset: firmware's work in memory and chips, then the entry state */
+/* after each reset: firmware's work in memory and chips, then the entry state */
+bool boot_apply(PcMachine *pc, GError **err);

@@ -1,4 +1,5 @@
-/* SMBIOS structures (DMTF DSP0134) as the firmware finds them: files etc/smbios/smbios-tables and etc/smbios/smbios-anchor. */
+/* SMBIOS structures (DMTF DSP0134) as the firmware finds them: files etc/smbios/smbios-tables and
+ * etc/smbios/smbios-anchor. */
 #pragma once
 
 #include "hw/core/machine.h"
@@ -8,11 +9,14 @@ typedef struct SmbiosInfo {
     const X86CpuModel *cpu;
     SmpSpec smp;
     uint64_t ram_size, dimm_size;
-    struct { uint64_t start, size; } area[4]; /* RAM by address: type 19 */
+    struct {
+        uint64_t start, size;
+    } area[4]; /* RAM by address: type 19 */
     unsigned nareas;
-    const uint8_t *uuid;      /* 16 bytes in text order, NULL: zero */
-    bool entry64;             /* 3.0 entry point instead of 2.8 */
+    const uint8_t *uuid; /* 16 bytes in text order, NULL: zero */
+    bool entry64;        /* 3.0 entry point instead of 2.8 */
 } SmbiosInfo;
 
 /* entries: Json objects of -smbios. Both arrays are the caller's. */
-bool smbios_build(const SmbiosInfo *s, const GPtrArray *entries, GByteArray **ret_tables, GByteArray **ret_anchor, GError **err);
+bool smbios_build(const SmbiosInfo *s, const GPtrArray *entries, GByteArray **ret_tables,
+    GByteArray **ret_anchor, GError **err);

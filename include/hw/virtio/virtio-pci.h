@@ -12,13 +12,15 @@ void virtio_pci_init(Obj *o);
 void virtio_pci_fini(Obj *o);
 void virtio_pci_reset(Obj *o);
 void virtio_pci_describe(const Obj *o, JsonWriter *w);
-Obj *virtio_pci_child(Obj *o);    /* the "virtio-backend": target of the device's and virtio's property groups */
+/* the "virtio-backend": target of the device's and virtio's property groups */
+Obj *virtio_pci_child(Obj *o);
 size_t virtio_pci_size(void);
 VirtioPci *virtio_pci_of(const VirtioDev *d);
 /*
- * VIRTIO_PCI_TYPES(virtio_rng, "virtio-rng", virtio_rng_class, rng_props, "Misc") defines const ObjClass
- * virtio_rng_pci_class, virtio_rng_pci_transitional_class, virtio_rng_pci_non_transitional_class ("-pci", "-pci-transitional",
- * "-pci-non-transitional", parent "virtio-rng-pci-base"); VIRTIO_PCI_TYPE is the modern-only single type. Defined by the
- * implementation below; the type table lists the classes.
+ * VIRTIO_PCI_TYPES(virtio_rng, "virtio-rng", virtio_rng_class, rng_props, "Misc") defines const
+ * ObjClass virtio_rng_pci_class, virtio_rng_pci_transitional_class,
+ * virtio_rng_pci_non_transitional_class ("-pci", "-pci-transitional",
+ * "-pci-non-transitional", parent "virtio-rng-pci-base"); VIRTIO_PCI_TYPE is the modern-only single
+ * type. Defined by the implementation below; the type table lists the classes.
  */
 #include "hw/virtio/virtio-pci-types.h"

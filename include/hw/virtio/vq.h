@@ -1,4 +1,5 @@
-/* Virtqueues as a device sees them (VIRTIO 1.4, 2.6-2.8): the core runs the ring, the device answers one request at a time. */
+/* Virtqueues as a device sees them (VIRTIO 1.4, 2.6-2.8): the core runs the ring, the device
+ * answers one request at a time. */
 #pragma once
 
 #include "memory/dma.h"
@@ -14,42 +15,45 @@ typedef struct VirtQueue VirtQueue;
  */
 typedef struct VqElem {
     VirtQueue *vq;
-    GIov out;                               /* device-readable part */
-    GIov in, in2;                           /* device-writable part; in2 only after vq_split_in() */
-    size_t in_size, in2_size;               /* used.len is derived from these and the cursors */
-    uint16_t id, ndescs;                    /* ring bookkeeping */
-    struct VqElem *next;                    /* free for the holder's lists */
+    GIov out;                 /* device-readable part */
+    GIov in, in2;             /* device-writable part; in2 only after vq_split_in() */
+    size_t in_size, in2_size; /* used.len is derived from these and the cursors */
+    uint16_t id, ndescs;      /* ring bookkeeping */
+    struct VqElem *next;      /* free for the holder's lists */
 } VqElem;
 
 typedef enum VqVerdict {
-    VQ_DONE,                                /* finished: the core pushes it */
-    VQ_HELD,                                /* the device keeps it and calls vq_push() later */
-    VQ_STOP,                                /* not taken: stays first in line until vq_resume() */
+    VQ_DONE, /* finished: the core pushes it */
+    VQ_HELD, /* the device keeps it and calls vq_push() later */
+    VQ_STOP, /* not taken: stays first in line until vq_resume() */
 } VqVerdict;
 
 typedef struct VqSpec {
     const char *name;
-    uint16_t size;                          /* default; the queue-size property overrides */
-    size_t elem_size;                       /* the device's request, VqElem first */
-    VqVerdict (*request)(VirtioDev *d, VqElem *e);   /* the driver sends: one call per chain */
-    void (*batch_end)(VirtioDev *d, VirtQueue *vq);  /* optional: submit what was gathered */
-    void (*refilled)(VirtioDev *d, VirtQueue *vq);   /* the device sends: buffers arrived */
+    uint16_t size;                                  /* default; the queue-size property overrides */
+    size_t elem_size;                               /* the device's request, VqElem first */
+    VqVerdict (*request)(VirtioDev *d, VqElem *e);  /* the driver sends: one call per chain */
+    void (*batch_end)(VirtioDev *d, VirtQueue *vq); /* optional: submit what was gathered */
+    void (*refilled)(VirtioDev *d, VirtQueue *vq);  /* the device sends: buffers arrived */
 } VqSpec;
 
 /* Data and status, or response and data: two cursors. False: fewer than `at` bytes. */
 bool vq_split_in(VqElem *e, size_t at) G_GNUC_WARN_UNUSED_RESULT;
 
-VqElem *vq_pop(VirtQueue *vq);                       /* NULL: none, or the queue is broken */
-unsigned vq_pop_bytes(VirtQueue *vq, size_t bytes, VqElem **ret, unsigned max); /* enough, or none */
+VqElem *vq_pop(VirtQueue *vq); /* NULL: none, or the queue is broken */
+/* enough, or none */
+unsigned vq_pop_bytes(VirtQueue *vq, size_t bytes, VqElem **ret, unsigned max);
 void vq_push(VqElem *e);
-void vq_push_all(VqElem *const *e, unsigned n);      /* one index update for all of them */
-void vq_drop(VqElem *e);                             /* on reset: forget, publish nothing */
-void vq_resume(VirtQueue *vq);                       /* after VQ_STOP */
-void vq_notify(VirtQueue *vq);                       /* interrupt, if the driver wants one */
+void vq_push_all(VqElem *const *e, unsigned n); /* one index update for all of them */
+void vq_drop(VqElem *e);                        /* on reset: forget, publish nothing */
+void vq_resume(VirtQueue *vq);                  /* after VQ_STOP */
+void vq_notify(VirtQueue *vq);                  /* interrupt, if the driver wants one */
 void vq_fail(VirtQueue *vq, const char *fmt, ...) G_GNUC_PRINTF(2, 3); /* sets DEVICE_NEEDS_RESET */
 unsigned vq_index(const VirtQueue *vq);
 VirtioDev *vq_dev(const VirtQueue *vq);
-bool vq_ready(const VirtQueue *vq);                  /* enabled and not broken, DRIVER_OK (or legacy use) */
-/* The driver has made nothing available. True also asks the driver for its next notification, so that refilled() follows. */
+/* enabled and not broken, DRIVER_OK (or legacy use) */
+bool vq_ready(const VirtQueue *vq);
+/* The driver has made nothing available. True also asks the driver for its next notification, so
+ * that refilled() follows. */
 bool vq_empty(VirtQueue *vq);
-uint16_t vq_size(const VirtQueue *vq);               /* as the driver chose it; 0: not enabled */
+uint16_t vq_size(const VirtQueue *vq); /* as the driver chose it; 0: not enabled */
