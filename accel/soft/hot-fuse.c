@@ -28,14 +28,13 @@ INLINE void fuse(SoftCpu *c, const Op *op, bool test, unsigned bits, uint64_t s,
     {                                                                                              \
         return fuse(c, op, T, n, op->imm, cc);                                                     \
     }
-#define CC_LIST(X, a, b)                                                                           \
-    X(0, a, b)                                                                                     \
-    X(1, a, b)                                                                                     \
-    X(2, a, b)                                                                                     \
-    X(3, a, b)                                                                                     \
-    X(4, a, b)                                                                                     \
-    X(5, a, b) X(6, a, b) X(7, a, b) X(8, a, b) X(9, a, b) X(10, a, b) X(11, a, b) X(12, a, b)     \
-        X(13, a, b) X(14, a, b) X(15, a, b)
+/* clang-format off */
+#define CC_LIST(X, a, b) \
+    X(0, a, b) X(1, a, b) X(2, a, b) X(3, a, b) \
+    X(4, a, b) X(5, a, b) X(6, a, b) X(7, a, b) \
+    X(8, a, b) X(9, a, b) X(10, a, b) X(11, a, b) \
+    X(12, a, b) X(13, a, b) X(14, a, b) X(15, a, b)
+/* clang-format on */
 CC_LIST(FUSE, 0, 8)
 CC_LIST(FUSE, 0, 32)
 CC_LIST(FUSE, 0, 64)
