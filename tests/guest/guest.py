@@ -14,6 +14,10 @@ class Timeout(Exception):
     pass
 
 
+class Skip(Exception):
+    """What a test needs is not there."""
+
+
 class Guest:
     """Starts binary with args; serial is on stdio unless args say otherwise."""
 
@@ -105,6 +109,7 @@ class Guest:
                     if time.monotonic() > end or self.p.poll() is not None:
                         raise
                     select.select([], [], [], 0.05)
+            self.sock.settimeout(120)
             self.qfile = self.sock.makefile("rw")
             self.events = []
             json.loads(self.qfile.readline())
@@ -122,6 +127,20 @@ class Guest:
             if "error" in reply:
                 raise RuntimeError(reply["error"]["desc"])
             return reply["return"]
+
+    def event(self, name, match=lambda data: True):
+        """The data of the next event of this name whose data match; it and all before it are forgotten."""
+        if not self.sock:
+            self.qmp("query-status")
+        while True:
+            while self.events:
+                e = self.events.pop(0)
+                if e["event"] == name and match(e.get("data", {})):
+                    return e.get("data", {})
+            line = self.qfile.readline()
+            if not line:
+                raise Timeout(f"QMP closed before {name}")
+            self.events.append(json.loads(line))
 
     def wait(self, timeout=60):
         """Waits for the emulator to end by itself; returns its exit status."""
