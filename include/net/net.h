@@ -13,23 +13,23 @@ typedef enum NetVerdict { NET_SENT, NET_QUEUED, NET_DROPPED } NetVerdict;
 
 typedef struct NetPortOps {
     /*
-     * NET_QUEUED: not taken; the sender keeps it (the bytes stay the sender's) and tries again after its writable().
-     * iov is readable during the call only.
+     * NET_QUEUED: not taken; the sender keeps it (the bytes stay the sender's) and tries again
+     * after its writable(). iov is readable during the call only.
      */
     NetVerdict (*receive)(NetPort *p, const struct iovec *iov, unsigned n, size_t len);
-    void (*writable)(NetPort *p);      /* the peer can take packets again */
+    void (*writable)(NetPort *p); /* the peer can take packets again */
     void (*link)(NetPort *p, bool up);
 } NetPortOps;
 struct NetPort {
     const NetPortOps *ops;
     NetPort *peer;
-    char *id;                          /* "net0": -netdev's id, or the NIC's name */
-    const char *type;                  /* "user", "tap", "nic" */
-    const NetBackend *backend;         /* NULL: a NIC */
-    char *info;                        /* info network's text; may change */
+    char *id;                  /* "net0": -netdev's id, or the NIC's name */
+    const char *type;          /* "user", "tap", "nic" */
+    const NetBackend *backend; /* NULL: a NIC */
+    char *info;                /* info network's text; may change */
     bool link_down;
-    bool blocked;                      /* its last send was NET_QUEUED: it waits for writable() */
-    uint32_t vnet_hdr_len;             /* bytes of virtio-net header in front of each packet; 0: none */
+    bool blocked;          /* its last send was NET_QUEUED: it waits for writable() */
+    uint32_t vnet_hdr_len; /* bytes of virtio-net header in front of each packet; 0: none */
 };
 
 /* Sends from one end to the other. Link down or no peer: NET_DROPPED. Own loop. */
@@ -37,40 +37,52 @@ NetVerdict net_send(NetPort *from, const struct iovec *iov, unsigned n, size_t l
 /* The receiver can take packets again: calls the peer's writable() if it was refused. */
 void net_ready(NetPort *receiver);
 void net_port_init(NetPort *p, const NetPortOps *ops, const char *type, const char *id);
-void net_port_fini(NetPort *p);        /* unlinks first */
+void net_port_fini(NetPort *p); /* unlinks first */
 void net_connect(NetPort *a, NetPort *b);
 void net_disconnect(NetPort *p);
 bool net_set_link(const char *id, bool up, GError **err);
 /* Offloads both ways when the back end has a vnet header (tap). */
-enum { NET_OFFLOAD_CSUM = 1, NET_OFFLOAD_TSO4 = 2, NET_OFFLOAD_TSO6 = 4, NET_OFFLOAD_ECN = 8, NET_OFFLOAD_UFO = 16,
-    NET_OFFLOAD_USO4 = 32, NET_OFFLOAD_USO6 = 64 };
+enum {
+    NET_OFFLOAD_CSUM = 1,
+    NET_OFFLOAD_TSO4 = 2,
+    NET_OFFLOAD_TSO6 = 4,
+    NET_OFFLOAD_ECN = 8,
+    NET_OFFLOAD_UFO = 16,
+    NET_OFFLOAD_USO4 = 32,
+    NET_OFFLOAD_USO6 = 64
+};
 
 struct NetBackend {
-    const char *type;                  /* -netdev type= */
+    const char *type; /* -netdev type= */
     const char *help;
-    size_t size;                       /* of cfg */
+    size_t size; /* of cfg */
     const PropSpec *props;
     NetPort *(*open)(const char *id, void *cfg, GError **err); /* cfg is freed after the call */
     void (*close)(NetPort *p);
-    uint64_t (*offloads)(NetPort *p);  /* NET_OFFLOAD_*: what it can take and give. NULL: none */
+    uint64_t (*offloads)(NetPort *p); /* NET_OFFLOAD_*: what it can take and give. NULL: none */
     bool (*set_offload)(NetPort *p, uint64_t offloads, uint32_t vnet_hdr_len); /* NULL: none */
-    int (*vhost_fd)(NetPort *p);       /* -1: packets go through receive() */
+    int (*vhost_fd)(NetPort *p); /* -1: packets go through receive() */
 };
 extern const NetBackend *const net_backends[]; /* net/net.c */
 
-NetPort *net_backend_create(const Json *args, GError **err); /* -netdev, netdev_add: {type, id, …} */
+NetPort *net_backend_create(
+    const Json *args, GError **err); /* -netdev, netdev_add: {type, id, …} */
 bool net_backend_delete(const char *id, GError **err);
 NetPort *net_find(const char *id);
 void net_each(void (*fn)(NetPort *p, void *opaque), void *opaque);
 void net_cleanup(void);
-void net_describe(GString *out);       /* info network */
+void net_describe(GString *out); /* info network */
 /* A default MAC for the n-th NIC without one: 52:54:00:12:34:56 + n. */
 void net_default_mac(MacAddr *ret);
 /* -nic / -net nic: model, mac, netdev id; boards and main make the devices. */
 
 extern const QmpCmd net_qmp_cmds[];
 
-/* prop type for netdev=ID: keeps a NetPort* that has no peer yet; "Property 'virtio-net-device.netdev' can't find value 'x'". */
+/* prop type for netdev=ID: keeps a NetPort* that has no peer yet; "Property
+ * 'virtio-net-device.netdev' can't find value 'x'". */
 extern const PropType prop_netdev;
-#define PROP_NETDEV(n, T, f, h) \
-    { .name = (n), .type = &prop_netdev, .offset = PROP_AT(T, f, NetPort *), .bit = -1, .flags = PROP_NO_DEFAULT, .help = (h) }
+#define PROP_NETDEV(n, T, f, h)                                                                    \
+    {                                                                                              \
+        .name = (n), .type = &prop_netdev, .offset = PROP_AT(T, f, NetPort *), .bit = -1,          \
+        .flags = PROP_NO_DEFAULT, .help = (h)                                                      \
+    }
