@@ -11,6 +11,7 @@ import tempfile
 
 CACHE = os.environ.get("VIRTUE_CACHE", os.path.expanduser("~/.cache/virtue"))
 BACKPORTS = "bookworm-backports"
+os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"  # depmod and mke2fs, for users who have none
 
 
 _held = 0
