@@ -40,7 +40,7 @@ struct BlockStore {
     const Op **want; /* a branch's chain pointer to fill in */
     uint64_t want_flushes;
     uint64_t want_ip; /* where that branch goes */
-    GMutex lock; /* guards the queue */
+    GMutex lock;      /* guards the queue */
     Inval queue[QUEUE_SIZE];
     unsigned nqueued; /* over QUEUE_SIZE: too many, flush all */
     /* The block under construction. */
@@ -245,7 +245,8 @@ void soft_code_sync(SoftCpu *by, SoftCpu *const *cpus, unsigned ncpus, const uin
 {
     for (unsigned i = 0; i < ncpus; i++) {
         SoftCpu *o = cpus[i];
-        /* The mask has the page's bits by now: who sets its bit later sees them and takes no tag. */
+        /* The mask has the page's bits by now: who sets its bit later sees them and takes no tag.
+         */
         if (o == by || !soft_wrote(o, page)) {
             continue;
         }

@@ -41,9 +41,9 @@ static inline uint64_t soft_tlb_none(uint64_t index)
 }
 
 /*
- * Which vCPUs may hold a write tag for a page: each has a table of bits, by a hash of the page's host
- * address. A bit is set before the page's code mask is looked at, never cleared; so a decoder that
- * has set the mask finds everybody it must wait for.
+ * Which vCPUs may hold a write tag for a page: each has a table of bits, by a hash of the page's
+ * host address. A bit is set before the page's code mask is looked at, never cleared; so a decoder
+ * that has set the mask finds everybody it must wait for.
  */
 enum { SOFT_WROTE_BITS = 20 };
 
