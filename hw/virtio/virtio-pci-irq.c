@@ -101,11 +101,12 @@ static bool bell_wanted(const VirtioPci *p, unsigned i, unsigned kind, Doorbell 
 {
     const Machine *m = pci_bus_of(&p->fn)->machine;
     const VpciQueue *q = &p->q[i];
+    bool data = virtio_has(p->vd, VIRTIO_F_NOTIFICATION_DATA);
 
     if (!p->ioeventfd || !p->started || !q->enabled || !m->accel) {
         return false;
     }
-    *ret = (Doorbell){ .size = 2, .eventfd = -1 };
+    *ret = (Doorbell){ .size = data ? 4 : 2, .eventfd = -1 };
     switch (kind) {
     case VPCI_BELL_MODERN:
         ret->as = m->mem;
@@ -122,6 +123,9 @@ static bool bell_wanted(const VirtioPci *p, unsigned i, unsigned kind, Doorbell 
     }
     ret->has_match = true;
     ret->match = i;
+    if (data) {
+        return false; /* no value to match: the upper half changes with each one (2.9) */
+    }
     return kind == VPCI_BELL_PIO ? p->modern && p->modern_pio_notify && p->fn.bar[2].mapped
                                  : p->legacy && p->fn.bar[0].mapped;
 }

@@ -132,7 +132,7 @@ static void w_queue_size(void *o, uint64_t v)
 {
     VirtioPci *p = o;
     VpciQueue *q = selected(p);
-    bool packed = p->driver_features[1] >> (VIRTIO_F_RING_PACKED - 32) & 1;
+    bool packed = virtio_has(p->vd, VIRTIO_F_RING_PACKED); /* negotiated, not merely written */
 
     if (!settable(p, q, "size")) {
         return;
@@ -228,6 +228,14 @@ static bool ring_reset_on(const VirtioPci *p)
     return virtio_has(p->vd, VIRTIO_F_RING_RESET);
 }
 
+/* What the driver's notification calls the queue (4.1.4.3, 4.1.5.2): here its index. */
+static uint64_t r_notif_config(void *o)
+{
+    const VirtioPci *p = o;
+
+    return virtio_has(p->vd, VIRTIO_F_NOTIF_CONFIG_DATA) ? p->queue_select : 0;
+}
+
 /* 2.6.1, 4.1.4.3.1: reads 1 while chains are still out. */
 static uint64_t r_queue_reset(void *o)
 {
@@ -278,6 +286,7 @@ static const Reg common_regs[] = {
     { 0x2c, 4, false, "queue_driver_hi", r_driver_hi, w_driver_hi },
     { 0x30, 4, false, "queue_device_lo", r_device_lo, w_device_lo },
     { 0x34, 4, false, "queue_device_hi", r_device_hi, w_device_hi },
+    { 0x38, 2, true, "queue_notif_config_data", r_notif_config, NULL },
     { 0x3a, 2, false, "queue_reset", r_queue_reset, w_queue_reset },
 };
 /* clang-format on */
@@ -336,7 +345,9 @@ static void pio_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
 {
     const VirtioPci *p = opaque;
 
-    virtio_kick(p->vd, (uint16_t)val); /* multiplier 0: the value says which queue */
+    /* Multiplier 0: the value says which queue. NOTIFICATION_DATA puts the ring's position into the
+     * upper half (2.9); the ring itself says that too. */
+    virtio_kick(p->vd, (uint16_t)val);
 }
 
 const RegionOps vpci_common_ops = { .read = common_read, .write = common_write, .max_access = 4 };

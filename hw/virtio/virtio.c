@@ -565,6 +565,8 @@ const PropSpec virtio_props[] = {
     PROP_FEATURE("notify_on_empty", VirtioDev, prop_features, VIRTIO_F_NOTIFY_ON_EMPTY, true, "legacy: tell when drained"),
     PROP_FEATURE("packed", VirtioDev, prop_features, VIRTIO_F_RING_PACKED, false, "packed rings"),
     PROP_FEATURE("queue_reset", VirtioDev, prop_features, VIRTIO_F_RING_RESET, true, "single queues can be reset"),
+    PROP_FEATURE("x-notif-config-data", VirtioDev, prop_features, VIRTIO_F_NOTIF_CONFIG_DATA, false, "the device chooses what a kick says"),
+    PROP_FEATURE("x-notification-data", VirtioDev, prop_features, VIRTIO_F_NOTIFICATION_DATA, false, "a kick says where the ring ends"),
     PROP_BOOL("use-disabled-flag", VirtioDev, use_disabled_flag, true, "kept for compatibility"),
     PROP_BOOL("use-started", VirtioDev, use_started, true, "kept for compatibility"),
     PROP_BOOL("x-disable-legacy-check", VirtioDev, disable_legacy_check, false, "kept for compatibility"),

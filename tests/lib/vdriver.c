@@ -76,6 +76,7 @@ static void walk_caps(VDriver *d)
             case 2:
                 if (!d->notify) {
                     d->notify = at;
+                    d->notify_io = cr(d, 0x10 + 4 * (cr(d, cap + 4, 1) % 6), 4) & 1;
                     d->notify_mult = cr(d, cap + 16, 4);
                 }
                 break;
@@ -226,8 +227,19 @@ void vd_kick(const VDriver *d, unsigned i)
         lw(d, 0x10, 2, i);
         return;
     }
+    const VRing *r = &d->ring[i];
+    bool data = d->features >> 38 & 1;
+    uint32_t v = i;
+
     vd_write(d, 0x16, 2, i);
-    d->port->store(d->port->opaque, false, d->notify + vd_read(d, 0x1e, 2) * d->notify_mult, 2, i);
+    if (d->features >> 39 & 1) {
+        v = (uint32_t)vd_read(d, 0x38, 2);
+    }
+    if (data) { /* VIRTIO 1.4, 2.9 */
+        v |= (uint32_t)r->avail << 16 | (uint32_t)(r->packed && r->avail_wrap) << 31;
+    }
+    d->port->store(d->port->opaque, d->notify_io, d->notify + vd_read(d, 0x1e, 2) * d->notify_mult,
+        data ? 4 : 2, v);
 }
 
 void vd_start(VDriver *d, uint64_t without)

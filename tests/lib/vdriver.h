@@ -13,6 +13,7 @@ typedef struct VDriver {
     uint32_t bar_size[6];
     uint64_t common, isr, device, notify; /* addresses; 0: not there */
     uint32_t notify_mult;
+    bool notify_io; /* the first notification structure is in a BAR of ports */
     unsigned cap_msix, cap_pci_cfg, cap_pcie;
     uint64_t alloc; /* next free guest page */
     uint64_t features;

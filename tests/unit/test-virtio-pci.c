@@ -328,6 +328,37 @@ static void test_doorbells(void)
     board_free(b);
 }
 
+/* 2.9: kicks of four bytes, whose upper half says where the ring ends. */
+static void test_notification_data(void)
+{
+    Board *b = with("'dummy-pci', 'x-notification-data': true, 'x-notif-config-data': true");
+    VDriver d;
+    uint32_t id, len;
+
+    b->m->accel = (Accel *)&fake_accel;
+    vd_open(&d, &b->port, 0, DEVFN, false);
+    vd_write(&d, 0x16, 2, 1);
+    g_assert_cmphex(vd_read(&d, 0x38, 2), ==, 0);
+    vd_start(&d, 0);
+    vd_write(&d, 0x16, 2, 1);
+    g_assert_cmphex(vd_read(&d, 0x38, 2), ==, 1);
+    g_assert_cmpuint(fake_accel.n, ==, 2); /* none that would have to match a value */
+    g_assert_cmpuint(fake_accel.bell[0].size, ==, 4);
+    g_assert_false(fake_accel.bell[0].has_match);
+    uint64_t page = vd_page(&d, 4096);
+    const VBuf buf[] = { { page, 4, false }, { page + 64, 4, true } };
+
+    vring_add(&d.ring[0], buf, 2, 0);
+    g_assert_true(fake_ring(d.notify, 1 << 16));
+    vd_wait_used(&d, 0, &id, &len);
+    vring_add(&d.ring[0], buf, 2, 0);
+    vd_kick(&d, 0); /* as an access */
+    vd_wait_used(&d, 0, &id, &len);
+    pci_fn_reset(&b->bus.fn[DEVFN]->dev.obj);
+    b->m->accel = NULL;
+    board_free(b);
+}
+
 static VqVerdict hold(Dummy *s, VqElem *e)
 {
     g_ptr_array_add(s->held, e);
@@ -374,6 +405,7 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-pci/legacy-registers", test_legacy_layout);
     g_test_add_func("/virtio-pci/config-window", test_window);
     g_test_add_func("/virtio-pci/doorbells", test_doorbells);
+    g_test_add_func("/virtio-pci/notification-data", test_notification_data);
     g_test_add_func("/virtio-pci/reset-and-unplug-in-flight", test_reset_and_unplug_in_flight);
     g_test_add_func("/virtio-rng/all-ways", test_rng);
     g_test_add_func("/virtio-rng/no-writable-buffer", test_rng_without_buffer);
