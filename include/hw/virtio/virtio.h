@@ -1,4 +1,5 @@
-/* A virtio device and its transport (VIRTIO 1.4, 2.1-2.5, 3): features, status, config space, queues. Knows no PCI. */
+/* A virtio device and its transport (VIRTIO 1.4, 2.1-2.5, 3): features, status, config space,
+ * queues. Knows no PCI. */
 #pragma once
 
 #include "hw/core/dev.h"
@@ -8,84 +9,133 @@
 #include <stdatomic.h>
 
 enum { VIRTIO_QUEUE_MAX = 1024 };
-enum { VIRTIO_F_NOTIFY_ON_EMPTY = 24, VIRTIO_F_ANY_LAYOUT = 27, VIRTIO_F_INDIRECT_DESC = 28, VIRTIO_F_EVENT_IDX = 29,
-    VIRTIO_F_BAD_FEATURE = 30, VIRTIO_F_VERSION_1 = 32, VIRTIO_F_ACCESS_PLATFORM = 33, VIRTIO_F_RING_PACKED = 34,
-    VIRTIO_F_IN_ORDER = 35, VIRTIO_F_ORDER_PLATFORM = 36, VIRTIO_F_SR_IOV = 37, VIRTIO_F_NOTIFICATION_DATA = 38,
-    VIRTIO_F_NOTIF_CONFIG_DATA = 39, VIRTIO_F_RING_RESET = 40, VIRTIO_F_ADMIN_VQ = 41, VIRTIO_F_SUSPEND = 43 };
-enum { VIRTIO_STATUS_ACKNOWLEDGE = 1, VIRTIO_STATUS_DRIVER = 2, VIRTIO_STATUS_DRIVER_OK = 4, VIRTIO_STATUS_FEATURES_OK = 8,
-    VIRTIO_STATUS_NEEDS_RESET = 64, VIRTIO_STATUS_FAILED = 128 };
-#define VIRTIO_BIT(b) { .word = { [(b) / 64] = 1ull << ((b) % 64) } }
+enum {
+    VIRTIO_F_NOTIFY_ON_EMPTY = 24,
+    VIRTIO_F_ANY_LAYOUT = 27,
+    VIRTIO_F_INDIRECT_DESC = 28,
+    VIRTIO_F_EVENT_IDX = 29,
+    VIRTIO_F_BAD_FEATURE = 30,
+    VIRTIO_F_VERSION_1 = 32,
+    VIRTIO_F_ACCESS_PLATFORM = 33,
+    VIRTIO_F_RING_PACKED = 34,
+    VIRTIO_F_IN_ORDER = 35,
+    VIRTIO_F_ORDER_PLATFORM = 36,
+    VIRTIO_F_SR_IOV = 37,
+    VIRTIO_F_NOTIFICATION_DATA = 38,
+    VIRTIO_F_NOTIF_CONFIG_DATA = 39,
+    VIRTIO_F_RING_RESET = 40,
+    VIRTIO_F_ADMIN_VQ = 41,
+    VIRTIO_F_SUSPEND = 43
+};
+enum {
+    VIRTIO_STATUS_ACKNOWLEDGE = 1,
+    VIRTIO_STATUS_DRIVER = 2,
+    VIRTIO_STATUS_DRIVER_OK = 4,
+    VIRTIO_STATUS_FEATURES_OK = 8,
+    VIRTIO_STATUS_NEEDS_RESET = 64,
+    VIRTIO_STATUS_FAILED = 128
+};
+#define VIRTIO_BIT(b)                                                                              \
+    {                                                                                              \
+        .word = { [(b) / 64] = 1ull << ((b) % 64) }                                                \
+    }
 
 /* VIRTIO 1.4, 2.2.2: a feature is not offered unless one of those that it requires is. */
-typedef struct VirtioNeed { uint8_t feature, one_of[2]; } VirtioNeed;
+typedef struct VirtioNeed {
+    uint8_t feature, one_of[2];
+} VirtioNeed;
 
 /* The constants of one virtio device type: ObjClass.ops of "virtio-X-device". */
 typedef struct VirtioOps {
-    uint16_t id;                                          /* VIRTIO 1.4, 5 */
-    uint16_t transitional_id;                             /* PCI: 0x1000.., 0: none, modern only */
+    uint16_t id;              /* VIRTIO 1.4, 5 */
+    uint16_t transitional_id; /* PCI: 0x1000.., 0: none, modern only */
     uint32_t pci_class;
-    VirtioFeatures features;                              /* always offered; properties add more */
-    const VirtioNeed *needs;                              /* what is required comes first in the table */
+    VirtioFeatures features; /* always offered; properties add more */
+    /* what is required comes first in the table */
+    const VirtioNeed *needs;
     unsigned nneeds;
     const VqSpec *vqs;
     unsigned nvqs;
-    /* Number of queues and the spec of each when it depends on properties (net pairs, blk num-queues, serial ports). NULL: vqs. */
+    /* Number of queues and the spec of each when it depends on properties (net pairs, blk
+     * num-queues, serial ports). NULL: vqs. */
     unsigned (*queue_count)(VirtioDev *d);
     const VqSpec *(*queue_spec)(VirtioDev *d, unsigned i, uint16_t *ret_size);
-    unsigned default_vectors;                             /* vectors=auto: this when > 0, else queues + 1 */
-    size_t config_size;                                   /* 0: none */
-    size_t (*config_len)(VirtioDev *d);                   /* NULL: config_size. By offered features, as QEMU 10.0 does */
+    /* vectors=auto: this when > 0, else queues + 1 */
+    unsigned default_vectors;
+    size_t config_size; /* 0: none */
+    /* NULL: config_size. By offered features, as QEMU 10.0 does */
+    size_t (*config_len)(VirtioDev *d);
     VirtioFeatures (*offer)(VirtioDev *d, VirtioFeatures f); /* ask the backend what it can do */
-    VirtioFeatures (*offer_legacy)(VirtioDev *d, VirtioFeatures f); /* the legacy window differs (blk SCSI, net GSO); NULL */
-    bool (*features_ok)(VirtioDev *d);                    /* a subset it refuses; NULL: all valid ones are fine */
-    void (*config)(VirtioDev *d, void *cfg);              /* fill config_size bytes */
-    void (*config_wrote)(VirtioDev *d, const void *cfg, size_t off, size_t len); /* cfg: what would be read, with the write in */
-    bool (*start)(VirtioDev *d, GError **err);            /* DRIVER_OK was set (legacy: or first kick) */
-    void (*stop)(VirtioDev *d);                           /* reset, unplug, or the VM stopped: finishes or drops all held elems */
-    void (*queue_reset)(VirtioDev *d, unsigned i);        /* RING_RESET: give back what is held of queue i; NULL: nothing held */
-    bool (*realize)(VirtioDev *d, GError **err);          /* properties are set; before queues are made */
+    /* the legacy window differs (blk SCSI, net GSO); NULL */
+    VirtioFeatures (*offer_legacy)(VirtioDev *d, VirtioFeatures f);
+    /* a subset it refuses; NULL: all valid ones are fine */
+    bool (*features_ok)(VirtioDev *d);
+    void (*config)(VirtioDev *d, void *cfg); /* fill config_size bytes */
+    /* cfg: what would be read, with the write in */
+    void (*config_wrote)(VirtioDev *d, const void *cfg, size_t off, size_t len);
+    /* DRIVER_OK was set (legacy: or first kick) */
+    bool (*start)(VirtioDev *d, GError **err);
+    /* reset, unplug, or the VM stopped: finishes or drops all held elems */
+    void (*stop)(VirtioDev *d);
+    /* RING_RESET: give back what is held of queue i; NULL: nothing held */
+    void (*queue_reset)(VirtioDev *d, unsigned i);
+    /* properties are set; before queues are made */
+    bool (*realize)(VirtioDev *d, GError **err);
     void (*unrealize)(VirtioDev *d);
-    void (*reset)(VirtioDev *d);                          /* device state to defaults, after stop; NULL */
-    void (*plugged)(VirtioDev *d);                        /* queues exist, transport is up; NULL */
-    const char *romfile;                                  /* PCI: default option ROM; NULL: none */
+    /* device state to defaults, after stop; NULL */
+    void (*reset)(VirtioDev *d);
+    void (*plugged)(VirtioDev *d); /* queues exist, transport is up; NULL */
+    const char *romfile;           /* PCI: default option ROM; NULL: none */
 } VirtioOps;
 
 typedef struct VirtioBusOps {
-    void (*irq_queue)(Obj *transport, unsigned vq);       /* from the device's loop */
+    void (*irq_queue)(Obj *transport, unsigned vq); /* from the device's loop */
     void (*irq_config)(Obj *transport);
     bool (*queue_fds)(Obj *transport, unsigned vq, int *ret_kick, int *ret_call); /* for vhost */
     DmaSpace *(*dma)(Obj *transport);
-    unsigned (*default_queues)(Obj *transport);           /* num-queues=auto: number of vCPUs; NULL: 1 */
-    void (*started)(Obj *transport, bool on);             /* the data path runs or stands: doorbells; NULL */
+    /* num-queues=auto: number of vCPUs; NULL: 1 */
+    unsigned (*default_queues)(Obj *transport);
+    /* the data path runs or stands: doorbells; NULL */
+    void (*started)(Obj *transport, bool on);
 } VirtioBusOps;
 
 struct VirtioDev {
     Dev dev;
     const VirtioOps *ops;
-    Loop *loop;                                           /* its thread owns all that follows */
+    Loop *loop; /* its thread owns all that follows */
     Obj *transport;
     const VirtioBusOps *bus_ops;
-    VirtioFeatures host_features, features;               /* 128 bits: VIRTIO 1.4 net uses bits above 63 */
-    VirtioFeatures prop_features;                         /* set by PROP_FEATURE rows of devices and transport */
+    /* 128 bits: VIRTIO 1.4 net uses bits above 63 */
+    VirtioFeatures host_features, features;
+    /* set by PROP_FEATURE rows of devices and transport */
+    VirtioFeatures prop_features;
     uint8_t status;
-    bool legacy;                                          /* driven through the legacy interface (VERSION_1 not accepted) */
-    bool legacy_only;                                     /* the transport has no modern interface; set before virtio_realize() */
-    _Atomic bool started, broken;                         /* written in its loop, read by the control plane too */
+    /* driven through the legacy interface (VERSION_1 not accepted) */
+    bool legacy;
+    /* the transport has no modern interface; set before virtio_realize() */
+    bool legacy_only;
+    /* written in its loop, read by the control plane too */
+    _Atomic bool started, broken;
     uint32_t config_gen;
     bool config_gen_read;
     VirtQueue **vqs;
     unsigned nvqs;
-    void *config_cache;                                   /* config_len bytes */
+    void *config_cache; /* config_len bytes */
     DmaSpace *dma;
-    bool running;                                         /* the VM runs and the transport lets us reach memory */
-    bool paused;                                          /* ops->stop was called because the VM stops: vq_drop() keeps the chain for
-                                                             the next start, so nothing is lost */
-    bool reset_pending;                                   /* reset asked, held chains are still out; status keeps its value */
-    _Atomic unsigned nheld;                               /* chains out, all queues */
+    /* the VM runs and the transport lets us reach memory */
+    bool running;
+    /* ops->stop was called because the VM stops: vq_drop() keeps the chain for the next start, so
+     * nothing is lost */
+    bool paused;
+    /* reset asked, held chains are still out; status keeps its value */
+    bool reset_pending;
+    _Atomic unsigned nheld; /* chains out, all queues */
     _Atomic bool fail_posted;
-    bool use_started, use_disabled_flag, disable_legacy_check, x_ignore_backend_features; /* QEMU's property names */
+    /* QEMU's property names */
+    bool use_started, use_disabled_flag, disable_legacy_check, x_ignore_backend_features;
 };
-extern const PropSpec virtio_props[];                     /* indirect_desc, event_idx, packed, in_order, … */
+/* indirect_desc, event_idx, packed, in_order, … */
+extern const PropSpec virtio_props[];
 
 static inline bool virtio_has(const VirtioDev *d, unsigned bit)
 {
@@ -100,31 +150,40 @@ static inline void vf_set(VirtioFeatures *f, unsigned bit, bool on)
     f->word[bit / 64] = (f->word[bit / 64] & ~(1ull << (bit % 64))) | (uint64_t)on << (bit % 64);
 }
 VirtQueue *virtio_queue(VirtioDev *d, unsigned i);
-void virtio_config_changed(VirtioDev *d);                 /* main loop or d->loop: generation, ISR, interrupt */
+/* main loop or d->loop: generation, ISR, interrupt */
+void virtio_config_changed(VirtioDev *d);
 void virtio_fail(VirtioDev *d, const char *fmt, ...) G_GNUC_PRINTF(2, 3); /* DEVICE_NEEDS_RESET */
 
-/* What a device gives a transport (hw/virtio/virtio.c); the transport knows no device type. VM lock held. */
-typedef struct VqLayout { uint16_t size; uint64_t desc, driver, device; } VqLayout;
+/* What a device gives a transport (hw/virtio/virtio.c); the transport knows no device type. VM lock
+ * held. */
+typedef struct VqLayout {
+    uint16_t size;
+    uint64_t desc, driver, device;
+} VqLayout;
 bool virtio_realize(VirtioDev *d, Obj *transport, const VirtioBusOps *bus_ops, GError **err);
 void virtio_unrealize(VirtioDev *d);
-void virtio_reset_now(VirtioDev *d);                      /* system reset: waits for nobody */
+void virtio_reset_now(VirtioDev *d); /* system reset: waits for nobody */
 VirtioFeatures virtio_offered(const VirtioDev *d, bool legacy);
-bool virtio_accept(VirtioDev *d, VirtioFeatures f);       /* FEATURES_OK, or not; legacy: on first use */
-void virtio_set_status(VirtioDev *d, uint8_t status);     /* 0 is reset */
+/* FEATURES_OK, or not; legacy: on first use */
+bool virtio_accept(VirtioDev *d, VirtioFeatures f);
+void virtio_set_status(VirtioDev *d, uint8_t status); /* 0 is reset */
 bool virtio_enable_queue(VirtioDev *d, unsigned i, const VqLayout *at, GError **err);
-void virtio_reset_queue(VirtioDev *d, unsigned i);        /* RING_RESET */
-bool virtio_queue_busy(const VirtioDev *d, unsigned i);   /* chains are still out: the queue's reset goes on */
+void virtio_reset_queue(VirtioDev *d, unsigned i); /* RING_RESET */
+/* chains are still out: the queue's reset goes on */
+bool virtio_queue_busy(const VirtioDev *d, unsigned i);
 bool virtio_queue_enabled(const VirtioDev *d, unsigned i);
 uint16_t virtio_queue_max(const VirtioDev *d, unsigned i); /* 0: no such queue */
-void virtio_kick(VirtioDev *d, unsigned i);               /* any thread */
-void virtio_kick_legacy(VirtioDev *d, unsigned i);        /* VM lock; before DRIVER_OK it starts the device: VIRTIO 1.4, 3.1.2 */
+void virtio_kick(VirtioDev *d, unsigned i);                /* any thread */
+/* VM lock; before DRIVER_OK it starts the device: VIRTIO 1.4, 3.1.2 */
+void virtio_kick_legacy(VirtioDev *d, unsigned i);
 size_t virtio_config_len(const VirtioDev *d);
-void virtio_config_read(VirtioDev *d, size_t off, void *dst, size_t len);  /* past the end: 0xff */
+void virtio_config_read(VirtioDev *d, size_t off, void *dst, size_t len); /* past the end: 0xff */
 void virtio_config_write(VirtioDev *d, size_t off, const void *src, size_t len);
 uint8_t virtio_config_generation(VirtioDev *d);
 /* The VM runs or stands, or bus mastering comes and goes: the data path follows. VM lock held. */
 void virtio_run_changed(VirtioDev *d, bool running);
-/* The queue's doorbell: an eventfd watched in d->loop, made by the first call. -1: no such queue. */
+/* The queue's doorbell: an eventfd watched in d->loop, made by the first call. -1: no such queue.
+ */
 int virtio_queue_kick_fd(VirtioDev *d, unsigned i);
 unsigned virtio_default_vectors(const VirtioDev *d);
 /* x-query-virtio-status and friends. */
