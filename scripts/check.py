@@ -44,8 +44,8 @@ def style(c, _):
     r = run(["clang-format-14", "--dry-run", "--Werror", *files])
     bad = sorted(set(re.findall(r"^([^\s:]+):\d+:\d+: error:", r.stdout, re.M)))
     c.add(r.returncode == 0, "style/format", tail("\n".join(f"clang-format-14 -i {f}" for f in bad) or r.stdout))
-    for name in ("check-layers.py", "check-size.py"):
-        r = run([sys.executable, f"scripts/{name}"])
+    for name in ("check-layers.py", "check-size.py", "spec-matrix.py --check"):
+        r = run([sys.executable, *f"scripts/{name}".split()])
         c.add(r.returncode == 0, f"style/{name}", tail(r.stdout))
     py = run(["git", "ls-files", "*.py"]).stdout.split()
     r = run([sys.executable, "-c", "import ast, sys\nfor f in sys.argv[1:]: ast.parse(open(f, encoding='utf-8').read(), f)", *py])
