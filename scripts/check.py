@@ -93,7 +93,7 @@ def cases(junit):
         bad = case.find("failure") if case.find("failure") is not None else case.find("error")
         out = (case.findtext("system-out") or "").strip()
         skip = (out or "no reason given") if case.find("skipped") is not None else None
-        prog = case.get("classname", "").split(" / ")[-1]
+        prog = case.get("classname", "").split(".", 1)[-1].split(" / ")[-1]
         found.setdefault(prog, []).append((case.get("name", ""), bad is None, skip, out if bad is not None else ""))
     return found
 
@@ -132,8 +132,9 @@ def meson_suite(name):
             good = result in ("OK", "EXPECTEDFAIL", "SKIP")
             if not mine:
                 reason = re.search(r"# ?SKIP:? ?(.*)", out, re.I)
-                skip = (reason[1] if reason and reason[1] else "no reason given") if result == "SKIP" else None
-                c.add(good, f"{name}/{prog}", f"    {result}", skip)
+                if result == "SKIP" and not reason:  # it ended without having tested anything
+                    good, result = False, "no test reported"
+                c.add(good, f"{name}/{prog}", f"    {result}", (reason[1] or "no reason given") if result == "SKIP" else None)
             elif not good and c.failed == failed:  # it crashed or timed out behind its last reported case
                 c.add(False, f"{name}/{prog}", f"    {result}")
             if not good:
