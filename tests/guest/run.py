@@ -10,9 +10,13 @@ import tempfile
 import time
 import traceback
 
+import compare
 import demo
+import grub
 import images
-from guest import Guest
+import steps
+import systemd
+from guest import Guest, Skip
 
 KERNELS = {"cloud-6.1": lambda: images.Kernel(), "generic-6.1": lambda: images.Kernel("linux-image-amd64"),
            "cloud-6.12": images.kernel_612}
@@ -117,6 +121,17 @@ class Tap:
         print(("ok" if ok else "not ok") + f" {self.n} - {name}" + (f" # SKIP {skip}" if skip else ""), flush=True)
 
 
+def others(binary, full):
+    """Guests of their own, by name: a function each that raises when something is wrong."""
+    r = [(f"grub/{m}", lambda m=m: grub.boot(binary, m)) for m in ("pc", "q35")]
+    if full:
+        r += [(f"grub/pc/{v}", lambda v=v: grub.boot(binary, "pc", virtio=v)) for v in ("disable-modern=on", "disable-legacy=on", "vectors=0")]
+    r += [(f"compare/{name}", lambda a=args: compare.check(binary, *a)) for name, args in compare.rows(full)]
+    if full:
+        r += [(f"systemd/{m}", lambda m=m: systemd.boot(binary, m)) for m in ("q35", "pc")]
+    return r + steps.rows(binary, full)
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--bin", required=True)
@@ -129,7 +144,8 @@ def main():
     rows = list(itertools.product(*AXES)) if args.full else pairwise(AXES)
     rows = [r for r in rows if not args.only or re.search(args.only, "boot/" + "/".join(map(str, r)))]
     with_demo = not args.only or re.search(args.only, "demo")
-    tap = Tap(len(rows) + (8 if with_demo else 0))
+    more = [(n, f) for n, f in others(binary, args.full) if not args.only or re.search(args.only, n)]
+    tap = Tap(len(rows) + len(more) + (8 if with_demo else 0))
     if with_demo:
         n = 0
         try:
@@ -151,6 +167,15 @@ def main():
             if complaints and args.verbose:
                 detail += "\n" + text
             tap.result(not complaints, f"{name} ({time.monotonic() - at:.0f} s)", detail)
+        except Exception:
+            tap.result(False, name, traceback.format_exc())
+    for name, fn in more:
+        at = time.monotonic()
+        try:
+            said = fn()
+            tap.result(True, f"{name} ({time.monotonic() - at:.0f} s)" + (f": {said}" if said else ""))
+        except Skip as e:
+            tap.result(True, name, skip=e)
         except Exception:
             tap.result(False, name, traceback.format_exc())
     return 1 if tap.failed else 0
