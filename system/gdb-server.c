@@ -14,6 +14,9 @@ typedef struct GdbServer {
     uint64_t breakpoints[GDB_BREAKPOINTS];
     unsigned nbreakpoints;
     bool telling; /* a posted tell_stop() is on its way */
+    bool *held;   /* by vCPU: kept from running by the last resume, so it has hit nothing; nheld of
+                     them */
+    unsigned nheld;
 } GdbServer;
 
 static VCpu *cpu_at(const GdbServer *s, unsigned i)
@@ -136,8 +139,11 @@ static void gdb_resume(void *opaque, const GdbRun *run)
     run_start(s->m->run);
     /* We hold the VM lock, so no vCPU has left its pause yet: the ones to hold stay parked as after
      * a stop. */
-    for (unsigned i = 0; i < s->m->cpus->len; i++) {
-        cpu_at(s, i)->debug_hit = run[i] == GDB_RUN_HOLD;
+    s->nheld = s->m->cpus->len;
+    s->held = g_renew(bool, s->held, s->nheld);
+    for (unsigned i = 0; i < s->nheld; i++) {
+        s->held[i] = run[i] == GDB_RUN_HOLD;
+        cpu_at(s, i)->debug_hit = s->held[i];
     }
 }
 
@@ -152,7 +158,9 @@ static void tell_stop(void *opaque)
         return;
     }
     for (unsigned i = 0; i < s->m->cpus->len && run_state(s->m->run) == RUN_STATE_DEBUG; i++) {
-        if (cpu_at(s, i)->debug_hit && why == GDB_STOP_INTERRUPT) {
+        bool held = i < s->nheld && s->held[i];
+
+        if (cpu_at(s, i)->debug_hit && !held && why == GDB_STOP_INTERRUPT) {
             cpu = i;
             why = GDB_STOP_BREAK;
         }
