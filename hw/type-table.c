@@ -26,6 +26,8 @@ extern const ObjClass pcie_root_port_class, pcie_root_port_base_class, pcie_pci_
     pci_bridge_base_class;
 extern const ObjClass pci_device_class, virtio_pci_class, virtio_device_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class;
+extern const ObjClass memory_backend_class, memory_backend_ram_class, memory_backend_file_class, memory_backend_memfd_class,
+    memory_backend_shm_class, iothread_class;
 extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class, virtio_rng_pci_transitional_class,
     virtio_rng_pci_non_transitional_class;
 extern const ObjClass fw_cfg_class, i440fx_class, piix3_class, piix4_pm_class, mch_class, ich9_lpc_class, ich9_smb_class;
@@ -61,6 +63,8 @@ const ObjClass *const obj_classes[] = {
     &pcie_root_port_class, &pcie_root_port_base_class, &pcie_pci_bridge_class, &pcie_port_class, &pcie_slot_class,
     &pci_bridge_base_class,
     &rng_backend_class, &rng_builtin_class, &rng_random_class,
+    &memory_backend_class, &memory_backend_ram_class, &memory_backend_file_class, &memory_backend_memfd_class,
+    &memory_backend_shm_class, &iothread_class,
     &virtio_rng_class, &virtio_rng_pci_base_class, &virtio_rng_pci_class, &virtio_rng_pci_transitional_class,
     &virtio_rng_pci_non_transitional_class,
     NULL,

@@ -22,7 +22,7 @@ static void *code_hook_opaque;
 
 static int open_memfd(const char *id, const RamSpec *s, GError **err)
 {
-    unsigned flags = MFD_CLOEXEC;
+    unsigned flags = MFD_CLOEXEC | (s->seal ? MFD_ALLOW_SEALING : 0);
 
     if (s->hugetlb) {
         flags |= MFD_HUGETLB | (unsigned)__builtin_ctzll(s->hugetlb) << MFD_HUGE_SHIFT;
@@ -34,43 +34,76 @@ static int open_memfd(const char *id, const RamSpec *s, GError **err)
     return fd;
 }
 
-/* A folder (hugetlbfs, tmpfs) gets an unlinked file of its own; anything else is the file itself.
- */
-static int open_path(const char *path, GError **err)
+static int open_shm(GError **err)
 {
-    struct stat st;
-    int fd;
+    static atomic_uint serial;
+    g_autofree char *name = g_strdup_printf("/virtue-%d-%u", (int)getpid(), serial++);
+    int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        g_autofree char *tmp = g_strdup_printf("%s/virtue-ram-XXXXXX", path);
-        fd = g_mkstemp_full(tmp, O_RDWR | O_CLOEXEC, 0600);
-        if (fd >= 0) {
-            unlink(tmp);
-        }
-    } else {
-        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    }
     if (fd < 0) {
-        err_set_errno(err, "can't open backing store %s for guest RAM", path);
+        err_set_errno(err, "failed to create POSIX shared memory");
+    } else {
+        shm_unlink(name);
     }
     return fd;
 }
 
-static bool size_file(int fd, const RamSpec *s, uint64_t size, GError **err)
+/* A folder (hugetlbfs, tmpfs) gets an unlinked file of its own; anything else is the file itself.
+ */
+static int open_path(const RamSpec *s, GError **err)
+{
+    struct stat st;
+    int fd;
+
+    if (stat(s->path, &st) == 0 && S_ISDIR(st.st_mode) && !s->readonly) {
+        g_autofree char *tmp = g_strdup_printf("%s/virtue-ram-XXXXXX", s->path);
+        fd = g_mkstemp_full(tmp, O_RDWR | O_CLOEXEC, 0600);
+        if (fd >= 0) {
+            unlink(tmp);
+        }
+    } else if (s->readonly) {
+        fd = open(s->path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && S_ISDIR(st.st_mode)) {
+            close(fd_steal(&fd));
+            errno = EISDIR;
+        }
+    } else {
+        fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    }
+    if (fd < 0) {
+        err_set_errno(err, "can't open backing store %s for guest RAM", s->path);
+    }
+    return fd;
+}
+
+/* An existing file is never grown behind its owner's back. */
+static bool size_file(int fd, const char *id, const RamSpec *s, uint64_t size, GError **err)
 {
     struct stat st;
 
     if (fstat(fd, &st) < 0) {
         return err_set_errno(err, "can't get size of backing store");
     }
-    if (S_ISREG(st.st_mode) && s->path && st.st_size && (uint64_t)st.st_size < s->size) {
-        return err_set(err,
-            "backing store size 0x%" G_GINT64_MODIFIER
-            "x does not match 'size' option 0x%" G_GINT64_MODIFIER "x",
-            (uint64_t)st.st_size, s->size);
+    if (!S_ISREG(st.st_mode)) {
+        return true;
     }
-    if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < size && ftruncate(fd, (off_t)size) < 0) {
+    uint64_t have = (uint64_t)st.st_size, end;
+
+    if (__builtin_add_overflow(s->offset, s->size, &end) || end > INT64_MAX - size) {
+        return err_set(err, "cannot set up guest memory '%s': size is too large", id);
+    }
+    if (s->path && (have || s->readonly) && have < end) {
+        return err_set(err,
+            "%s backing store size 0x%" G_GINT64_MODIFIER
+            "x is too small for 'size' option 0x%" G_GINT64_MODIFIER
+            "x plus 'offset' option 0x%" G_GINT64_MODIFIER "x",
+            id, have, s->size, s->offset);
+    }
+    if (have < s->offset + size && !s->readonly && ftruncate(fd, (off_t)(s->offset + size)) < 0) {
         return err_set_errno(err, "can't resize backing store");
+    }
+    if (s->seal && fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+        return err_set_errno(err, "can't seal the memfd");
     }
     return true;
 }
@@ -91,9 +124,9 @@ static uint64_t page_of(int fd, const RamSpec *s)
 }
 
 /* Reserves size plus a guard page at an address fit for huge pages, then puts the memory there. */
-static uint8_t *map_ram(int fd, uint64_t size, uint64_t page, bool share)
+static uint8_t *map_ram(int fd, uint64_t size, uint64_t page, const RamSpec *s)
 {
-    uint64_t align = MAX(page, (uint64_t)HUGE_ALIGN), total;
+    uint64_t align = MAX(MAX(page, (uint64_t)HUGE_ALIGN), s->align), total;
 
     if (__builtin_add_overflow(size, align + page, &total)) {
         errno = ENOMEM;
@@ -105,9 +138,10 @@ static uint8_t *map_ram(int fd, uint64_t size, uint64_t page, bool share)
         return NULL;
     }
     uint8_t *at = area + (-(uintptr_t)area & (align - 1));
-    int flags = MAP_FIXED | MAP_NORESERVE | (share ? MAP_SHARED : MAP_PRIVATE) |
-                (fd < 0 ? MAP_ANONYMOUS : 0);
-    if (mmap(at, size, PROT_READ | PROT_WRITE, flags, fd, 0) == MAP_FAILED) {
+    int flags = MAP_FIXED | (s->reserve ? 0 : MAP_NORESERVE) |
+                (s->share ? MAP_SHARED : MAP_PRIVATE) | (fd < 0 ? MAP_ANONYMOUS : 0);
+    int prot = PROT_READ | (s->readonly && s->share ? 0 : PROT_WRITE);
+    if (mmap(at, size, prot, flags, fd, (off_t)s->offset) == MAP_FAILED) {
         int saved = errno;
         munmap(area, total);
         errno = saved;
@@ -123,49 +157,70 @@ static uint8_t *map_ram(int fd, uint64_t size, uint64_t page, bool share)
     return at;
 }
 
-static bool populate(uint8_t *host, uint64_t size, uint64_t page)
+typedef struct Populate {
+    uint8_t *host;
+    uint64_t size, page;
+    int error;
+} Populate;
+
+static void *populate(void *opaque)
 {
+    Populate *p = opaque;
+
 #ifdef MADV_POPULATE_WRITE
-    if (madvise(host, size, MADV_POPULATE_WRITE) == 0) {
-        return true;
+    if (madvise(p->host, p->size, MADV_POPULATE_WRITE) == 0) {
+        return NULL;
     }
     if (errno != EINVAL) {
-        return false;
+        p->error = errno;
+        return NULL;
     }
 #endif
-    for (uint64_t off = 0; off < size; off += page) {
-        *(volatile uint8_t *)(host + off) = 0;
+    for (uint64_t off = 0; off < p->size; off += p->page) {
+        volatile uint8_t *byte = p->host + off;
+        *byte = *byte; /* a file's contents stay */
     }
-    return true;
+    return NULL;
 }
 
-static bool ram_open(RamBlock *b, const RamSpec *s, uint64_t *ret_page, GError **err)
+static bool ram_open(RamBlock *b, const RamSpec *s, GError **err)
 {
     autofd fd = -1;
+    bool wants_fd = s->path || s->shm || s->memfd || s->hugetlb || s->share;
 
     if (s->path) {
-        fd = open_path(s->path, err);
-    } else if (s->memfd || s->hugetlb || s->share) {
+        fd = open_path(s, err);
+    } else if (s->shm) {
+        fd = open_shm(err);
+    } else if (wants_fd) {
         fd = open_memfd(b->id, s, err);
     }
-    if (fd < 0 && (s->path || s->memfd || s->hugetlb || s->share)) {
+    if (fd < 0 && wants_fd) {
         return false;
     }
     uint64_t page = page_of(fd, s);
+    if (s->offset & (page - 1)) {
+        return err_set(err,
+            "offset 0x%" G_GINT64_MODIFIER "x must be multiples of page size 0x%" G_GINT64_MODIFIER
+            "x",
+            s->offset, page);
+    }
     if (__builtin_add_overflow(s->size, page - 1, &b->size)) {
         return err_set(err, "cannot set up guest memory '%s': size is too large", b->id);
     }
     b->size &= ~(page - 1);
-    if (fd >= 0 && !size_file(fd, s, b->size, err)) {
+    if (fd >= 0 && !size_file(fd, b->id, s, b->size, err)) {
         return false;
     }
-    b->host = map_ram(fd, b->size, page, s->share);
+    b->host = map_ram(fd, b->size, page, s);
+    if (!b->host && fd >= 0) {
+        return err_set_errno(err, "unable to map backing store for guest RAM");
+    }
     if (!b->host) {
         return err_set_errno(err, "cannot set up guest memory '%s'", b->id);
     }
     b->fd = fd_steal(&fd);
     b->share = s->share;
-    *ret_page = page;
     return true;
 }
 
@@ -196,10 +251,37 @@ static void ram_free(void *opaque)
     g_free(b);
 }
 
+bool ram_populate(RamBlock *b, unsigned threads, GError **err)
+{
+    uint64_t page = guard_size(b), pages = b->size / page;
+    unsigned n = (unsigned)MIN(MIN(threads, 64), pages);
+    Populate part[64] = { { 0 } };
+    GThread *thread[64] = { 0 };
+    int error = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t from = pages * i / n, to = pages * (i + 1) / n;
+
+        part[i] = (Populate){ b->host + from * page, (to - from) * page, page, 0 };
+        if (i + 1 < n) {
+            thread[i] = g_thread_new("prealloc", populate, &part[i]);
+        } else {
+            populate(&part[i]);
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (thread[i]) {
+            g_thread_join(thread[i]);
+        }
+        error = error ? error : part[i].error;
+    }
+    errno = error;
+    return !error || err_set_errno(err, "preallocating memory failed");
+}
+
 RamBlock *ram_new(const char *id, const RamSpec *spec, GError **err)
 {
     RamBlock *b = g_new0(RamBlock, 1);
-    uint64_t page = 0;
 
     b->id = g_strdup(id);
     b->fd = -1;
@@ -209,15 +291,14 @@ RamBlock *ram_new(const char *id, const RamSpec *spec, GError **err)
         ram_free(b);
         return NULL;
     }
-    if (!ram_open(b, spec, &page, err)) {
+    if (!ram_open(b, spec, err)) {
         b->host = NULL;
         ram_free(b);
         return NULL;
     }
     /* Advice only: a kernel without huge pages refuses it and the memory works as it is. */
     (void)madvise(b->host, b->size, MADV_HUGEPAGE);
-    if (spec->prealloc && !populate(b->host, b->size, page)) {
-        err_set_errno(err, "preallocating memory failed");
+    if (spec->prealloc && !ram_populate(b, 1, err)) {
         ram_free(b);
         return NULL;
     }

@@ -86,26 +86,42 @@ static Json *query_memory_size(void *machine, const void *args, GError **err)
     return j;
 }
 
+/* What the object itself tells, then its name. */
+static void add_described(const Obj *o, Json *list)
+{
+    JsonWriter *w = json_writer_new();
+
+    jw_begin_object(w, NULL);
+    o->cls->describe(o, w);
+    jw_end_object(w);
+    Json *j = json_writer_free(w);
+
+    json_set(j, "id", json_str(o->name));
+    json_append(list, j);
+}
+
 static bool add_iothread(Obj *o, void *opaque)
 {
-    if (!obj_is(o, "iothread")) {
-        return true;
+    if (obj_is(o, "iothread")) {
+        add_described(o, opaque);
     }
-    Json *j = json_object();
-
-    /* What the object itself tells (thread-id and its polling knobs), then its name. */
-    if (o->cls->describe) {
-        JsonWriter *w = json_writer_new();
-
-        jw_begin_object(w, NULL);
-        o->cls->describe(o, w);
-        jw_end_object(w);
-        json_unref(j);
-        j = json_writer_free(w);
-    }
-    json_set(j, "id", json_str(o->name));
-    json_append(opaque, j);
     return true;
+}
+
+static bool add_memdev(Obj *o, void *opaque)
+{
+    if (obj_is(o, "memory-backend")) {
+        add_described(o, opaque);
+    }
+    return true;
+}
+
+static Json *query_memdev(void *machine, const void *args, GError **err)
+{
+    Json *list = json_array();
+
+    obj_walk(((Machine *)machine)->objects, add_memdev, list);
+    return list;
 }
 
 static Json *query_iothreads(void *machine, const void *args, GError **err)
@@ -121,5 +137,6 @@ const QmpCmd monitor_machine_cmds[] = {
     { .name = "query-cpus-fast", .run = query_cpus_fast },
     { .name = "query-memory-size-summary", .run = query_memory_size },
     { .name = "query-iothreads", .run = query_iothreads },
+    { .name = "query-memdev", .run = query_memdev },
     { .name = NULL },
 };

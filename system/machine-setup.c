@@ -1,4 +1,5 @@
 /* From options to a machine: class, properties, RAM, CPU model, accelerator. */
+#include "backends/hostmem.h"
 #include "block/block.h"
 #include "hw/i386/cpu-model.h"
 #include "system.h"
@@ -252,24 +253,28 @@ bool setup_machine_options(Machine *m, const Options *o, GError **err)
     return true;
 }
 
-static bool check_numa(const Machine *m, const Options *o, GError **err)
+/* One node at most: it has all the memory and all CPUs. *ret: its back end's name or NULL. */
+static bool check_numa(const Machine *m, const Options *o, const char **ret, GError **err)
 {
     const GPtrArray *items = o->items[OPT_NUMA];
 
+    *ret = NULL;
     for (unsigned i = 0; i < items->len; i++) {
         const OptItem *item = items->pdata[i];
         const char *type = json_get_str_or(item->args, "type", "");
         const char *id = json_get_str_or(item->args, "memdev", NULL);
+        const char *node = json_get_str_or(item->args, "nodeid", "0");
 
         if (strcmp(type, "node") != 0) {
             err_set(err, "Parameter 'type' does not accept value '%s'", type);
         } else if (items->len > 1) {
             err_set(err, "only one NUMA node is available in this version");
-        } else if (id && !obj_child(m->objects, id)) {
+        } else if (strcmp(node, "0") != 0) {
+            err_set(err, "numa: Node ID missing: 0");
+        } else if (id && !hostmem_find(m->objects, id)) {
             err_set(err, "memdev=%s is ambiguous", id);
-        } else if (id) {
-            err_set(err, "memory back ends as guest RAM are not available in this version");
         } else {
+            *ret = id;
             continue;
         }
         options_prefix(err, item->typed);
@@ -278,8 +283,39 @@ static bool check_numa(const Machine *m, const Options *o, GError **err)
     return true;
 }
 
+/* RAM is the back end's memory. Its size counts where -m says none. */
+static bool take_backend(Machine *m, const Options *o, bool numa, const char *id, GError **err)
+{
+    HostMem *h = hostmem_find(m->objects, id);
+    uint64_t size = o->ram_size ? o->ram_size : m->mc->default_ram;
+
+    if (!h) {
+        return err_set(err, "Memory backend '%s' not found", id);
+    }
+    if (o->mem_path) {
+        return err_set(err, "'-mem-path' can't be used together with %s",
+            numa ? "'-numa memdev'" : "'-machine memory-backend'");
+    }
+    if (numa && h->size != size) {
+        return err_set(err,
+            "total memory for NUMA nodes (0x%" G_GINT64_MODIFIER
+            "x) should equal RAM size (0x%" G_GINT64_MODIFIER "x)",
+            h->size, size);
+    }
+    if (o->ram_size && h->size != o->ram_size) {
+        return err_set(err, "Machine memory size does not match the size of the memory backend");
+    }
+    if (h->size % 4096) {
+        return err_set(err, "Memory backend '%s': guest RAM is made of whole 4 KiB pages", id);
+    }
+    m->ram_size = h->size;
+    return hostmem_take(h, &m->ram, err);
+}
+
 bool setup_ram(Machine *m, const Options *o, GError **err)
 {
+    const char *node;
+
     if (o->ram_slots || o->ram_max > (o->ram_size ? o->ram_size : m->mc->default_ram)) {
         return err_set(err, "-m: memory hotplug is not available in this version");
     }
@@ -289,11 +325,15 @@ bool setup_ram(Machine *m, const Options *o, GError **err)
     if (o->mem_lock && mlockall(MCL_CURRENT | MCL_FUTURE) < 0) {
         return err_set_errno(err, "-overcommit mem-lock=on: cannot lock memory");
     }
-    if (m->memory_backend) {
-        return err_set(err, "Memory backend '%s' not found", m->memory_backend);
-    }
-    if (!check_numa(m, o, err)) {
+    if (!check_numa(m, o, &node, err)) {
         return false;
+    }
+    if (node && m->memory_backend) {
+        return err_set(
+            err, "'-machine memory-backend' and '-numa memdev' properties are mutually exclusive");
+    }
+    if (node || m->memory_backend) {
+        return take_backend(m, o, node != NULL, node ? node : m->memory_backend, err);
     }
     uint64_t size = o->ram_size ? o->ram_size : m->mc->default_ram;
 

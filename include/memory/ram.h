@@ -23,14 +23,19 @@ struct RamBlock {
 };
 typedef struct RamSpec {
     uint64_t size;
-    const char *path;
-    bool memfd, share, prealloc;
-    uint64_t hugetlb;
+    const char *path; /* a file, or a folder for an unlinked one */
+    bool memfd, seal; /* seal: the memfd never changes its size again */
+    bool shm;         /* POSIX shared memory, unlinked at once */
+    bool share, prealloc;
+    bool reserve;     /* count it against the host's memory when it is made */
+    bool readonly;    /* the file is only read: private pages, or read-only shared ones */
+    uint64_t hugetlb; /* page size of the memfd, 0: ordinary pages */
+    uint64_t align;   /* of the mapping; 0: huge pages' */
+    uint64_t offset;  /* into the file */
 } RamSpec;
-/* path: a file, or a folder for an unlinked one. hugetlb: page size of the memfd, 0: ordinary
- * pages. */
-/* one reference; zero-filled, THP advised, not touched */
 RamBlock *ram_new(const char *id, const RamSpec *spec, GError **err);
+/* Gives every page its memory now, with so many threads. */
+bool ram_populate(RamBlock *b, unsigned threads, GError **err);
 RamBlock *ram_ref(RamBlock *b);
 void ram_unref(RamBlock *b);
 _Atomic uint64_t *ram_codemask(RamBlock *b); /* allocates on first use */
