@@ -93,8 +93,8 @@ def run(args, binary=None, stdin="", timeout=TIMEOUT, cwd=None, env=None):
 
 
 class Qmp:
-    def __init__(self, sock, negotiate=True):
-        self.sock = sock
+    def __init__(self, sock, negotiate=True, vm=None):
+        self.sock, self.vm = sock, vm
         sock.settimeout(TIMEOUT)
         self.file = sock.makefile("rw", encoding="utf-8", newline="\n")
         self.events = []
@@ -103,9 +103,12 @@ class Qmp:
             same(self.raw({"execute": "qmp_capabilities"}), {"return": {}}, "qmp_capabilities")
 
     def read(self):
-        line = self.file.readline()
+        try:
+            line = self.file.readline()
+        except ConnectionResetError:
+            line = ""
         if not line:
-            raise EOFError("QMP closed")
+            raise EOFError("QMP closed" + (f", status {self.vm.p.wait(5)}: {' '.join(self.vm.cmd)}\n{self.vm.text()}" if self.vm else ""))
         return json.loads(line)
 
     def send(self, text):
@@ -176,7 +179,7 @@ class Vm:
                 import qtest as q
                 self.qtest = q.QTest(socks.pop(0), self)
             if qmp:
-                self.qmp = Qmp(socks.pop(0), negotiate)
+                self.qmp = Qmp(socks.pop(0), negotiate, self)
         except BaseException:
             self.close()
             raise
