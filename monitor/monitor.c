@@ -36,6 +36,7 @@ void monitor_add(Monitor *mon)
     if (!monitors.all) {
         monitors.all = g_ptr_array_new();
         qmp_event_set_sink(on_event, NULL);
+        fd_set_names(monitor_take_fd); /* from now on fd=NAME means getfd's */
     }
     g_ptr_array_add(monitors.all, mon);
 }
@@ -43,6 +44,7 @@ void monitor_add(Monitor *mon)
 void monitors_close(void)
 {
     qmp_event_set_sink(NULL, NULL);
+    fd_set_names(NULL);
     while (monitors.all && monitors.all->len) {
         Monitor *mon = g_ptr_array_remove_index(monitors.all, monitors.all->len - 1);
 

@@ -76,10 +76,26 @@ int fd_memfd(const char *name, uint64_t size, GError **err)
     return fd_steal(&fd);
 }
 
+/* Set when the first monitor starts. */
+static int (*take_named)(const char *name);
+
+void fd_set_names(int (*take)(const char *name))
+{
+    take_named = take;
+}
+
 int fd_from_text(const char *text, GError **err)
 {
     uint64_t fd;
 
+    if (take_named && !g_ascii_isdigit(*text)) {
+        int named = take_named(text);
+
+        if (named < 0) {
+            err_set(err, "File descriptor named '%s' has not been found", text);
+        }
+        return named;
+    }
     if (!parse_uint(text, INT_MAX, &fd)) {
         err_set(err, "Invalid file descriptor number '%s'", text);
         return -1;

@@ -20,5 +20,9 @@ void fd_signal(int eventfd); /* write 1; any thread */
 bool fd_drain(int eventfd);  /* true if it was signalled */
 bool fd_set_nonblock(int fd, bool on);
 int fd_memfd(const char *name, uint64_t size, GError **err); /* -1 on failure */
-/* An inherited descriptor from a command line ("fd=7"): checked to be open. */
+/* An inherited descriptor from a command line ("fd=7"): checked to be open. Or, once there are
+ * names, one of a name. */
 int fd_from_text(const char *text, GError **err);
+/* Where named descriptors come from; one per process, the monitor's. take: the caller's from now
+ * on, -1: no such name. */
+void fd_set_names(int (*take)(const char *name));

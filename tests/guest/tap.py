@@ -1,9 +1,12 @@
 """virtio-net on a tap interface, in a network namespace of its own: ping, 20 MB each way with checksums, segmentation offload."""
+import fcntl
 import hashlib
 import http.server
 import json
 import os
 import re
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -13,6 +16,7 @@ import images
 from guest import Guest, Skip
 
 MB = 20
+TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454ca, 0x0002, 0x1000, 0x4000  # linux/if_tun.h
 IFNAME, HOST, PEER = "virtue0", "192.168.177.1", "192.168.177.2"
 
 
@@ -81,6 +85,40 @@ def transfer(binary, device):
         server.shutdown()
 
 
+def named(binary, _):
+    """A tap descriptor that comes over QMP: getfd, netdev_add, device_add, and the guest pings through it."""
+    kernel = images.Kernel()
+    tun = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"virtue1", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    ip("addr", "flush", "dev", IFNAME)
+    ip("addr", "add", f"{HOST}/24", "dev", "virtue1")
+    ip("link", "set", "virtue1", "up")
+    with Guest(binary, ["-accel", "tcg", "-M", "pc", "-m", "256", "-kernel", kernel.image, "-initrd", images.initramfs(kernel), "-append",
+                        "console=ttyS0 quiet panic=-1"]) as g:
+        g.expect("VIRTUE-DONE", 120)
+        g.expect("# ", 30)
+        g.qmp("query-status")
+        try:
+            g.qmp("netdev_add", type="tap", id="n0", fd="mytap")
+            yield "tap by name: unknown before getfd", False, "accepted"
+        except RuntimeError as e:
+            yield "tap by name: unknown before getfd", str(e) == "File descriptor named 'mytap' has not been found", e
+        socket.send_fds(g.sock, [b'{"execute": "getfd", "arguments": {"fdname": "mytap"}}\n'], [tun])
+        reply = json.loads(g.qfile.readline())
+        os.close(tun)
+        yield "tap by name: getfd", reply == {"return": {}}, reply
+        g.qmp("netdev_add", type="tap", id="n0", fd="mytap")
+        g.qmp("device_add", driver="virtio-net-pci", id="nic", netdev="n0")
+        rc, out = g.shell("n=0; until [ -e /sys/class/net/eth0 ] || [ $n -ge 100 ]; do sleep 0.1; n=$((n + 1)); done; "
+                          f"ip link set eth0 up; ip addr add {PEER}/24 dev eth0; ping -c 2 -W 5 {HOST}", 60)
+        yield "tap by name: a hot-plugged virtio-net pings through it", rc == 0 and "2 packets received" in out, out
+        try:
+            g.qmp("netdev_add", type="tap", id="n1", fd="mytap")
+            yield "tap by name: the name is used up", False, "accepted"
+        except RuntimeError as e:
+            yield "tap by name: the name is used up", "has not been found" in str(e), e
+
+
 def in_namespace(binary, device):
     """This file again as a program in a namespace of its own; its lines are the steps."""
     if os.geteuid():
@@ -104,7 +142,7 @@ def main(binary, device):
     ip("addr", "add", f"{HOST}/24", "dev", IFNAME)
     ip("link", "set", IFNAME, "up")
     failed = 0
-    for name, ok, detail in transfer(binary, device):
+    for name, ok, detail in (named if device == "named" else transfer)(binary, device):
         print(f"STEP {int(bool(ok))} {name}")
         if not ok:
             print(detail)
@@ -112,7 +150,7 @@ def main(binary, device):
     return 1 if failed else 0
 
 
-TESTS = {"offload": lambda b: in_namespace(b, "")}
+TESTS = {"offload": lambda b: in_namespace(b, ""), "named": lambda b: in_namespace(b, "named")}
 FULL = {"plain": lambda b: in_namespace(b, ",csum=off,guest_csum=off,gso=off,mrg_rxbuf=off")}
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -81,6 +81,11 @@ static void test_errors(void)
     sock_addr_clear(&a);
 }
 
+static int take_seven(const char *name)
+{
+    return strcmp(name, "seven") ? -1 : 7;
+}
+
 static void test_fd_text(void)
 {
     g_autoptr(GError) err = NULL;
@@ -97,6 +102,13 @@ static void test_fd_text(void)
     g_clear_error(&err);
     g_assert_cmpint(fd_from_text("9999", &err), ==, -1);
     g_assert_cmpstr(err->message, ==, "File descriptor '9999' is not open: Bad file descriptor");
+    g_clear_error(&err);
+    fd_set_names(take_seven);
+    g_assert_cmpint(fd_from_text("seven", &err), ==, 7);
+    g_assert_cmpint(fd_from_text("eight", &err), ==, -1);
+    g_assert_cmpstr(err->message, ==, "File descriptor named 'eight' has not been found");
+    g_assert_cmpint(fd_from_text(text, NULL), ==, fd);
+    fd_set_names(NULL);
 }
 
 static void test_eventfd(void)
