@@ -27,6 +27,7 @@ def told(binary):
         with open(f"{d}/blob", "wb") as f:
             f.write(blob)
         with boot(binary, "q35", [
+                "-object", "memory-backend-memfd,id=mem,size=256M,", "-numa", "node,memdev=mem",  # RAM that others can map
                 "-uuid", UUID, "-name", "guest=a-name",
                 "-smbios", "type=0,vendor=A Vendor,version=1.2.3,date=01/02/2033,release=4.5",
                 "-smbios", "type=1,manufacturer=The Maker,product=A Product,version=v9,serial=S-1,sku=SKU7,family=Kin",
