@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The suites of scripts/check: style, build, docs, unit, conformance, cpu, qtest, system, guest. Prints progress and each suite's time.
-A suite or a test program that breaks counts as failed; the last line is "N passed, N failed, N skipped"."""
+"""The suites of scripts/check: style, build, docs, unit, conformance, fuzz-smoke, cpu, qtest, system, guest. Prints progress and
+each suite's time. A suite or a test program that breaks counts as failed; the last line is "N passed, N failed, N skipped"."""
 import argparse
 import json
 import os
@@ -180,8 +180,8 @@ def main():
     suites = [("style", style), ("build", build), ("docs", docs), ("unit", meson_suite("unit")),
               ("conformance", meson_suite("conformance"))]
     if not args.fast:
-        suites += [("cpu", meson_suite("cpu")), ("qtest", meson_suite("qtest")), ("system", meson_suite("system")),
-                   ("guest", guest)]
+        suites += [("fuzz-smoke", meson_suite("fuzz-smoke")), ("cpu", meson_suite("cpu")), ("qtest", meson_suite("qtest")),
+                   ("system", meson_suite("system")), ("guest", guest)]
     if args.full:
         suites.append(("fuzz", fuzz))
     unknown = set(args.suite or []) - {n for n, _ in suites}

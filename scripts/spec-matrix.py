@@ -88,7 +88,8 @@ def page(all_rows, found, cites):
     out = ["# Conformance with VIRTIO 1.4", "",
            "Written by `scripts/spec-matrix.py --write`. A row is a normative sentence about devices; it is covered when a test",
            "names it with `NORM()`; of what no device offers, the test shows that none does. The ids and sections are in",
-           "[conformance.tsv](conformance.tsv), the sentences in the standard.", "", f"Covered: {len(found)} of {len(all_rows)} rows.", "", "| chapter | | rows | covered |", "|---|---|---|---|"]
+           "[conformance.tsv](conformance.tsv), the sentences in the standard.", "", f"Covered: {len(found)} of {len(all_rows)} rows.", "",
+           "| chapter | | rows | covered |", "|---|---|---|---|"]
     for ch in sorted({chapter(r[1]) for r in all_rows}, key=by_number):
         mine = [r for r in all_rows if chapter(r[1]) == ch]
         out.append(f"| {ch} | {TITLES.get(ch, '')} | {len(mine)} | {sum(r[0] in found for r in mine)} |")
