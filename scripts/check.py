@@ -15,6 +15,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("VIRTUE_BUILD", f"{ROOT}/build-check")
 
 
+MESON_SUITES = ("unit", "conformance", "fuzz-smoke", "cpu", "qtest", "system")
+
+
 class Count:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
@@ -65,6 +68,10 @@ def build(c, _):
             return False
     r = run(["ninja", "-C", BUILD])
     c.add(r.returncode == 0, "build/ninja", tail(r.stdout))
+    if r.returncode == 0:
+        tests = json.loads(run(["meson", "introspect", BUILD, "--tests"]).stdout)
+        lost = {s.split(":")[-1] for t in tests for s in t["suite"]} - set(MESON_SUITES)
+        c.add(not lost, "build/every suite runs", f"    not in scripts/check.py: {', '.join(sorted(lost))}")
     return r.returncode == 0
 
 
