@@ -47,7 +47,8 @@ void insn_xchg(SoftCpu *c, const Insn *in)
     unsigned size = in->opsize;
 
     if (in->opcode >= 0x90) {
-        if (in->rm != R_AX) { /* 90h is NOP, and PAUSE with F3 */
+        bool pause = in->opcode == 0x90 && in->rep == REP_E; /* whatever REX.B says */
+        if (in->rm != R_AX && !pause) {                      /* 90h is NOP */
             uint64_t v = insn_get_reg(c, in, in->rm, size);
             insn_set_reg(c, in, in->rm, size, c->r[R_AX]);
             insn_set_reg(c, in, R_AX, size, v);

@@ -433,7 +433,7 @@ static bool hot_misc_op(Builder *b, const Insn *in, Op *op)
     unsigned lg = log2_size(in->opsize);
 
     if (in->fn == insn_xchg) {
-        if (in->opcode == 0x90 && in->rm == R_AX) {
+        if (in->opcode == 0x90 && (in->rm == R_AX || in->rep == REP_E)) {
             op->fn = in->rep == REP_E ? hot_pause : hot_nop;
             return true;
         }

@@ -111,7 +111,11 @@ static void add_moves(void)
     add("sahf", 0x9e, 0);
     add("xlat", 0xd7, E_XLAT);
     add("bswap", 0x1c8, E_PLUSR)->quirk = Q_BSWAP;
+    add("pause", 0x90, 0)->pfx = 0xf3;
     add("nop rm", 0x11f, E_MODRM);
+    Encoding *e = add("endbr64", 0x11e, E_MODRM | E_REGONLY);
+    e->pfx = 0xf3;
+    e->modrm = 0xfa;
     add("prefetch", 0x118, E_MODRM | E_MEMONLY);
     add("prefetchw", 0x10d, E_MODRM | E_MEMONLY);
     for (unsigned i = 0; i < 16; i++) {
@@ -197,6 +201,9 @@ static void add_stack(void)
     add_ext("call rm", 0xff, 2, E_STACK | E_BRANCH);
     add_ext("jmp rm", 0xff, 4, E_BRANCH);
     add("ret", 0xc3, E_STACK)->quirk = Q_RET;
+    e = add("rep ret", 0xc3, E_STACK);
+    e->quirk = Q_RET;
+    e->pfx = 0xf3;
     e = add("ret iw", 0xc2, E_STACK);
     e->imm = IMM_W;
     e->quirk = Q_RET;

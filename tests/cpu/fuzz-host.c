@@ -3,8 +3,11 @@
  * engine, and everything the architecture defines about the outcome is compared (SDM vol. 2). Fails
  * on the first encodings that differ.
  *
+ * With VIRTUE_FULL in the environment and --list: 10^8 cases, 10^4 of each listed encoding and
+ * mode.
+ *
  *   fuzz-host [--cases N] [--seed S] [--mode 64|32|16] [--only OPCODE|NAME] [--min-cases N] [--case
- * K] [--max-fail N] [-v]
+ * K] [--max-fail N] [--list FILE --min-encoding N] [-v]
  */
 #include "fuzz.h"
 
@@ -18,7 +21,8 @@ typedef struct Options {
     uint64_t cases, seed, one;
     long min_cases;
     int mode; /* -1: all */
-    const char *only;
+    const char *only, *list;
+    uint64_t min_encoding;
     unsigned max_fail;
     bool verbose, coverage;
 } Options;
@@ -28,6 +32,7 @@ typedef struct Fuzz {
     Engine *eng;
     uint8_t template[FUZZ_SIZE];
     unsigned fails, rows_failed;
+    uint64_t more; /* number of the next extra case */
 } Fuzz;
 
 static const char *const mode_name[FUZZ_NMODES] = { "64", "32", "16" };
@@ -299,6 +304,7 @@ static bool run_case(Fuzz *f, const Encoding *enc, FuzzMode mode, uint64_t k)
     fuzz_gen(&c, enc, mode, f->opt.seed, k);
     load_memory(f, &c);
     native_run(&c, &n);
+    cover_note(&c, &n);
     what = engine_run(f->eng, &c, &e) ? compare(f, &c, &n, &e) : "engine left without an exception";
     if (what || (f->opt.verbose && f->opt.one != UINT64_MAX)) {
         print_diff(f, &c, &n, &e, what ? what : "none");
@@ -334,11 +340,12 @@ static bool wanted(const Options *o, const Encoding *e)
            !strcmp(exact, o->only);
 }
 
-static bool run_row(Fuzz *f, const Encoding *e, FuzzMode m, uint64_t cases)
+static bool run_row(Fuzz *f, const Encoding *e, FuzzMode m, uint64_t k, uint64_t cases)
 {
     unsigned fails = 0;
-    uint64_t k = f->opt.one != UINT64_MAX ? f->opt.one : 0,
-             end = f->opt.one != UINT64_MAX ? k + 1 : cases;
+
+    k = f->opt.one != UINT64_MAX ? f->opt.one : k;
+    uint64_t end = f->opt.one != UINT64_MAX ? k + 1 : k + cases;
 
     alarm(60);
     for (; k < end; k++) {
@@ -353,6 +360,15 @@ static bool run_row(Fuzz *f, const Encoding *e, FuzzMode m, uint64_t cases)
     f->fails += fails;
     f->rows_failed += fails != 0;
     return !fails;
+}
+
+/* For encodings of the list that came up too seldom. */
+static void run_more(void *opaque, const Encoding *e, FuzzMode m, uint64_t n)
+{
+    Fuzz *f = opaque;
+
+    run_row(f, e, m, f->more, n);
+    f->more += n;
 }
 
 static bool parse(int argc, char **argv, Options *o)
@@ -380,6 +396,10 @@ static bool parse(int argc, char **argv, Options *o)
             o->one = strtoull(v, NULL, 0);
         } else if (!strcmp(a, "--min-cases")) {
             o->min_cases = atol(v);
+        } else if (!strcmp(a, "--list")) {
+            o->list = v;
+        } else if (!strcmp(a, "--min-encoding")) {
+            o->min_encoding = strtoull(v, NULL, 0);
         } else if (!strcmp(a, "--max-fail")) {
             o->max_fail = (unsigned)atoi(v);
         } else if (!strcmp(a, "--only")) {
@@ -407,6 +427,10 @@ int main(int argc, char **argv)
                         "[--min-cases N] [--case K] [-v]\n");
         return 2;
     }
+    if (getenv("VIRTUE_FULL") && f.opt.list) {
+        f.opt.cases = 100000000;
+        f.opt.min_encoding = 10000;
+    }
     if (!native_init()) {
         return 77;
     }
@@ -430,7 +454,7 @@ int main(int argc, char **argv)
                 if (pass == 0) {
                     npairs++;
                 } else {
-                    run_row(&f, &rows[i], (FuzzMode)m, each);
+                    run_row(&f, &rows[i], (FuzzMode)m, 0, each);
                     nrun++;
                 }
             }
@@ -438,10 +462,12 @@ int main(int argc, char **argv)
     }
     printf("%u encodings in %u encoding/mode pairs, %llu cases each, %u mismatches in %u pairs\n",
         nrows, nrun, (unsigned long long)each, f.fails, f.rows_failed);
+    f.more = 1ull << 40;
+    bool covered = !f.opt.list || cover_check(f.opt.list, f.opt.min_encoding, run_more, &f);
     engine_free(f.eng);
     if (!nrun || (f.opt.min_cases && (long)each < f.opt.min_cases && f.opt.one == UINT64_MAX)) {
         printf("too few cases per encoding\n");
         return 1;
     }
-    return f.fails ? 1 : 0;
+    return f.fails || !covered ? 1 : 0;
 }

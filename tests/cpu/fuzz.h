@@ -63,6 +63,15 @@ unsigned fuzz_page_kind(unsigned page);
 uint64_t fuzz_hash(uint64_t a, uint64_t b);
 void fuzz_gen(FuzzCase *c, const Encoding *enc, FuzzMode mode, uint64_t seed, uint64_t k);
 
+/*
+ * fuzz-cover.c. Counts each case; at the end every encoding of the list at path must have min cases
+ * in each mode where a row makes it. run makes n more cases of a row. False: some are short, they
+ * are named.
+ */
+typedef void CoverRun(void *opaque, const Encoding *e, FuzzMode m, uint64_t n);
+void cover_note(const FuzzCase *c, const FuzzResult *n);
+bool cover_check(const char *path, uint64_t min, CoverRun *run, void *opaque);
+
 /* fuzz-native.c. False: this host cannot run the mode; the reason is printed. */
 bool native_init(void);
 bool native_mode_ok(FuzzMode mode);
