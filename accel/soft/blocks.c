@@ -11,6 +11,7 @@
  */
 #include "exec.h"
 #include "insn-fns.h"
+#include "mmu.h"
 
 #include <glib.h>
 #include <sched.h>
@@ -155,7 +156,7 @@ void soft_blocks_flush(SoftCpu *c)
     s->used = 0;
     s->nblocks = 0;
     s->nflushes++;
-    c->jump_gen++;
+    soft_jump_flush(c, /* kernel= */ true);
 }
 
 void soft_blocks_invalidate(SoftCpu *c, uint64_t gpa_page, uint64_t granules)
@@ -183,7 +184,7 @@ void soft_blocks_invalidate(SoftCpu *c, uint64_t gpa_page, uint64_t granules)
             unchain(b);
         }
         s->want = NULL;
-        c->jump_gen++;
+        soft_jump_flush(c, /* kernel= */ true);
     }
 }
 

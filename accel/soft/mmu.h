@@ -49,6 +49,14 @@ static inline unsigned soft_acc(const SoftCpu *c)
 uint64_t soft_ld_acc(SoftCpu *c, uint64_t la, unsigned size, unsigned acc);
 void soft_st_acc(SoftCpu *c, uint64_t la, unsigned size, uint64_t val, unsigned acc);
 
+/* What the jump cache knows is stale: the user's half of it, or all. */
+static inline void soft_jump_flush(SoftCpu *c, bool kernel)
+{
+    c->jump_gens[0] += kernel;
+    c->jump_gens[1]++;
+    c->jump_gen = c->jump_gens[!!(c->mode & MODE_CPL3)];
+}
+
 /* tlb.c: which table accesses use now: c->tlb, after CPL, AC, DR7 changes. */
 void soft_tlb_select(SoftCpu *c);
 struct SoftCodeTlb *soft_code_tlb_new(void);

@@ -50,6 +50,7 @@ void soft_mode_update(SoftCpu *c)
     m |= (c->cr4 & 0x200) && !(c->cr0 & CR0_EM) ? MODE_SSE_OK : 0;
     m |= c->cr4 & (1u << 21) ? MODE_SMAP : 0;
     c->mode = m;
+    c->jump_gen = c->jump_gens[!!(m & MODE_CPL3)];
     soft_tlb_select(c);
 }
 

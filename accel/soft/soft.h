@@ -167,7 +167,8 @@ struct SoftCpu {
     uint32_t cpl;
     /* mode and jump_gen are compared as one word (exec.h): they validate jump cache entries. */
     alignas(8) uint32_t mode;    /* MODE_* */
-    uint32_t jump_gen;           /* counts TLB flushes of any kind and code invalidations */
+    uint32_t jump_gen;           /* jump_gens[] of this CPL */
+    uint32_t jump_gens[2];       /* CPL 0..2, CPL 3: count TLB flushes and code invalidations */
     _Atomic uint32_t poll;       /* SOFT_POLL_*; 0: nothing to do */
     _Atomic uint32_t flush_done; /* counts SOFT_POLL_FLUSH requests served (soft_code_sync) */
     _Atomic bool in_guest;       /* inside soft_run() */

@@ -28,6 +28,7 @@ enum { CODE_TAG_USER = 1, CODE_TAG_VALID = 2 };
 struct SoftCodeTlb {
     CodeEntry e[CODE_TLB_SIZE];
     uint32_t gen, global_gen;
+    bool kernel_local; /* a page that is not global was entered for CPL 0..2 since the last flush */
 };
 
 /* Where one page of an access lands. */
@@ -137,7 +138,8 @@ void soft_tlb_flush(SoftCpu *c, bool global)
     if (global) {
         c->code_tlb->global_gen++;
     }
-    c->jump_gen++;
+    soft_jump_flush(c, global || c->code_tlb->kernel_local);
+    c->code_tlb->kernel_local = false;
 }
 
 /* True if a 1 GiB page that holds la was filled since the last full flush. */
@@ -174,7 +176,7 @@ void soft_tlb_flush_page(SoftCpu *c, uint64_t la)
     /* Code: a large page may sit in many entries, so all go; invlpg is rare. */
     c->code_tlb->gen++;
     c->code_tlb->global_gen++;
-    c->jump_gen++;
+    soft_jump_flush(c, /* kernel= */ true);
 }
 
 static void protect_host(SoftTlb *t, const uint32_t *log, uint32_t n, uintptr_t host)
@@ -650,6 +652,7 @@ static CodeEntry *code_lookup(SoftCpu *c, uint64_t la)
     e->host = c->bus->page(c->bus_opaque, w.gpa, &flags, &e->codemask, &logged);
     e->gpa = w.gpa;
     e->global = w.global;
+    c->code_tlb->kernel_local |= !w.global && c->cpl != 3;
     e->gen = w.global ? t->global_gen : t->gen;
     e->tag = tag;
     return e;
