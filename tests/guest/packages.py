@@ -2,6 +2,7 @@
 lets one program at a time fetch."""
 import contextlib
 import fcntl
+import functools
 import glob
 import os
 import re
@@ -84,6 +85,7 @@ def candidate(package, suite):
     raise RuntimeError(f"no Debian package {package}" + (f" in {suite}" if suite else ""))
 
 
+@functools.cache
 def resolve(meta, suite=None):
     """The package with the kernel that a meta package such as linux-image-cloud-amd64 depends on."""
     for m in re.finditer(r"Depends: (linux-image-[0-9]\S+)", run(["apt-cache", *candidate(meta, suite)[0], "depends", meta])):
@@ -91,6 +93,7 @@ def resolve(meta, suite=None):
     return meta
 
 
+@functools.cache
 def newest(prefix, pattern, suite=None):
     """The newest package whose name begins with prefix and matches pattern whole, or None."""
     names = run(["apt-cache", *apt(suite), "pkgnames", prefix]).split()
@@ -98,6 +101,7 @@ def newest(prefix, pattern, suite=None):
     return max(names, key=lambda n: [int(x) for x in re.findall(r"\d+", n)]) if names else None
 
 
+@functools.cache
 def unpack(package, suite=None):
     """Downloads and unpacks a package; returns the folder. The folder's name carries the version."""
     o, version = candidate(package, suite)
