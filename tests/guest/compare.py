@@ -10,6 +10,7 @@ import packages
 from guest import Guest, Skip
 
 PROBE = r"""
+dmesg -n 1
 n=0; while [ ! -b /dev/vda ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
 dd if=/dev/vda of=/dev/null bs=64k count=4 2>/dev/null
 for d in /sys/bus/pci/devices/*; do

@@ -24,6 +24,7 @@ echo "GRUB starts the kernel"
 boot
 """
 PROBE = r"""
+dmesg -n 1
 mkdir -p /mnt
 n=0; while [ ! -b /dev/vda1 ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
 mount -t ext4 /dev/vda1 /mnt && echo "mounted: $(cat /mnt/etc/greeting)"

@@ -23,6 +23,7 @@ KERNELS = {"cloud-6.1": lambda: images.Kernel(), "generic-6.1": lambda: images.K
 AXES = [["cloud-6.1", "generic-6.1", "cloud-6.12"], ["pc", "q35"], [1, 2, 4], ["transitional", "modern", "legacy"], ["msix", "intx"]]
 BAD = re.compile(r"BUG|WARNING|Oops|Spurious|hung|\blost\b|Call Trace")
 PROBE = r"""
+dmesg -n 1 # or a kernel message splits one of the lines below
 echo "cpus=$(grep -c ^processor /proc/cpuinfo)"
 echo "clocksource=$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 n=0; while [ ! -b /dev/vda ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
