@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""A disk image with GRUB, booted by SeaBIOS from virtio-blk: MBR and core image written by hand, an ext4 partition by mke2fs."""
-import glob
+"""GRUB from a disk, started by SeaBIOS from virtio-blk: a small image with the cloud kernel, and the Debian disk that systemd.py
+boots too."""
+import inspect
 import os
 import struct
 import subprocess
@@ -8,21 +9,11 @@ import sys
 import tempfile
 
 import images
+import systemd
+import userland
 from guest import Guest
-from packages import CACHE, run, unpack
+from packages import CACHE, run
 
-SECTOR, START = 512, 2048
-MODULES = "biosdisk part_msdos ext2 normal linux serial terminal echo configfile boot ls test".split()
-CFG = """serial --unit=0 --speed=115200
-terminal_input serial
-terminal_output serial
-set timeout=0
-echo "GRUB reads its configuration from $root"
-linux /boot/vmlinuz {append}
-initrd /boot/initrd.img
-echo "GRUB starts the kernel"
-boot
-"""
 PROBE = r"""
 dmesg -n 1
 mkdir -p /mnt
@@ -34,49 +25,12 @@ echo kept > /mnt/second && sync && umount /mnt && echo "write=ok"
 """
 
 
-def core_image(folder):
-    """GRUB's core image; its first sector loads the rest from behind itself."""
-    tools, mods = unpack("grub-common"), unpack("grub-pc-bin") + "/usr/lib/grub/i386-pc"
-    early = f"{folder}/early.cfg"
-    with open(early, "w", encoding="utf-8") as f:
-        f.write("serial --unit=0 --speed=115200\nterminal_output serial\n"
-                "echo \"GRUB core\"\nconfigfile (hd0,msdos1)/boot/grub/grub.cfg\n")
-    run([f"{tools}/usr/bin/grub-mkimage", "-O", "i386-pc", "-d", mods, "-p", "(hd0,msdos1)/boot/grub", "-c", early,
-         "-o", f"{folder}/core.img", *MODULES])
-    with open(f"{folder}/core.img", "rb") as f:
-        core = f.read()
-    with open(f"{mods}/boot.img", "rb") as f:
-        boot = f.read()
-    return boot, core
-
-
-def assemble(out, tree, size_mb):
-    """A raw disk: GRUB's boot sector, its core image in the gap, one ext4 partition with tree's files."""
-    with tempfile.TemporaryDirectory(dir=CACHE) as d:
-        boot, core = core_image(d)
-        if len(core) > (START - 1) * SECTOR:
-            raise RuntimeError(f"GRUB's core image does not fit: {len(core)} bytes")
-        part = f"{d}/part"
-        # Features that GRUB 2.06 cannot read are off.
-        run(["mke2fs", "-q", "-t", "ext4", "-O", "^metadata_csum_seed,^orphan_file,^metadata_csum", "-E", "root_owner=0:0", "-d", tree, part,
-             f"{size_mb}M"], env=dict(os.environ, PATH=os.environ.get("PATH", "") + ":/sbin:/usr/sbin"))
-        sectors = os.path.getsize(part) // SECTOR
-        entry = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", START, sectors)
-        mbr = boot[:440].ljust(440, b"\0") + b"VRTU\0\0" + entry + bytes(48) + b"\x55\xaa"
-        tmp = f"{out}.tmp"
-        with open(tmp, "wb") as o:
-            o.write(mbr + core)
-        run(["dd", f"if={part}", f"of={tmp}", f"seek={START}", "bs=512", "conv=sparse,notrunc", "status=none"])
-        os.truncate(tmp, (START + sectors) * SECTOR)
-    os.rename(tmp, out)
-
-
 def image(kernel):
-    """Path of the cached image; copy it before use."""
+    """Path of the cached small image; copy it before use."""
     initrd = images.initramfs(kernel, PROBE)
-    cfg = CFG.format(append="console=ttyS0 panic=-1 virtue=probe from=grub")
-    with open(__file__, "rb") as f:
-        out = f"{CACHE}/guest/grub-{images.digest(f.read(), kernel.image, initrd)}.raw"
+    cfg = userland.CFG.format(kernel="vmlinuz", initrd="initrd.img", append="console=ttyS0 panic=-1 virtue=probe from=grub")
+    made_by = [inspect.getsource(f) for f in (image, userland.core_image, userland.assemble)]
+    out = f"{CACHE}/guest/grub-{images.digest(*made_by, cfg, *userland.GRUB_MODULES, kernel.image, initrd)}.raw"
     if os.path.exists(out):
         return out
     with tempfile.TemporaryDirectory(dir=CACHE) as d:
@@ -88,29 +42,33 @@ def image(kernel):
             with open(f"{d}/{path}", "w", encoding="utf-8") as f:
                 f.write(text)
         os.chmod(d, 0o755)
-        assemble(out, d, 64)
+        userland.assemble(out, d, 64)
     return out
 
 
+def from_disk(binary, machine, folder, original, mem, virtio):
+    """A copy of the image, and the arguments that boot it."""
+    disk, port = f"{folder}/disk.raw", f"{folder}/sercon"
+    subprocess.run(["cp", "--sparse=always", original, disk], check=True)
+    with open(port, "wb") as f:
+        f.write(struct.pack("<H", 0x3f8))
+    return ["-accel", "tcg", "-M", machine, "-m", mem, *systemd.devices(disk, virtio), "-fw_cfg", f"name=etc/sercon-port,file={port}",
+            "-no-reboot"]
+
+
+def until_kernel(g, timeout):
+    for what in (r"SeaBIOS \(version", "Booting from Hard Disk", "GRUB core", "GRUB reads its configuration from hd0,msdos1",
+                 "GRUB starts the kernel", r"Linux version 6\."):
+        g.expect(what, timeout)
+
+
 def boot(binary, machine, timeout=240, log=None, virtio=""):
-    """Boots the image twice; raises when something does not come."""
-    kernel = images.Kernel()
+    """Boots the small image twice; raises when something does not come."""
     with tempfile.TemporaryDirectory(prefix="virtue-grub-") as d:
-        disk, port = f"{d}/disk.raw", f"{d}/sercon"
-        subprocess.run(["cp", "--sparse=always", image(kernel), disk], check=True)
-        with open(port, "wb") as f:
-            f.write(struct.pack("<H", 0x3f8))
-        drive = ["-drive", f"file={disk},format=raw,if=virtio"] if not virtio else \
-            ["-drive", f"file={disk},format=raw,if=none,id=d", "-device", f"virtio-blk-pci,drive=d,{virtio}"]
-        args = ["-accel", "tcg", "-M", machine, "-m", "256", *drive, "-fw_cfg", f"name=etc/sercon-port,file={port}", "-no-reboot"]
+        args = from_disk(binary, machine, d, image(images.Kernel()), "256", virtio)
         for turn in ("", "kept"):
             with Guest(binary, args, log=log) as g:
-                g.expect(r"SeaBIOS \(version", timeout)
-                g.expect(r"Booting from Hard Disk", timeout)
-                g.expect("GRUB core", timeout)
-                g.expect(r"GRUB reads its configuration from hd0,msdos1", timeout)
-                g.expect("GRUB starts the kernel", timeout)
-                g.expect(r"Linux version 6\.", timeout)
+                until_kernel(g, timeout)
                 g.expect("mounted: a file on the partition GRUB booted from", timeout)
                 g.expect(rf"second={turn}\r", timeout)
                 g.expect(r"cmdline=BOOT_IMAGE=/boot/vmlinuz .*from=grub", timeout)
@@ -122,5 +80,19 @@ def boot(binary, machine, timeout=240, log=None, virtio=""):
                     raise RuntimeError(f"power-off: exit status {rc}")
 
 
+def debian(binary, machine, timeout=600, log=None, virtio=""):
+    """The Debian disk, from SeaBIOS to systemd's login prompt, with Debian's own initrd."""
+    image_ = userland.disk(images.Kernel("linux-image-amd64"))
+    with tempfile.TemporaryDirectory(prefix="virtue-grub-") as d:
+        with Guest(binary, from_disk(binary, machine, d, image_, "1024", virtio), log=log) as g:
+            until_kernel(g, timeout)
+            at = systemd.cpu_time(g)
+            cpu, out = systemd.login(g, timeout)
+    if "from=grub" not in out or "BOOT_IMAGE=/boot/vmlinuz-" not in out:
+        raise AssertionError(f"not the kernel that GRUB loaded: {out}")
+    return f"kernel after {at:.1f}, login prompt after {cpu:.1f} s of CPU time"
+
+
 if __name__ == "__main__":
-    boot(os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "pc", log=sys.stdout)
+    print((debian if "debian" in sys.argv[3:] else boot)(os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "pc",
+                                                       log=sys.stdout))

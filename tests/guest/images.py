@@ -75,9 +75,10 @@ for m in $(cat /modules.order); do insmod /modules/$m || echo "insmod $m failed"
 what=$(sed -n 's/.*virtue=\([^ ]*\).*/\1/p' /proc/cmdline)
 case $what in
 root)
+    dev=$(sed -n 's/.* root=\([^ ]*\).*/\1/p' /proc/cmdline); dev=${dev:-/dev/vda}
     n=0
-    while [ ! -b /dev/vda ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
-    mount -t ext4 /dev/vda /root || { echo "no root file system on /dev/vda"; exec sh; }
+    while [ ! -b $dev ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
+    mount -t ext4 $dev /root || { echo "no root file system on $dev"; exec sh; }
     mount --move /proc /root/proc; mount --move /sys /root/sys; mount --move /dev /root/dev
     exec switch_root /root /sbin/init
     ;;

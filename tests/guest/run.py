@@ -124,9 +124,12 @@ class Tap:
 
 def others(binary, full):
     """Guests of their own, by name: a function each that raises when something is wrong."""
-    r = [(f"grub/{m}", lambda m=m: grub.boot(binary, m)) for m in ("pc", "q35")]
+    r = [("grub/pc", lambda: grub.boot(binary, "pc"))]
     if full:
+        r += [("grub/q35", lambda: grub.boot(binary, "q35"))]
         r += [(f"grub/pc/{v}", lambda v=v: grub.boot(binary, "pc", virtio=v)) for v in ("disable-modern=on", "disable-legacy=on", "vectors=0")]
+        r += [(f"grub/debian/{m}{'/' + v if v else ''}", lambda m=m, v=v: grub.debian(binary, m, virtio=v))
+              for m, v in (("pc", ""), ("q35", ""), ("pc", "disable-modern=on"), ("q35", "disable-legacy=on"))]
     r += [(f"compare/{name}", lambda a=args: compare.check(binary, *a)) for name, args in compare.rows(full)]
     if full:
         r += [(f"systemd/{m}", lambda m=m: systemd.boot(binary, m)) for m in ("q35", "pc")]

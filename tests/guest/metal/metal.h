@@ -1,0 +1,92 @@
+/*
+ * The bare-metal test guest: a PVH or multiboot kernel that drives virtio devices without an
+ * operating system. Options come on its command line as name=value; results go to the debug port
+ * (0xe9) and the first serial line; it leaves through isa-debug-exit (0xf4), status 33 is success.
+ */
+#pragma once
+
+#include "tests/lib/vdriver.h"
+
+enum { EXIT_PASS = 0x10, EXIT_FAIL = 0x11 };
+enum { IRQ_BASE = 0x40, IRQ_MAX = 16 };
+
+typedef struct Options {
+    char test[16];
+    bool packed, legacy, msix, ring3, event, indirect, in_order, write;
+    unsigned depth, n, size, chain, queue_size;
+    unsigned batch; /* notify after this many requests, 0: the whole depth */
+    uint64_t ecam;  /* PCIe configuration space; 0: ports 0xcf8 and 0xcfc */
+    uint64_t mem;   /* where BARs go; 0: 0xe0000000 */
+    uint64_t tsc_khz;
+} Options;
+extern Options opt;
+extern const VPort metal_port;
+
+/* text.c */
+void out8(uint16_t port, uint8_t v);
+uint8_t in8(uint16_t port);
+void put(const char *s);
+void put_u(uint64_t v);
+void put_hex(uint64_t v);
+void put_pair(const char *name, uint64_t v); /* " name=v" */
+_Noreturn void metal_exit(uint8_t status);
+_Noreturn void metal_die(const char *what, uint64_t value);
+#define CHECK(e) ((e) ? (void)0 : metal_fail(__FILE__, __LINE__, #e))
+
+/* cpu.c: interrupts, rings, time. */
+void cpu_init(void);
+extern volatile uint32_t irq_count[IRQ_MAX];
+/* Sleeps until the count differs from seen; from any ring. */
+void cpu_wait_irq(unsigned irq, uint32_t seen);
+/* Runs fn in ring 3 with access to all memory and ports if opt.ring3, else here. */
+void cpu_run(void (*fn)(void *), void *arg);
+uint64_t tsc(void);
+uint64_t tsc_to_ns(uint64_t ticks);
+void cpu_calibrate(void);
+
+/* pci.c: devices of this type in the order of their slots. virtio_id is VIRTIO 1.4, 5's. */
+bool pci_find(unsigned virtio_id, unsigned nth, VDriver *d);
+/* Vector i of the function interrupts with irq_count[i]. */
+void pci_enable_msix(VDriver *d, unsigned first_irq);
+
+/* ring.c: a fast driver side for the work itself, on a queue that vdriver has set up. Slot s owns
+ * descriptors s * chain and up. */
+enum { SLOTS = 256, CHAIN_MAX = 4 };
+#define LEN_UNKNOWN UINT32_MAX /* IN_ORDER: covered by a later entry */
+typedef struct Slot {
+    VBuf buf[CHAIN_MAX];
+    unsigned n;
+    uint64_t table; /* indirect table */
+} Slot;
+typedef struct Ring {
+    VRing *v;
+    const VDriver *d;
+    unsigned queue, chain, irq;
+    bool indirect, event, in_order, irq_on;
+    uint16_t published; /* split: index last shown; packed: entries since then */
+    uint16_t unshown;
+    uint64_t kick_at;
+    uint32_t kick_val;
+    unsigned kick_size;
+    bool kick_io;
+    uint32_t kicks, irq_waits;
+    Slot slot[SLOTS];
+    uint16_t order[SLOTS]; /* slots in flight, in their order: IN_ORDER's used entries */
+    unsigned head, tail;
+    uint32_t skip, last_len; /* IN_ORDER: slots that one used entry covers, its length */
+} Ring;
+void ring_init(Ring *r, VDriver *d, unsigned queue, unsigned chain, unsigned irq);
+void ring_prepare(Ring *r, unsigned slot, const VBuf *buf, unsigned n);
+void ring_put(Ring *r, unsigned slot); /* makes it available, without telling */
+void ring_kick(Ring *r);               /* shows what was put; notifies if the device asks for it */
+bool ring_get(Ring *r, unsigned *ret_slot, uint32_t *ret_len);
+/* Interrupts on, and asleep unless a used entry is there already. */
+void ring_wait(Ring *r);
+
+/* Tests. */
+void blk_test(void);
+void blk_bench(void);
+void net_test(void);
+void net_bench(void);
+void reg_bench(void);
+uint64_t base_features(const VDriver *d, uint64_t also);
