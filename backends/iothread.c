@@ -55,6 +55,7 @@ static bool realize(Obj *o, GError **err)
     g_mutex_init(&s.lock);
     g_cond_init(&s.cond);
     t->loop = loop_new(o->name);
+    loop_poll_tune(t->loop, t->poll_max_ns, t->poll_grow, t->poll_shrink);
     loop_post(t->loop, started, &s);
     t->thread = g_thread_new(o->name, body, t->loop);
     g_mutex_lock(&s.lock);
@@ -95,13 +96,36 @@ static void describe(const Obj *o, JsonWriter *w)
     }
 
 static const PropSpec rows[] = {
-    ROW("poll-max-ns", poll_max_ns, 32768, "kept; the loop sleeps without polling"),
-    ROW("poll-grow", poll_grow, 0, "kept; the loop sleeps without polling"),
-    ROW("poll-shrink", poll_shrink, 0, "kept; the loop sleeps without polling"),
-    ROW("aio-max-batch", aio_max_batch, 0, "kept; requests go to the host as they come"),
+    ROW("poll-max-ns", poll_max_ns, 32768, "how long to poll before sleeping; 0: never"),
+    ROW("poll-grow", poll_grow, 0, "factor by which polling grows; 0: 2"),
+    ROW("poll-shrink", poll_shrink, 0, "divisor by which it shrinks; 0: to nothing"),
+    ROW("aio-max-batch", aio_max_batch, 0, "kept; requests of one turn go to the host together"),
     ROW("thread-pool-min", pool_min, 0, "kept; the pool is the process's"),
     ROW("thread-pool-max", pool_max, 64, "kept; the pool is the process's"),
     PROP_END,
+};
+
+IoThread *iothread_find(const Obj *objects, const char *id, GError **err)
+{
+    Obj *o = objects ? obj_child(objects, id) : NULL;
+
+    if (!o) {
+        err_set_class(err, ERR_DEVICE_NOT_FOUND, "Device '%s' not found", id);
+        return NULL;
+    }
+    if (o->cls != &iothread_class) {
+        err_set(err, "Invalid parameter type for 'iothread', expected: iothread");
+        return NULL;
+    }
+    return (IoThread *)obj_ref(o);
+}
+
+const PropType prop_iothread_link = {
+    .name = "link<iothread>",
+    .set = prop_str_set,
+    .parse = prop_str_parse,
+    .get = prop_str_get,
+    .release = prop_str_release,
 };
 
 const ObjClass iothread_class = {

@@ -3,6 +3,8 @@
 
 #include "block/block.h"
 
+#include <stdatomic.h>
+
 struct Blk {
     char *id;       /* -drive's id; NULL: a device's own handle on a node */
     char *drive_if; /* -drive's if= */
@@ -10,9 +12,10 @@ struct Blk {
     BlkNode *node; /* NULL: an empty drive */
     Obj *dev;      /* who uses it */
     bool share_rw, locked;
-    bool write_cache;
+    bool write_cache; /* atomic: the guest switches it while requests go out */
     int werror, rerror; /* BlkOnError */
     unsigned in_flight; /* atomic */
+    Loop *loop;         /* where requests come from; NULL: main */
     struct {
         LoopFn *fn;
         void *opaque;
@@ -35,3 +38,30 @@ BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err);
 void blk_nodes_each(void (*fn)(BlkNode *n, void *opaque), void *opaque);
 /* Runs one request on a node, blocking; a worker thread's body. Returns 0 or -errno. */
 int blk_node_run(BlkNode *n, BlkReq *r);
+/* A driver that took a request has its result: done() follows, in this turn of the loop. */
+void blk_req_done(BlkReq *r, int error);
+/* What was taken goes to the worker pool after all. */
+void blk_req_to_pool(BlkReq *r);
+
+typedef struct BlkFile { /* state of file and host_device */
+    int fd;
+    bool regular, uring;
+    /* O_DIRECT: writer: read-modify-write of unaligned edges; reader: other writes */
+    GRWLock direct;
+    _Atomic bool lost; /* the kernel could not write back: what it forgot is not on the disk */
+    unsigned users;    /* who hold the locks */
+    /* O_DIRECT and io_uring: who rewrites an edge (rmw) waits until no write is out, and meanwhile
+     * none goes out. */
+    _Atomic bool rmw;
+    _Atomic unsigned uring_writes;
+    GMutex idle_lock;
+    GCond idle;
+} BlkFile;
+/* A write by io_uring begins; false: not now, an edge is being rewritten. And it ended. */
+bool blk_file_write_begin(BlkFile *f);
+void blk_file_write_end(BlkFile *f);
+bool blk_file_aligned(
+    const BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len);
+/* A flush came back with rc: remembers what can never be believed again. */
+int blk_file_flushed(BlkFile *f, int rc);
+BlkTaken blk_file_submit(BlkNode *n, BlkReq *r); /* block/file-uring.c */

@@ -376,6 +376,7 @@ bool blk_attach(Blk *b, Obj *dev, bool share_rw, GError **err)
 void blk_detach(Blk *b)
 {
     blk_drain(b);
+    b->loop = NULL;
     blk_unlock(b);
     b->dev = NULL;
     b->resized.fn = NULL;
@@ -401,12 +402,12 @@ uint64_t blk_size(const Blk *b)
 
 bool blk_write_cache(const Blk *b)
 {
-    return b->write_cache;
+    return __atomic_load_n(&b->write_cache, __ATOMIC_RELAXED);
 }
 
 void blk_set_write_cache(Blk *b, bool on)
 {
-    b->write_cache = on;
+    __atomic_store_n(&b->write_cache, on, __ATOMIC_RELAXED);
 }
 
 const char *blk_id(const Blk *b)

@@ -3,6 +3,7 @@
 #include "block-internal.h"
 #include "util/fd.h"
 #include "util/giov.h"
+#include "util/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,18 +18,9 @@
 typedef struct FileOpts {
     char *filename, *aio, *locking;
 } FileOpts;
-typedef struct BlkFile {
-    int fd;
-    bool regular;
-    GRWLock
-        direct; /* O_DIRECT: writer: read-modify-write of unaligned edges; reader: other writes */
-    _Atomic bool lost; /* the kernel could not write back: what it forgot is not on the disk */
-    unsigned users;    /* who hold the locks */
-} BlkFile;
-
 static const PropSpec file_props[] = {
     PROP_STR("filename", FileOpts, filename, "path of the file"),
-    PROP_STR("aio", FileOpts, aio, "threads"),
+    PROP_STR("aio", FileOpts, aio, "threads, native, io_uring"),
     PROP_STR("locking", FileOpts, locking, "auto, off: no locks are taken"),
     PROP_END,
 };
@@ -81,8 +73,13 @@ static bool file_check(const BlkNode *n, const FileOpts *o, GError **err)
     if (!o->filename) {
         return err_set(err, "Parameter 'filename' is missing");
     }
-    if (o->aio && strcmp(o->aio, "threads")) {
-        return err_set(err, "aio=%s is not supported, use aio=threads", o->aio);
+    if (o->aio && strcmp(o->aio, "threads") && strcmp(o->aio, "native") &&
+        strcmp(o->aio, "io_uring")) {
+        return err_set(err, "Parameter 'aio' does not accept value '%s'", o->aio);
+    }
+    if (o->aio && !strcmp(o->aio, "native") && !n->cache_direct) {
+        return err_set(err, "aio=native was specified, but it requires cache.direct=on, which was "
+                            "not specified.");
     }
     if (o->locking && strcmp(o->locking, "auto") && strcmp(o->locking, "on") &&
         strcmp(o->locking, "off")) {
@@ -123,9 +120,20 @@ static bool file_open(BlkNode *n, GError **err)
         close(f->fd);
         return false;
     }
+    if (o->aio && strcmp(o->aio, "threads")) {
+        g_autoptr(GError) why = NULL;
+
+        /* Asynchronous by one interface, whichever name was given; without it by threads. */
+        f->uring = uring_available(&why);
+        if (!f->uring) {
+            report_warning("%s; aio=threads is used for '%s'", why->message, o->filename);
+        }
+    }
     f->regular = S_ISREG(st.st_mode);
     n->filename = g_strdup(o->filename);
     g_rw_lock_init(&f->direct);
+    g_mutex_init(&f->idle_lock);
+    g_cond_init(&f->idle);
     n->align = n->cache_direct ? direct_align(f->fd, S_ISBLK(st.st_mode)) : 1;
     return true;
 }
@@ -136,6 +144,8 @@ static void file_close(BlkNode *n)
 
     close(f->fd);
     g_rw_lock_clear(&f->direct);
+    g_mutex_clear(&f->idle_lock);
+    g_cond_clear(&f->idle);
 }
 
 /* Moves *v, *n forward by done bytes; the first entry is kept in *part when it is cut. */
@@ -211,7 +221,7 @@ static int rw_all(
     return 0;
 }
 
-static bool aligned(
+bool blk_file_aligned(
     const BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len)
 {
     uint64_t bits = off | len;
@@ -251,6 +261,39 @@ static int bounce_piece(BlkNode *n, bool write, uint64_t off, GIov *data, size_t
     return rc;
 }
 
+bool blk_file_write_begin(BlkFile *f)
+{
+    /* Sequentially consistent with rmw_begin(): one of the two sees the other. */
+    atomic_fetch_add(&f->uring_writes, 1);
+    if (!atomic_load(&f->rmw)) {
+        return true;
+    }
+    blk_file_write_end(f);
+    return false;
+}
+
+void blk_file_write_end(BlkFile *f)
+{
+    if (atomic_fetch_sub(&f->uring_writes, 1) == 1 && atomic_load(&f->rmw)) {
+        g_mutex_lock(&f->idle_lock);
+        g_cond_signal(&f->idle);
+        g_mutex_unlock(&f->idle_lock);
+    }
+}
+
+/* From now on no write by io_uring is out. Returns 0 or -errno. */
+static int rmw_begin(BlkFile *f)
+{
+    atomic_store(&f->rmw, true);
+    g_mutex_lock(&f->idle_lock);
+    /* In a loop's own thread (the host has no thread to give) nobody else would end them. */
+    while (atomic_load(&f->uring_writes) && !loop_current()) {
+        g_cond_wait(&f->idle, &f->idle_lock);
+    }
+    g_mutex_unlock(&f->idle_lock);
+    return atomic_load(&f->uring_writes) ? -EAGAIN : 0;
+}
+
 /* O_DIRECT with an unaligned request: through a small aligned buffer, whatever size the guest asks
  * for. */
 static int bounced(
@@ -268,6 +311,7 @@ static int bounced(
     giov_init(&data, iov, niov);
     if (write) {
         g_rw_lock_writer_lock(&f->direct);
+        rc = rmw_begin(f);
     }
     while (len && !rc) {
         size_t some = MIN(len, (uint64_t)PIECE);
@@ -276,6 +320,7 @@ static int bounced(
         len -= some;
     }
     if (write) {
+        atomic_store(&f->rmw, false);
         g_rw_lock_writer_unlock(&f->direct);
     }
     free(buf);
@@ -287,7 +332,7 @@ static int file_preadv(
 {
     const BlkFile *f = n->state;
 
-    if (n->align > 1 && !aligned(n, off, iov, niov, len)) {
+    if (n->align > 1 && !blk_file_aligned(n, off, iov, niov, len)) {
         return bounced(n, false, off, iov, niov, len);
     }
     return rw_all(f->fd, false, off, iov, niov, len);
@@ -301,7 +346,7 @@ static int file_pwritev(BlkNode *n, uint64_t off, const struct iovec *iov, unsig
     if (n->align == 1) {
         return rw_all(f->fd, true, off, iov, niov, len);
     }
-    if (!aligned(n, off, iov, niov, len)) {
+    if (!blk_file_aligned(n, off, iov, niov, len)) {
         return bounced(n, true, off, iov, niov, len);
     }
     /* Not while somebody rewrites an edge he has read. */
@@ -374,6 +419,14 @@ static bool file_lock(BlkNode *n, bool on, bool share_rw, GError **err)
            err_set_errno(err, "Failed to lock '%s'", n->filename);
 }
 
+int blk_file_flushed(BlkFile *f, int rc)
+{
+    if (rc == -EIO || rc == -ENOSPC || rc == -EDQUOT) {
+        atomic_store_explicit(&f->lost, true, memory_order_relaxed); /* read by the next flush */
+    }
+    return rc;
+}
+
 static int file_flush(BlkNode *n)
 {
     BlkFile *f = n->state;
@@ -383,13 +436,7 @@ static int file_flush(BlkNode *n)
     if (atomic_load_explicit(&f->lost, memory_order_relaxed)) {
         return -EIO;
     }
-    if (fdatasync(f->fd) == 0) {
-        return 0;
-    }
-    int rc = -errno;
-    atomic_store_explicit(
-        &f->lost, rc == -EIO || rc == -ENOSPC || rc == -EDQUOT, memory_order_relaxed);
-    return rc;
+    return blk_file_flushed(f, fdatasync(f->fd) == 0 ? 0 : -errno);
 }
 
 static int do_fallocate(int fd, int mode, uint64_t off, uint64_t len)
@@ -447,6 +494,7 @@ const BlkDriver blk_file = { .name = "file",
     .discard = file_discard,
     .write_zeroes = file_write_zeroes,
     .truncate = file_truncate,
+    .submit = blk_file_submit,
     .lock = file_lock };
 const BlkDriver blk_host_device = { .name = "host_device",
     .help = "a block device of the host",
@@ -461,4 +509,5 @@ const BlkDriver blk_host_device = { .name = "host_device",
     .flush = file_flush,
     .discard = file_discard,
     .write_zeroes = file_write_zeroes,
+    .submit = blk_file_submit,
     .lock = file_lock };

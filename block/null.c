@@ -86,17 +86,17 @@ static int null_truncate(G_GNUC_UNUSED BlkNode *n, uint64_t size)
 }
 
 /* Without latency there is nothing to wait for: done at once, no worker. */
-static bool null_submit(BlkNode *n, BlkReq *r)
+static BlkTaken null_submit(BlkNode *n, BlkReq *r)
 {
     const NullOpts *o = n->opts;
 
     if (o->latency_ns) {
-        return false;
+        return BLK_NOT_TAKEN;
     }
     if (r->op == BLK_READ) {
         null_fill(n, r->iov, r->niov);
     }
-    return true;
+    return BLK_TAKEN_DONE;
 }
 
 #define NULL_DRIVER(var, nm)                                                                       \

@@ -186,11 +186,13 @@ static int raw_truncate(BlkNode *n, uint64_t size)
     return rc;
 }
 
-static bool raw_submit(BlkNode *n, BlkReq *r)
+static BlkTaken raw_submit(BlkNode *n, BlkReq *r)
 {
     const RawOpts *o = n->opts;
-    return !o->probed && !o->offset && !n->cache_no_flush && n->file->drv->submit &&
-           n->file->drv->submit(n->file, r);
+    bool direct = !o->probed && !o->offset && !n->cache_no_flush && n->file->drv->submit &&
+                  (r->op == BLK_FLUSH || r->off + r->len <= n->file->size);
+
+    return direct ? n->file->drv->submit(n->file, r) : BLK_NOT_TAKEN;
 }
 
 const BlkDriver blk_raw = { .name = "raw",

@@ -75,7 +75,7 @@ int blk_node_run(BlkNode *n, BlkReq *r)
         }
         break;
     }
-    if (rc == 0 && (r->flags & BLK_FUA || !r->blk->write_cache)) {
+    if (rc == 0 && (r->flags & BLK_FUA || !blk_write_cache(r->blk))) {
         rc = node_flush(n);
     }
     return rc;
@@ -107,9 +107,22 @@ static void job_done(PoolJob *j)
     req_finish((BlkReq *)((char *)j - offsetof(BlkReq, job)));
 }
 
-static void req_posted(void *opaque)
+static void req_idle(void *opaque)
 {
     req_finish(opaque);
+}
+
+void blk_req_done(BlkReq *r, int error)
+{
+    r->error = error;
+    r->idle = (LoopIdle){ .fn = req_idle, .opaque = r };
+    loop_idle(r->loop, &r->idle);
+}
+
+void blk_req_to_pool(BlkReq *r)
+{
+    r->job = (PoolJob){ .work = job_work, .done = job_done, .loop = r->loop };
+    pool_submit(&r->job);
 }
 
 /* What is wrong with a request before any driver sees it: 0 or -errno. */
@@ -135,20 +148,27 @@ void blk_submit(Blk *b, BlkReq *r)
     r->loop = loop_current();
     g_assert(r->loop);
     __atomic_fetch_add(&b->in_flight, 1, __ATOMIC_RELAXED);
-    r->error = req_check(b, r);
-    if (r->error || (r->op != BLK_FLUSH && !r->len)) {
-        loop_post(r->loop, req_posted, r);
+    int error = req_check(b, r);
+
+    if (error || (r->op != BLK_FLUSH && !r->len)) {
+        blk_req_done(r, error);
         return;
     }
     BlkNode *n = b->node;
     bool plain =
-        !n->detect_zeroes && !(r->flags & BLK_FUA) && (b->write_cache || r->op == BLK_READ);
-    if (plain && n->drv->submit && n->drv->submit(n, r)) {
-        loop_post(r->loop, req_posted, r);
+        !n->detect_zeroes && !(r->flags & BLK_FUA) && (r->op == BLK_READ || blk_write_cache(b));
+
+    r->error = 0;
+    switch (plain && n->drv->submit ? n->drv->submit(n, r) : BLK_NOT_TAKEN) {
+    case BLK_TAKEN:
+        return;
+    case BLK_TAKEN_DONE:
+        blk_req_done(r, r->error);
+        return;
+    case BLK_NOT_TAKEN:
+        blk_req_to_pool(r);
         return;
     }
-    r->job = (PoolJob){ .work = job_work, .done = job_done, .loop = r->loop };
-    pool_submit(&r->job);
 }
 
 unsigned blk_in_flight(const Blk *b)
@@ -156,9 +176,22 @@ unsigned blk_in_flight(const Blk *b)
     return __atomic_load_n(&b->in_flight, __ATOMIC_ACQUIRE);
 }
 
+static void drain_here(void *opaque)
+{
+    Blk *b = opaque;
+
+    while (blk_in_flight(b)) {
+        loop_turn(loop_current(), /* block= */ true);
+    }
+}
+
 void blk_drain(Blk *b)
 {
-    while (blk_in_flight(b)) {
-        loop_turn(loop_main(), /* block= */ true);
-    }
+    loop_call(b->loop ? b->loop : loop_main(), drain_here, b);
+}
+
+void blk_set_loop(Blk *b, Loop *l)
+{
+    g_assert(!blk_in_flight(b));
+    b->loop = l;
 }

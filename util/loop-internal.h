@@ -20,17 +20,32 @@ struct Loop {
     atomic_bool quit;
     GMutex lock;
     Post *posts, **posts_tail; /* GUARDED_BY(lock) */
+    atomic_bool posted;        /* a hint that there are posts, for whoever polls */
+    _Atomic int64_t poll_max, poll_grow, poll_shrink;
     /* The rest belongs to the loop's thread (main: to the token). */
     unsigned depth; /* turns being run, nested ones and a vCPU's included */
     LoopFd *always; /* descriptors that epoll refuses: regular files are always ready */
     LoopFd *dead;   /* deleted while a turn was running */
     LoopIdle *idle, **idle_tail;
     LoopHook *hooks;
+    Post *taken; /* posts whose turn it is; a nested turn goes on with them */
+    LoopPoll *polls;
+    bool polling;    /* begin() was called, end() not yet */
+    int64_t poll_ns; /* how long the next one lasts */
     TimerHeap heap[CLOCK_KINDS];
     int64_t planned[CLOCK_KINDS]; /* the expiry the sleeper took into account */
+    struct Uring *uring;          /* made by the first who asks */
+    void (*fini)(Loop *l);        /* frees it */
     Loop *next;                   /* in the list of all loops */
 };
 
+/* Each call that is queued now, once; true if there were any. */
+bool loop_run_idle(Loop *l);
+/* Asks those that can be asked, for at most timeout ns (-1: no limit of the caller's); true: there
+ * was work, or is a post. False: polling is over and the loop may sleep. */
+bool loop_poll_instead(Loop *l, int64_t timeout);
+/* The loop slept since the clock showed `since`: what it learns from that. */
+void loop_poll_learn(Loop *l, int64_t since, bool woken);
 /* Ends the loop's sleep; any thread. */
 void loop_kick(Loop *l);
 /* Every loop there is: clocks started, stopped or stepped. */

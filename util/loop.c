@@ -108,6 +108,9 @@ void loop_free(Loop *l)
         l->posts = p->next;
         g_free(p);
     }
+    if (l->fini) {
+        l->fini(l);
+    }
     loop_free_dead(l);
     timers_fini(l);
     close(l->wake_fd);
@@ -257,6 +260,7 @@ static void loop_post_wait(Loop *l, LoopFn *fn, void *opaque, PostWait *wait)
 
     *l->posts_tail = p;
     l->posts_tail = &p->next;
+    atomic_store_explicit(&l->posted, true, memory_order_relaxed); /* a hint, see loop-poll.c */
     if (first) {
         loop_kick(l); /* under the lock: the loop cannot be freed before its posts have run */
     }
@@ -291,28 +295,39 @@ void loop_call(Loop *l, LoopFn *fn, void *opaque)
     g_cond_clear(&wait.cond);
 }
 
+static void run_post(Post *p)
+{
+    p->fn(p->opaque);
+    if (p->wait) {
+        g_mutex_lock(&p->wait->lock);
+        p->wait->done = true;
+        g_cond_signal(&p->wait->cond);
+        g_mutex_unlock(&p->wait->lock);
+    }
+    g_free(p);
+}
+
+/* Those that are there now. One that turns the loop itself (a drain) sees to the rest. */
 static bool loop_run_posts(Loop *l)
 {
-    g_mutex_lock(&l->lock);
-    Post *p = l->posts;
+    bool any = false;
 
-    l->posts = NULL;
-    l->posts_tail = &l->posts;
-    g_mutex_unlock(&l->lock);
-    bool any = p != NULL;
-
-    while (p) {
-        Post *next = p->next;
-
-        p->fn(p->opaque);
-        if (p->wait) {
-            g_mutex_lock(&p->wait->lock);
-            p->wait->done = true;
-            g_cond_signal(&p->wait->cond);
-            g_mutex_unlock(&p->wait->lock);
+    for (unsigned pass = l->taken ? 0 : 1; pass < 2; pass++) {
+        if (pass) {
+            g_mutex_lock(&l->lock);
+            l->taken = l->posts;
+            l->posts = NULL;
+            l->posts_tail = &l->posts;
+            atomic_store_explicit(&l->posted, false, memory_order_relaxed);
+            g_mutex_unlock(&l->lock);
         }
-        g_free(p);
-        p = next;
+        while (l->taken) {
+            Post *p = l->taken;
+
+            l->taken = p->next;
+            any = true;
+            run_post(p);
+        }
     }
     return any;
 }
@@ -348,7 +363,7 @@ void loop_idle_cancel(Loop *l, LoopIdle *i)
 }
 
 /* Each call that is queued now, once; what they queue runs before the next sleep. */
-static bool loop_run_idle(Loop *l)
+bool loop_run_idle(Loop *l)
 {
     unsigned count = 0;
 
@@ -479,7 +494,19 @@ bool loop_turn(Loop *l, bool block)
     running = l;
     l->depth++;
     bool any = loop_run_idle(l);
-    int n = loop_sleep(l, ev, loop_timeout(l, block && !any));
+    int64_t timeout = loop_timeout(l, block && !any);
+
+    if (l->polls && (timeout || l->polling) && loop_poll_instead(l, timeout)) {
+        any = true;
+        timeout = 0;
+    }
+    bool learn = timeout && l->polls && atomic_load_explicit(&l->poll_max, memory_order_relaxed);
+    int64_t since = learn ? clock_ns(CLOCK_KIND_REALTIME) : 0;
+    int n = loop_sleep(l, ev, timeout);
+
+    if (learn) {
+        loop_poll_learn(l, since, n > 0);
+    }
 
     for (int i = 0; i < n; i++) {
         if (!ev[i].data.ptr) {

@@ -13,3 +13,13 @@ typedef struct IoThread {
 } IoThread;
 
 extern const ObjClass iothread_class;
+/* The -object iothread of that id, with a reference for the caller; it cannot be deleted meanwhile.
+ * NULL: QEMU's texts. */
+IoThread *iothread_find(const Obj *objects, const char *id, GError **err);
+/* iothread=ID: the field keeps the id. */
+extern const PropType prop_iothread_link;
+#define PROP_IOTHREAD(n, T, f, h)                                                                  \
+    {                                                                                              \
+        .name = (n), .type = &prop_iothread_link, .offset = PROP_AT(T, f, char *), .bit = -1,      \
+        .flags = PROP_NO_DEFAULT, .help = (h)                                                      \
+    }

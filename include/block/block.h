@@ -9,6 +9,7 @@
 #include "object/qmp.h"
 #include "util/loop.h"
 #include "util/pool.h"
+#include "util/uring.h"
 
 #include <sys/uio.h>
 
@@ -35,10 +36,17 @@ typedef struct BlkReq { /* embedded in the device's request: no allocation */
     void (*done)(struct BlkReq *r); /* runs in the submitting loop, never inside blk_submit() */
     Loop *loop;                     /* set by blk_submit */
     Blk *blk;
-    PoolJob job; /* the layer's own */
+    union { /* the layer's own */
+        PoolJob job;
+        UringOp op_uring;
+        LoopIdle idle;
+    };
+    BlkNode *taker; /* who took it by its submit() */
     struct BlkReq *next;
     int64_t start_ns;
 } BlkReq;
+
+typedef enum BlkTaken { BLK_NOT_TAKEN, BLK_TAKEN, BLK_TAKEN_DONE } BlkTaken;
 
 struct BlkDriver {
     const char *name; /* "qcow2", "raw", "file", "host_device", "null-co" */
@@ -57,8 +65,9 @@ struct BlkDriver {
     int (*discard)(BlkNode *n, uint64_t off, uint64_t len);
     int (*write_zeroes)(BlkNode *n, uint64_t off, uint64_t len, unsigned flags);
     int (*truncate)(BlkNode *n, uint64_t size);
-    bool (*submit)(
-        BlkNode *n, BlkReq *r); /* optional fast path: io_uring, null. False: use the pool */
+    /* Optional fast path, in the submitting loop: io_uring, null. BLK_TAKEN: it calls
+     * blk_req_done() later; BLK_TAKEN_DONE: r->error is set already. Otherwise the pool does it. */
+    BlkTaken (*submit)(BlkNode *n, BlkReq *r);
     /* A device begins to use the node (on), or another emulator's use of the image stands against
      * it; or ends. NULL: nobody to ask. */
     bool (*lock)(BlkNode *n, bool on, bool share_rw, GError **err);
@@ -105,7 +114,10 @@ const char *blk_id(const Blk *b);
 const char *blk_serial(const Blk *b); /* -drive serial=, or NULL */
 BlkNode *blk_node(const Blk *b);
 void blk_submit(Blk *b, BlkReq *r); /* any loop; bounds are checked here (-EIO beyond the end) */
-void blk_drain(Blk *b);             /* main; turns loops until nothing is in flight */
+/* Main, or the loop that submits: until nothing is in flight. */
+void blk_drain(Blk *b);
+/* Whose requests come from another loop than main says so while nothing is in flight. VM lock. */
+void blk_set_loop(Blk *b, Loop *l);
 unsigned blk_in_flight(const Blk *b);
 void blk_on_resize(Blk *b, LoopFn *fn, void *opaque);
 extern const PropType prop_blk_on_error; /* BlockdevOnError */

@@ -59,6 +59,25 @@ typedef struct LoopHook {
 void loop_hook_add(Loop *l, LoopHook *h); /* h stays the caller's */
 void loop_hook_del(Loop *l, LoopHook *h);
 
+/*
+ * What a loop may ask instead of sleeping, when polling is on: a ring in memory, a completion
+ * queue. Polling starts with begin() (the other side need not ring any more) and ends with end()
+ * before the loop really sleeps. Own thread.
+ */
+typedef struct LoopPoll {
+    bool (*poll)(void *opaque);  /* a cheap look, and the work if there is some; true: there was */
+    void (*begin)(void *opaque); /* NULL: nothing to prepare */
+    bool (*end)(void *opaque);   /* true: work came meanwhile, no sleep yet; NULL: none can */
+    void *opaque;
+    struct LoopPoll *next;
+} LoopPoll;
+void loop_poll_add(Loop *l, LoopPoll *p); /* p stays the caller's */
+void loop_poll_del(Loop *l, LoopPoll *p);
+/* How long it may poll in one go: up to max_ns (0: not at all, the default), grown by the factor
+ * grow (0: 2) while events come sooner, divided by shrink (0: down to nothing) when they do not.
+ * Any thread. */
+void loop_poll_tune(Loop *l, int64_t max_ns, int64_t grow, int64_t shrink);
+
 /* until loop_quit; the main loop gives its token away while it sleeps */
 void loop_run(Loop *l);
 void loop_quit(Loop *l);             /* any thread */

@@ -488,7 +488,7 @@ static void test_drive_errors(void)
         { "'format': 'raw', 'if': 'virtio'", "A block device must be specified for \"file\"" },
         { "'file': 'foo:bar'", "Unknown protocol 'foo'" },
         { "'file': '@/a', 'aio': 'foo'", "invalid aio option" },
-        { "'file': '@/a', 'aio': 'native'", "aio=native is not supported, use aio=threads" },
+        { "'file': '@/a', 'aio': 'native'", "aio=native was specified, but it requires cache.direct=on, which was not specified." },
         { "'file': '@/a', 'werror': 'foo'", "'foo' invalid write error action" },
         { "'file': '@/a', 'rerror': 'foo'", "'foo' invalid read error action" },
         { "'file': '@/a', 'media': 'foo'", "'foo' invalid media" },

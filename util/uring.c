@@ -1,0 +1,164 @@
+/* io_uring on a loop: submission once a turn, completion by the ring's descriptor or by polling.
+ * Tested by test-uring. */
+#include "util/uring.h"
+
+#include "config-host.h"
+#include "loop-internal.h"
+#include "util/err.h"
+
+#ifdef CONFIG_URING
+#include <errno.h>
+#include <liburing.h>
+#include <string.h>
+
+enum { ENTRIES = 256 };
+
+struct Uring {
+    struct io_uring ring;
+    Loop *loop;
+    LoopFd *watch;
+    LoopIdle submit;
+    LoopPoll poll;
+    unsigned queued; /* prepared, the kernel does not know yet */
+};
+
+static bool reap(Uring *u)
+{
+    struct io_uring_cqe *cqe;
+    bool any = false;
+
+    while (io_uring_peek_cqe(&u->ring, &cqe) == 0) {
+        UringOp *op = io_uring_cqe_get_data(cqe);
+        int res = cqe->res;
+
+        io_uring_cqe_seen(&u->ring, cqe);
+        any = true;
+        op->done(op, res);
+    }
+    return any;
+}
+
+static bool poll_ring(void *opaque)
+{
+    return reap(opaque);
+}
+
+static void ring_readable(void *opaque, G_GNUC_UNUSED uint32_t events)
+{
+    reap(opaque);
+}
+
+static void submit(void *opaque)
+{
+    Uring *u = opaque;
+
+    while (u->queued) {
+        int n = io_uring_submit(&u->ring);
+
+        if (n > 0) {
+            u->queued -= MIN((unsigned)n, u->queued);
+        } else if (n == -EAGAIN || n == -EBUSY) {
+            /* No memory for more at the moment: what is under way has to end first. */
+            if (!reap(u)) {
+                struct __kernel_timespec ms = { .tv_nsec = 1000000 };
+                struct io_uring_cqe *cqe;
+
+                io_uring_wait_cqe_timeout(&u->ring, &cqe, &ms);
+            }
+        } else if (n < 0 && n != -EINTR) {
+            g_error("io_uring_submit: %s", g_strerror(-n));
+        }
+    }
+}
+
+static void uring_fini(Loop *l)
+{
+    Uring *u = l->uring;
+
+    l->uring = NULL;
+    loop_fd_del(u->watch);
+    loop_poll_del(l, &u->poll);
+    io_uring_queue_exit(&u->ring);
+    g_free(u);
+}
+
+bool uring_available(GError **err)
+{
+    struct io_uring r;
+    int rc = io_uring_queue_init(2, &r, 0);
+
+    if (rc < 0) {
+        return err_set(err, "Unable to use linux io_uring: %s", g_strerror(-rc));
+    }
+    io_uring_queue_exit(&r);
+    return true;
+}
+
+Uring *uring_of(Loop *l)
+{
+    loop_assert(l);
+    if (l->uring) {
+        return l->uring;
+    }
+    Uring *u = g_new0(Uring, 1);
+
+    if (io_uring_queue_init(ENTRIES, &u->ring, 0) < 0) {
+        g_free(u);
+        return NULL;
+    }
+    u->loop = l;
+    u->submit = (LoopIdle){ .fn = submit, .opaque = u };
+    u->poll = (LoopPoll){ .poll = poll_ring, .opaque = u };
+    u->watch = loop_fd_add(l, u->ring.ring_fd, EPOLLIN, ring_readable, u);
+    loop_poll_add(l, &u->poll);
+    l->uring = u;
+    l->fini = uring_fini;
+    return u;
+}
+
+bool uring_queue(Uring *u, UringOp *op, UringCode code, int fd, const struct iovec *iov,
+    unsigned niov, uint64_t off)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+    if (!sqe) {
+        submit(u);
+        sqe = io_uring_get_sqe(&u->ring);
+        if (!sqe) {
+            return false;
+        }
+    }
+    switch (code) {
+    case URING_READV:
+        io_uring_prep_readv(sqe, fd, iov, niov, off);
+        break;
+    case URING_WRITEV:
+        io_uring_prep_writev(sqe, fd, iov, niov, off);
+        break;
+    case URING_FDATASYNC:
+        io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+        break;
+    }
+    io_uring_sqe_set_data(sqe, op);
+    u->queued++;
+    loop_idle(u->loop, &u->submit);
+    return true;
+}
+#else
+bool uring_available(GError **err)
+{
+    return err_set(err, "aio=io_uring was not built in: liburing is missing");
+}
+
+Uring *uring_of(G_GNUC_UNUSED Loop *l)
+{
+    return NULL;
+}
+
+bool uring_queue(G_GNUC_UNUSED Uring *u, G_GNUC_UNUSED UringOp *op, G_GNUC_UNUSED UringCode code,
+    G_GNUC_UNUSED int fd, G_GNUC_UNUSED const struct iovec *iov, G_GNUC_UNUSED unsigned niov,
+    G_GNUC_UNUSED uint64_t off)
+{
+    return false;
+}
+#endif
