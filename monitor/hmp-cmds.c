@@ -137,6 +137,34 @@ static void list_infos(GString *out)
     }
 }
 
+static const HmpInfo *find_info(const char *name, size_t len)
+{
+    for (const HmpInfo *const *table = hmp_info_tables; *table; table++) {
+        for (const HmpInfo *i = *table; i->name; i++) {
+            if (strlen(i->name) == len && !strncmp(i->name, name, len)) {
+                return i;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void show_info(Machine *m, const HmpInfo *i, const char *arg, GString *out)
+{
+    if (i->show && *i->params) {
+        i->show(m, arg, out);
+        return;
+    }
+    g_autoptr(Json) args =
+        hmp_parse(m, i->name, /* is_info= */ true, i->run ? i->args : "", arg, out);
+
+    if (args && i->run) {
+        i->run(m, args, out);
+    } else if (args) {
+        i->show(m, "", out);
+    }
+}
+
 static void cmd_info(Machine *m, const char *arg, GString *out)
 {
     size_t len = strcspn(arg, " ");
@@ -145,13 +173,11 @@ static void cmd_info(Machine *m, const char *arg, GString *out)
         list_infos(out);
         return;
     }
-    for (const HmpInfo *const *table = hmp_info_tables; *table; table++) {
-        for (const HmpInfo *i = *table; i->name; i++) {
-            if (strlen(i->name) == len && !strncmp(i->name, arg, len)) {
-                i->show(m, arg + len + strspn(arg + len, " "), out);
-                return;
-            }
-        }
+    const HmpInfo *i = find_info(arg, len);
+
+    if (i) {
+        show_info(m, i, arg + len + strspn(arg + len, " "), out);
+        return;
     }
     g_string_append_printf(out, "unknown command: 'info %.*s'\n", (int)len, arg);
 }
@@ -196,7 +222,12 @@ static void cmd_help(Machine *m, const char *arg, GString *out)
 {
     const HmpCmd *c = find(arg, strlen(arg));
 
-    if (g_str_has_prefix(arg, "info")) {
+    const HmpInfo *topic =
+        g_str_has_prefix(arg, "info ") ? find_info(arg + 5, strlen(arg + 5)) : NULL;
+
+    if (topic) {
+        put_info(topic, out);
+    } else if (!strcmp(arg, "info")) {
         list_infos(out);
     } else if (c) {
         put_help(c, out);

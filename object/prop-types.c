@@ -140,6 +140,29 @@ static bool int_from_text(const char *text, int64_t *ret, GError **err)
 INT_TYPE(32);
 INT_TYPE(64);
 
+/* An argument that may be left out: -1 in an int32_t then. */
+static bool opt_u16_set(void *field, const Json *val, GError **err)
+{
+    uint16_t v = 0;
+    bool ok = u16_set(&v, val, err);
+
+    *(int32_t *)field = ok ? v : -1;
+    return ok;
+}
+
+static bool opt_u16_parse(void *field, const char *text, GError **err)
+{
+    uint16_t v = 0;
+    bool ok = u16_parse(&v, text, err);
+
+    *(int32_t *)field = ok ? v : -1;
+    return ok;
+}
+
+const PropType prop_opt_u16 = {
+    .name = "uint16", .set = opt_u16_set, .parse = opt_u16_parse, .get = i32_get
+};
+
 static bool size_parse(void *field, const char *text, GError **err)
 {
     uint64_t v;
@@ -439,7 +462,7 @@ int prop_enum_find(const PropType *type, const char *name)
 bool prop_is_number(const PropType *type)
 {
     static const PropType *const numbers[] = { &prop_u8, &prop_u16, &prop_u32, &prop_u64, &prop_i32,
-        &prop_i64, &prop_size, &prop_size32, &prop_double };
+        &prop_i64, &prop_size, &prop_size32, &prop_double, &prop_opt_u16 };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(numbers); i++) {
         if (type == numbers[i]) {

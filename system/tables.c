@@ -1,6 +1,7 @@
 /* Which tables of commands and info topics there are: the one place. */
 #include "block/block.h"
 #include "hw/pci/pci.h"
+#include "hw/virtio/virtio-query.h"
 #include "net/net.h"
 #include "system.h"
 
@@ -14,6 +15,7 @@ const QmpCmd *const qmp_tables[] = {
     net_qmp_cmds,
     block_qmp_cmds,
     pci_qmp_cmds,
+    virtio_qmp_cmds,
     NULL,
 };
 
@@ -27,4 +29,5 @@ static const HmpInfo board_infos[] = {
     { NULL },
 };
 
-const HmpInfo *const hmp_info_tables[] = { monitor_infos, monitor_tree_infos, board_infos, NULL };
+const HmpInfo *const hmp_info_tables[] = { monitor_infos, monitor_tree_infos, monitor_virtio_infos,
+    board_infos, NULL };

@@ -13,6 +13,11 @@ typedef struct HmpInfo {
     const char *name, *params, *help;
     /* arg: the rest of the line, may be empty */
     void (*show)(Machine *m, const char *arg, GString *out);
+    /* Instead of show, with the line taken apart by args: "path:s queue:i index:i?". s: a word, S:
+     * the rest, i and l: expressions of 32 and 64 bits, b: on or off, -: a switch of that letter.
+     */
+    void (*run)(Machine *m, const Json *args, GString *out);
+    const char *args;
 } HmpInfo; /* tables end with { NULL } */
 
 /* An event for query-qmp-schema: its members' names and types ("str", "int", "bool"; a leading '*':
@@ -28,7 +33,7 @@ extern const HmpInfo *const hmp_info_tables[];
 /* The monitor's own rows, for those lists. */
 extern const QmpCmd monitor_misc_cmds[], monitor_fd_cmds[], monitor_qom_cmds[],
     monitor_machine_cmds[];
-extern const HmpInfo monitor_infos[], monitor_tree_infos[];
+extern const HmpInfo monitor_infos[], monitor_tree_infos[], monitor_virtio_infos[];
 
 typedef struct Monitor Monitor;
 /* Serves c until monitors_close(). Main loop. */

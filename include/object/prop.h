@@ -68,7 +68,7 @@ typedef struct PropGroup {
  */
 extern const PropType prop_bool, prop_u8, prop_u16, prop_u32, prop_u64, prop_i32, prop_i64,
     prop_size, prop_size32, prop_str, prop_feature, prop_on_off_auto, prop_mac, prop_pci_addr,
-    prop_json, prop_double, prop_str_list;
+    prop_json, prop_double, prop_str_list, prop_opt_u16;
 typedef enum OnOffAuto { ON_OFF_AUTO_AUTO, ON_OFF_AUTO_ON, ON_OFF_AUTO_OFF } OnOffAuto;
 typedef struct MacAddr {
     uint8_t a[6];
@@ -93,6 +93,12 @@ typedef struct MacAddr {
     {                                                                                              \
         .name = (n), .type = &prop_i32, .offset = PROP_AT(T, f, int32_t), .bit = -1, .def.i = (d), \
         .help = (h)                                                                                \
+    }
+/* A number that may be left out of a command's arguments: the int32_t field is -1 then. */
+#define PROP_OPT_U16(n, T, f, h)                                                                   \
+    {                                                                                              \
+        .name = (n), .type = &prop_opt_u16, .offset = PROP_AT(T, f, int32_t), .bit = -1,           \
+        .def.i = -1, .help = (h)                                                                   \
     }
 #define PROP_ON_OFF_AUTO(n, T, f, d, h) PROP_ROW(n, T, f, OnOffAuto, prop_on_off_auto, d, h)
 #define PROP_FEATURE(n, T, f, b, d, h)                                                             \
