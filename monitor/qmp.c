@@ -165,9 +165,17 @@ static void answer(QmpMonitor *q, const QmpRequest *r)
 
             reply = qmp_reply(q->mon.machine, r->val);
             monitor_set_current(before);
+            if (q->mon.machine->run) {
+                run_act_now(q->mon.machine->run); /* "RESET", then the reply to system_reset */
+            }
         }
     }
     send(q, reply);
+}
+
+static bool leaving(const QmpMonitor *q)
+{
+    return q->mon.machine->run && run_is_exiting(q->mon.machine->run);
 }
 
 static void request_free(QmpRequest *r)
@@ -178,14 +186,14 @@ static void request_free(QmpRequest *r)
 }
 
 /* In order, one at a time: a command may turn the loop (a drain), and more input may come
- * meanwhile. */
+ * meanwhile. Nothing behind quit is answered. */
 static void run_queue(QmpMonitor *q)
 {
     if (q->busy) {
         return;
     }
     q->busy = true;
-    for (QmpRequest *r; (r = g_queue_pop_head(&q->requests));) {
+    for (QmpRequest *r; !leaving(q) && (r = g_queue_pop_head(&q->requests));) {
         answer(q, r);
         request_free(r);
     }

@@ -203,9 +203,8 @@ static void do_reset(RunState *r, ShutdownCause why)
     if (r->ops.reset) {
         r->ops.reset(r->ops.opaque, why);
     }
-    /* What only a reset could cure may be continued now. */
-    if (r->kind == RUN_STATE_SHUTDOWN || r->kind == RUN_STATE_INTERNAL_ERROR ||
-        r->kind == RUN_STATE_GUEST_PANICKED) {
+    /* It stands as it was before its first start; what only a reset could cure may go on. */
+    if (!run_is_running(r) && r->kind != RUN_STATE_INMIGRATE) {
         r->kind = RUN_STATE_PRELAUNCH;
     }
 }
@@ -250,6 +249,19 @@ static void run_act(void *opaque)
         r->exiting = true;
         loop_quit(loop_main());
     }
+}
+
+void run_act_now(RunState *r)
+{
+    loop_assert(loop_main());
+    if (atomic_load_explicit(&r->want, memory_order_acquire)) { /* pairs with run_want() */
+        run_act(r);
+    }
+}
+
+bool run_is_exiting(const RunState *r)
+{
+    return r->exiting;
 }
 
 static void run_want(RunState *r, unsigned bit)

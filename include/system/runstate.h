@@ -47,6 +47,9 @@ void run_request_shutdown(RunState *r, ShutdownCause why);
 void run_request_powerdown(RunState *r);
 void run_request_debug(RunState *r);
 void run_request_exit(RunState *r, int status); /* isa-debug-exit, quit */
+/* Acts on what was asked for, now: a QMP command's events come before its reply. Main loop. */
+void run_act_now(RunState *r);
+bool run_is_exiting(const RunState *r); /* the main loop will not come back */
 /* What the top does about them; set by system/main.c. */
 typedef struct RunOps {
     void (*reset)(void *opaque, ShutdownCause why);

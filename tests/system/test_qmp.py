@@ -293,6 +293,45 @@ def life():
         same(v.wait(), 0, "exit status")
 
 
+# Requests that go out in one write; what comes back until the socket is silent or closed.
+ORDERS = [((), ("stop", "stop", "cont", "cont", "query-status")), ((), ("system_reset", "system_powerdown", "query-status")), ((), ("quit",)),
+          (("-no-shutdown",), ("quit", "query-status")), (("-no-reboot",), ("system_reset", "query-status")),
+          (("-no-reboot", "-no-shutdown"), ("system_reset", "cont", "query-status", "system_reset", "cont")),
+          (("-S",), ("query-status", "system_reset", "query-status", "cont", "query-status", "quit")),
+          ((), ("stop", "system_reset", "query-status", "cont", "query-status")), ((), ("system_reset", "quit", "stop")),
+          (("-S",), ("cont", "stop", "cont", "query-status")), ((), ("stop", "quit")), ((), ("hmp system_reset", "hmp quit"))]
+
+
+def transcript(v, commands):
+    """Events and replies in the order they come, SHUTDOWN or the last reply being the end."""
+    for c in commands:
+        word, _, line = c.partition(" ")
+        v.qmp.file.write(f'{{"execute":"human-monitor-command","arguments":{{"command-line":"{line}"}}}}\n' if line
+                         else f'{{"execute":"{word}"}}\n')
+    v.qmp.file.write('{"execute":"query-name","id":"end"}\n')
+    v.qmp.file.flush()
+    got = []
+    try:
+        while not got or got[-1].get("id") != "end":
+            m = v.qmp.read()
+            m.pop("timestamp", None)
+            got.append(m)
+    except EOFError:
+        got.append({"closed": True})
+    return got
+
+
+@test("events come before the replies, as QEMU 10.0's")
+def order():
+    diff = []
+    for args, commands in ORDERS:
+        with ours(["-M", "q35,sata=off", "-nodefaults", *args]) as a, theirs(["-M", "q35,smm=off", "-nodefaults", *args]) as b:
+            x, y = transcript(a, commands), transcript(b, commands)
+        if x != y:
+            diff.append("\n    ".join([f"{args} {commands}", *(f"{m!r:<70} {n!r}" for m, n in zip(x + [None] * 9, y + [None] * 9) if m or n)]))
+    assert not diff, "\n".join(diff)
+
+
 @test("powerdown is the guest's ACPI power button")
 def power_button():
     for machine in ("pc", "q35"):
