@@ -14,6 +14,7 @@ import compare
 import demo
 import grub
 import images
+import metal
 import steps
 import systemd
 from guest import Guest, Skip
@@ -133,7 +134,7 @@ def others(binary, full):
     r += [(f"compare/{name}", lambda a=args: compare.check(binary, *a)) for name, args in compare.rows(full)]
     if full:
         r += [(f"systemd/{m}", lambda m=m: systemd.boot(binary, m)) for m in ("q35", "pc")]
-    return r + steps.rows(binary, full)
+    return r + metal.rows(binary, full) + steps.rows(binary, full)
 
 
 def main():

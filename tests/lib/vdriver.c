@@ -26,9 +26,9 @@ static void cw(const VDriver *d, unsigned reg, unsigned size, uint32_t val)
     vd_cfg_write(d->port, d->bus, d->devfn, reg, size, val);
 }
 
-static void map_bars(VDriver *d)
+static void map_bars(VDriver *d, uint64_t window)
 {
-    uint64_t io = 0xc000 + d->devfn * 0x40u, mem = 0xe0000000u + d->devfn * 0x100000u;
+    uint64_t io = 0xc000 + d->devfn * 0x40u, mem = window + d->devfn * 0x100000u;
 
     for (unsigned i = 0; i < 6; i++) {
         uint32_t was = cr(d, 0x10 + 4 * i, 4), mask, size;
@@ -94,11 +94,17 @@ static void walk_caps(VDriver *d)
     }
 }
 
-void vd_open(VDriver *d, const VPort *p, unsigned bus, unsigned devfn, bool legacy)
+void vd_open_at(
+    VDriver *d, const VPort *p, unsigned bus, unsigned devfn, bool legacy, uint64_t window)
 {
     *d = (VDriver){ .port = p, .bus = bus, .devfn = devfn, .legacy = legacy, .alloc = 0x100000 };
-    map_bars(d);
+    map_bars(d, window ? window : 0xe0000000u);
     walk_caps(d);
+}
+
+void vd_open(VDriver *d, const VPort *p, unsigned bus, unsigned devfn, bool legacy)
+{
+    vd_open_at(d, p, bus, devfn, legacy, 0);
 }
 
 uint64_t vd_read(const VDriver *d, uint64_t off, unsigned size)
@@ -197,6 +203,7 @@ void vd_setup_queue(VDriver *d, unsigned i, uint16_t size)
         size = (uint16_t)vd_read(d, 0x18, 2);
     }
     vring_init(r, d->port, d->alloc, size, packed, event);
+    r->in_order = d->features >> 35 & 1;
     d->alloc = (vring_end(r) + 4095) / 4096 * 4096;
     if (d->legacy) {
         lw(d, 8, 4, r->desc / 4096);

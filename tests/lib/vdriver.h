@@ -27,6 +27,9 @@ void vd_cfg_write(
 
 /* Maps the BARs and walks the capabilities. MMIO windows from 0xe0000000, ports from 0xc000. */
 void vd_open(VDriver *d, const VPort *p, unsigned bus, unsigned devfn, bool legacy);
+/* The same with BARs from `window` on; 0: the usual one. */
+void vd_open_at(
+    VDriver *d, const VPort *p, unsigned bus, unsigned devfn, bool legacy, uint64_t window);
 void vd_enable_msix(VDriver *
         d); /* vector i writes 0x4000 + i to msi_at + 4 * i; config uses vector 0, queue i: 1 + i */
 uint32_t vd_msi(const VDriver *d, unsigned vector); /* what arrived; clears it */

@@ -1,7 +1,7 @@
 /* Interrupt table, local APIC, ring 3, time stamps. SDM vol. 3, 6, 7.7, 11 and 18.17. */
 #include "tests/guest/metal/metal.h"
 
-enum { LAPIC = 0xfee00000u, KERNEL_CODE = 8, TASK = 0x28, WAIT_VECTOR = 0x80, DONE_VECTOR = 0x81 };
+enum { LAPIC = 0xfee00000u, KERNEL_CODE = 8, TASK = 0x28, INVALID_OPCODE = 6 };
 
 typedef struct Frame {
     uint64_t r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax, vector, error, rip, cs, rflags, rsp, ss;
@@ -13,13 +13,12 @@ typedef struct __attribute__((packed)) Tss {
 } Tss;
 
 extern uint64_t metal_gdt[];
-extern char metal_stubs[], metal_user_done[];
+extern char metal_stubs[], metal_trap_stack_end[];
 void metal_user(void (*fn)(void *), void *arg, void *stack);
 void metal_trap(Frame *f);
 
 static uint64_t idt[512];
 static Tss tss;
-static uint8_t trap_stack[16384] __attribute__((aligned(16)));
 static uint8_t user_stack[16384] __attribute__((aligned(16)));
 volatile uint32_t irq_count[IRQ_MAX];
 
@@ -28,11 +27,40 @@ static volatile uint32_t *lapic(unsigned reg)
     return (volatile uint32_t *)(uintptr_t)(LAPIC + reg);
 }
 
-static void wait_in_kernel(unsigned irq, uint32_t seen)
+bool cpu_in_user(void)
 {
+    uint64_t cs;
+
+    __asm__ volatile("mov %%cs, %0" : "=r"(cs));
+    return cs & 3;
+}
+
+/* Software KVM gives a guest that it does not know neither INT n nor SYSCALL; an invalid opcode
+ * reaches ring 0 everywhere. */
+void cpu_call0(CpuFn0 *fn, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    if (!cpu_in_user()) {
+        fn(a, b, c, d);
+        return;
+    }
+    __asm__ volatile("ud2" ::"a"(fn), "D"(a), "S"(b), "d"(c), "c"(d) : "memory");
+}
+
+static void wait_in_kernel(uint64_t irq, uint64_t seen, uint64_t unused1, uint64_t unused2)
+{
+    (void)unused1;
+    (void)unused2;
     __asm__ volatile("cli" ::: "memory");
-    while (irq_count[irq] == seen) {
+    while (irq_count[irq] == (uint32_t)seen) {
         __asm__ volatile("sti\n hlt\n cli" ::: "memory");
+    }
+}
+
+void cpu_wait_irq(unsigned irq, uint32_t seen)
+{
+    cpu_call0(wait_in_kernel, irq, seen, 0, 0);
+    if (!cpu_in_user()) {
+        __asm__ volatile("sti" ::: "memory");
     }
 }
 
@@ -43,8 +71,10 @@ void metal_trap(Frame *f)
         *lapic(0xb0) = 0;
         return;
     }
-    if (f->vector == WAIT_VECTOR) {
-        wait_in_kernel((unsigned)f->rdi, (uint32_t)f->rsi);
+    if (f->vector == INVALID_OPCODE && f->cs & 3 &&
+        *(const uint16_t *)(uintptr_t)f->rip == 0x0b0f) {
+        f->rip += 2;
+        ((CpuFn0 *)(uintptr_t)f->rax)(f->rdi, f->rsi, f->rdx, f->rcx);
         return;
     }
     if (f->vector == 0xff) {
@@ -61,12 +91,12 @@ void metal_trap(Frame *f)
     metal_die(" unexpected trap, cr2", cr2);
 }
 
-static void set_gate(unsigned n, const void *fn, unsigned dpl)
+static void set_gate(unsigned n, const void *fn)
 {
     uint64_t at = (uint64_t)(uintptr_t)fn;
 
-    idt[2 * n] = (at & 0xffff) | KERNEL_CODE << 16 | (uint64_t)(0x8e | dpl << 5) << 40 |
-                 (at >> 16 & 0xffff) << 48;
+    idt[2 * n] =
+        (at & 0xffff) | KERNEL_CODE << 16 | UINT64_C(0x8e) << 40 | (at >> 16 & 0xffff) << 48;
     idt[2 * n + 1] = at >> 32;
 }
 
@@ -79,10 +109,9 @@ void cpu_init(void)
     uint64_t base = (uint64_t)(uintptr_t)&tss;
 
     for (unsigned n = 0; n < 256; n++) {
-        set_gate(n, metal_stubs + 16u * n, n == WAIT_VECTOR ? 3 : 0);
+        set_gate(n, metal_stubs + 16u * n);
     }
-    set_gate(DONE_VECTOR, metal_user_done, 3);
-    tss.rsp[0] = (uint64_t)(uintptr_t)(trap_stack + sizeof(trap_stack));
+    tss.rsp[0] = (uint64_t)(uintptr_t)metal_trap_stack_end;
     tss.iomap = sizeof(tss);
     metal_gdt[5] = (sizeof(tss) - 1) | (base & 0xffffff) << 16 | UINT64_C(0x89) << 40 |
                    (base >> 24 & 0xff) << 56;
@@ -92,19 +121,6 @@ void cpu_init(void)
     out8(0xa1, 0xff);
     *lapic(0xf0) = 0x1ff;
     *lapic(0x80) = 0;
-}
-
-void cpu_wait_irq(unsigned irq, uint32_t seen)
-{
-    uint64_t cs;
-
-    __asm__ volatile("mov %%cs, %0" : "=r"(cs));
-    if (cs & 3) {
-        __asm__ volatile("int $0x80" ::"D"((uint64_t)irq), "S"((uint64_t)seen) : "memory");
-    } else {
-        wait_in_kernel(irq, seen);
-        __asm__ volatile("sti" ::: "memory");
-    }
 }
 
 void cpu_run(void (*fn)(void *), void *arg)

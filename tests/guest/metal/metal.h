@@ -7,6 +7,8 @@
 
 #include "tests/lib/vdriver.h"
 
+#include <string.h>
+
 enum { EXIT_PASS = 0x10, EXIT_FAIL = 0x11 };
 enum { IRQ_BASE = 0x40, IRQ_MAX = 16 };
 
@@ -38,8 +40,12 @@ void cpu_init(void);
 extern volatile uint32_t irq_count[IRQ_MAX];
 /* Sleeps until the count differs from seen; from any ring. */
 void cpu_wait_irq(unsigned irq, uint32_t seen);
-/* Runs fn in ring 3 with access to all memory and ports if opt.ring3, else here. */
+/* Runs fn in ring 3 with access to all memory if opt.ring3, else here. */
 void cpu_run(void (*fn)(void *), void *arg);
+/* From any ring: fn runs in ring 0. Ports are reached so. */
+typedef void CpuFn0(uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+void cpu_call0(CpuFn0 *fn, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+bool cpu_in_user(void);
 uint64_t tsc(void);
 uint64_t tsc_to_ns(uint64_t ticks);
 void cpu_calibrate(void);
@@ -82,6 +88,9 @@ void ring_kick(Ring *r);               /* shows what was put; notifies if the de
 bool ring_get(Ring *r, unsigned *ret_slot, uint32_t *ret_len);
 /* Interrupts on, and asleep unless a used entry is there already. */
 void ring_wait(Ring *r);
+/* The two halves: interrupts on, returns the count so far; off again. */
+uint32_t ring_arm(Ring *r);
+void ring_disarm(Ring *r);
 
 /* Tests. */
 void blk_test(void);

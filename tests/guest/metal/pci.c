@@ -12,6 +12,33 @@ static volatile void *at_of(bool io, uint64_t *at)
     return io ? NULL : (volatile void *)(uintptr_t)*at;
 }
 
+static void in0(uint64_t at, uint64_t size, uint64_t ret, uint64_t unused)
+{
+    uint32_t v = 0;
+
+    (void)unused;
+    if (size == 1) {
+        __asm__ volatile("inb %w1, %b0" : "+a"(v) : "d"((uint32_t)at) : "memory");
+    } else if (size == 2) {
+        __asm__ volatile("inw %w1, %w0" : "+a"(v) : "d"((uint32_t)at) : "memory");
+    } else {
+        __asm__ volatile("inl %w1, %0" : "+a"(v) : "d"((uint32_t)at) : "memory");
+    }
+    *(uint32_t *)(uintptr_t)ret = v;
+}
+
+static void out0(uint64_t at, uint64_t size, uint64_t val, uint64_t unused)
+{
+    (void)unused;
+    if (size == 1) {
+        __asm__ volatile("outb %b0, %w1" ::"a"(val), "d"((uint32_t)at) : "memory");
+    } else if (size == 2) {
+        __asm__ volatile("outw %w0, %w1" ::"a"(val), "d"((uint32_t)at) : "memory");
+    } else {
+        __asm__ volatile("outl %k0, %w1" ::"a"(val), "d"((uint32_t)at) : "memory");
+    }
+}
+
 static uint64_t port_load(void *opaque, bool io, uint64_t at, unsigned size)
 {
     volatile void *p = at_of(io, &at);
@@ -24,13 +51,7 @@ static uint64_t port_load(void *opaque, bool io, uint64_t at, unsigned size)
                : size == 4 ? *(volatile uint32_t *)p
                            : *(volatile uint64_t *)p;
     }
-    if (size == 1) {
-        __asm__ volatile("inb %w1, %b0" : "+a"(v) : "d"((uint32_t)at) : "memory");
-    } else if (size == 2) {
-        __asm__ volatile("inw %w1, %w0" : "+a"(v) : "d"((uint32_t)at) : "memory");
-    } else {
-        __asm__ volatile("inl %w1, %0" : "+a"(v) : "d"((uint32_t)at) : "memory");
-    }
+    cpu_call0(in0, at, size, (uint64_t)(uintptr_t)&v, 0);
     return v;
 }
 
@@ -45,13 +66,7 @@ static void port_store(void *opaque, bool io, uint64_t at, unsigned size, uint64
     }
     p = at_of(io, &at);
     if (!p) {
-        if (size == 1) {
-            __asm__ volatile("outb %b0, %w1" ::"a"(val), "d"((uint32_t)at) : "memory");
-        } else if (size == 2) {
-            __asm__ volatile("outw %w0, %w1" ::"a"(val), "d"((uint32_t)at) : "memory");
-        } else {
-            __asm__ volatile("outl %k0, %w1" ::"a"(val), "d"((uint32_t)at) : "memory");
-        }
+        cpu_call0(out0, at, size, val, 0);
     } else if (size == 1) {
         *(volatile uint8_t *)p = (uint8_t)val;
     } else if (size == 2) {

@@ -4,7 +4,7 @@
 
 #define RAM(T, at) ((volatile T *)(uintptr_t)(at))
 
-enum { EV_ENABLE = 0, EV_DISABLE = 1 };
+enum { EV_ENABLE = 0, EV_DISABLE = 1, EV_DESC = 2 }; /* VIRTIO 1.4, 2.8.10 */
 
 static inline void store_load(void)
 {
@@ -200,7 +200,7 @@ static bool get_packed(Ring *r, unsigned *ret_slot, uint32_t *ret_len)
     }
     compiler_fence();
     *ret_slot = *RAM(uint16_t, at + 12);
-    *ret_len = flags & VRING_WRITE ? *RAM(uint32_t, at + 8) : 0;
+    *ret_len = *RAM(uint32_t, at + 8);
     CHECK(*ret_slot < SLOTS);
     n = v->len_of[*ret_slot];
     CHECK(n);
@@ -274,7 +274,7 @@ static bool used_there(const Ring *r)
     return *RAM(uint16_t, v->device + 2) != v->used;
 }
 
-void ring_wait(Ring *r)
+uint32_t ring_arm(Ring *r)
 {
     VRing *v = r->v;
     uint32_t seen = irq_count[r->irq];
@@ -282,7 +282,7 @@ void ring_wait(Ring *r)
     if (v->packed && r->event) {
         *RAM(uint16_t, v->driver) = (uint16_t)(v->used | (v->used_wrap ? 1 << 15 : 0));
         compiler_fence();
-        *RAM(uint16_t, v->driver + 2) = 2;
+        *RAM(uint16_t, v->driver + 2) = EV_DESC;
     } else if (v->packed) {
         *RAM(uint16_t, v->driver + 2) = EV_ENABLE;
     } else if (r->event) {
@@ -291,13 +291,27 @@ void ring_wait(Ring *r)
         *RAM(uint16_t, v->driver) = 0;
     }
     store_load();
-    if (!used_there(r)) {
-        r->irq_waits++;
-        cpu_wait_irq(r->irq, seen);
-    }
+    return seen;
+}
+
+void ring_disarm(Ring *r)
+{
+    VRing *v = r->v;
+
     if (v->packed) {
         *RAM(uint16_t, v->driver + 2) = EV_DISABLE;
     } else if (!r->event) {
         *RAM(uint16_t, v->driver) = 1;
     }
+}
+
+void ring_wait(Ring *r)
+{
+    uint32_t seen = ring_arm(r);
+
+    if (!used_there(r)) {
+        r->irq_waits++;
+        cpu_wait_irq(r->irq, seen);
+    }
+    ring_disarm(r);
 }

@@ -87,27 +87,24 @@ trap_common:
     addq $16, %rsp
     iretq
 
-/* void metal_user(void (*fn)(void *), void *arg, void *stack): runs fn in ring 3 with IOPL 3. */
+/* void metal_user(void (*fn)(void *), void *arg, void *stack): runs fn in ring 3. */
     .globl metal_user
 metal_user:
     push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15
     movq %rsp, user_return(%rip)
     pushq $0x1b
     pushq %rdx
-    pushq $0x3202
+    pushq $0x202
     pushq $0x23
     leaq 1f(%rip), %rax
     pushq %rax
     iretq
 1:  xchgq %rdi, %rsi
     call *%rsi
-    int $0x81
-/* The gate of vector 0x81: back to metal_user's caller. */
-    .globl metal_user_done
-metal_user_done:
+    leaq user_done(%rip), %rax
+    ud2 /* metal_trap calls user_done */
+user_done: /* in ring 0 again: back to metal_user's caller */
     movq user_return(%rip), %rsp
-    movl $16, %eax
-    movl %eax, %ss
     pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx
     ret
 
@@ -128,5 +125,9 @@ pd: .skip 4 * 4096
     .skip 16384
 boot_stack_end:
 user_return: .skip 8
+    .balign 16
+    .skip 16384
+    .globl metal_trap_stack_end
+metal_trap_stack_end:
 
     .section .note.GNU-stack, "", @progbits

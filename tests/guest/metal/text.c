@@ -16,10 +16,14 @@ uint8_t in8(uint16_t port)
     return v;
 }
 
-void put(const char *s)
+static void put0(uint64_t text, uint64_t unused1, uint64_t unused2, uint64_t unused3)
 {
+    const char *s = (const char *)(uintptr_t)text;
     bool debug = in8(DEBUG_PORT) == DEBUG_PORT, serial = in8(COM1 + 5) != 0xff;
 
+    (void)unused1;
+    (void)unused2;
+    (void)unused3;
     for (; *s; s++) {
         if (debug) {
             out8(DEBUG_PORT, (uint8_t)*s);
@@ -30,6 +34,11 @@ void put(const char *s)
             out8(COM1, (uint8_t)*s);
         }
     }
+}
+
+void put(const char *s)
+{
+    cpu_call0(put0, (uint64_t)(uintptr_t)s, 0, 0, 0);
 }
 
 void put_u(uint64_t v)
@@ -64,13 +73,22 @@ void put_pair(const char *name, uint64_t v)
     put_u(v);
 }
 
-void metal_exit(uint8_t status)
+static void exit0(uint64_t status, uint64_t unused1, uint64_t unused2, uint64_t unused3)
 {
-    out8(EXIT_PORT, status);
+    (void)unused1;
+    (void)unused2;
+    (void)unused3;
+    out8(EXIT_PORT, (uint8_t)status);
     for (;;) { /* no such device: a reset ends the run with -no-reboot */
         out8(0xcf9, 6);
         out8(0x64, 0xfe);
     }
+}
+
+void metal_exit(uint8_t status)
+{
+    cpu_call0(exit0, status, 0, 0, 0);
+    __builtin_unreachable();
 }
 
 void metal_die(const char *what, uint64_t value)
@@ -112,10 +130,6 @@ void metal_scratch_free(void *pp)
 {
     arena_top = (size_t)(*(uint8_t **)pp - arena);
 }
-
-void *memset(void *dst, int c, size_t n);
-void *memcpy(void *dst, const void *src, size_t n);
-int memcmp(const void *a, const void *b, size_t n);
 
 void *memset(void *dst, int c, size_t n)
 {

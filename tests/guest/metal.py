@@ -1,0 +1,115 @@
+"""The bare-metal test guest: transports × ring formats × interrupts with data checked, on ours and (--full) on Debian's QEMU 7.2."""
+import itertools
+import os
+import re
+import struct
+import subprocess
+import tempfile
+
+from guest import Skip
+
+SECTORS = 2048
+GOLDEN = 0x9E3779B97F4A7C15
+MASK = (1 << 64) - 1
+QEMU7 = "/usr/bin/qemu-system-x86_64"
+PASSED = 33  # isa-debug-exit of 0x10
+
+
+def image(binary, name):
+    path = os.environ.get("VIRTUE_METAL", f"{os.path.dirname(os.path.abspath(binary))}/tests/guest/metal") + f"/{name}.elf"
+    if not os.path.exists(path):
+        raise Skip(f"no {path}: build it with ninja")
+    return path
+
+
+def sector(n, written=False):
+    """What sector n holds; the guest knows the same rule (blk.c)."""
+    words = [(n * GOLDEN + i) & MASK for i in range(64)]
+    return struct.pack("<64Q", *((~w & MASK for w in words) if written else words))
+
+
+def run(binary, args, accel="tcg", machine="q35", timeout=60, append="", elf=None, kernel="metal-pvh", tool=(), env=None):
+    """Runs the guest; returns (its exit status, {name: number} of its RESULT line, all text)."""
+    cmd = [*tool, binary, "-nodefaults", "-display", "none", "-M", machine, "-accel", accel, "-m", "128", "-no-reboot",
+           "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-debugcon", "stdio", "-kernel", elf or image(binary, kernel),
+           "-append", append, *args]
+    p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False,
+                       env=dict(os.environ, **(env or {})))
+    text = p.stdout.decode(errors="replace")
+    m = re.search(r"^RESULT (.*\n.*)$", text, re.M)
+    return p.returncode, {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", m[1])} if m else {}, text
+
+
+def device(kind, legacy, ring, in_order):
+    opts = ",disable-modern=on,disable-legacy=off" if legacy else ",disable-legacy=on"
+    return f"virtio-{kind}-pci" + opts + (",packed=on" if ring == "packed" else "") + (",in_order=on" if in_order else "")
+
+
+def check(binary, kind, accel, machine, append, legacy=False, ring="split", in_order=False, timeout=60, elf=None, kernel="metal-pvh"):
+    """One run with its data checked by the guest, and the disk's by us."""
+    append = f"test={kind} ring={ring} legacy={int(legacy)} in_order={int(in_order)} {append}"
+    dev = device(kind, legacy, ring, in_order)
+    with tempfile.TemporaryDirectory(prefix="virtue-metal-") as d:
+        if kind == "blk":
+            with open(f"{d}/disk", "wb") as f:
+                f.writelines(sector(n) for n in range(SECTORS))
+            args = ["-drive", f"if=none,id=d0,file={d}/disk,format=raw", "-device", f"{dev},drive=d0"]
+        else:
+            args = ["-netdev", "hubport,id=n0,hubid=0", "-netdev", "hubport,id=n1,hubid=0",
+                    "-device", f"{dev},netdev=n0", "-device", f"{dev},netdev=n1"]
+        rc, result, text = run(binary, args, accel, machine, timeout, append, elf, kernel)
+        if rc != PASSED or not re.search(r"^PASS$", text, re.M):
+            raise RuntimeError(f"exit status {rc} with '{append}' on {machine}, {accel}:\n{text}")
+        if kind == "blk":
+            with open(f"{d}/disk", "rb") as f:
+                for n in range(SECTORS):
+                    if f.read(512) != sector(n, n >= SECTORS // 2 // 8 * 8):
+                        raise RuntimeError(f"the file's sector {n} is wrong behind '{append}'")
+    return f"{result['kicks']} kicks, {result['irqs']} interrupts"
+
+
+def has_kvm(binary):
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    said = subprocess.run([binary, "-accel", "help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False).stdout
+    return b"kvm" in said.split()
+
+
+def rows(binary, full):
+    """(name, function) for tests/guest/run.py. The default covers each kind, transport, ring and interrupt mode together, and
+    spreads the other options over them; --full adds all machines, QEMU 7.2 as the emulator, and more KVM."""
+    forms = [("modern", "split"), ("modern", "packed"), ("legacy", "split")]
+    found = []
+
+    def add(who, name, exe, kind, accel, machine, how, **kw):
+        kernel = kw.get("kernel", "metal-pvh")
+        title = f"metal/{who}/{accel}/{kind}/{machine}/{name}" + ("/multiboot" if kernel != "metal-pvh" else "")
+
+        def go():
+            if exe != binary and not os.path.exists(exe):
+                raise Skip(f"no {exe}")
+            if accel == "kvm" and not has_kvm(exe):
+                raise Skip(f"-accel kvm does not work with {exe} here")
+            return check(exe, kind, accel, machine, how, elf=image(binary, kernel), **kw)
+        found.append((title, go))
+
+    for i, (kind, (transport, ring), irq) in enumerate(itertools.product(("blk", "net"), forms, ("poll", "msix"))):
+        form = {"legacy": transport == "legacy", "ring": ring}
+        for event, indirect, ring3, in_order in itertools.product((0, 1), repeat=4) if full else \
+                [(i >> 1 & 1, (i + 1) % 3 == 0, (i + i // 2) & 1, transport == "modern" and i % 4 == 1)]:
+            if transport == "legacy" and in_order:
+                continue
+            how = f"irq={irq} event={event} indirect={int(indirect)} ring3={ring3} depth={(8, 32)[event]} n=300"
+            name = f"{transport}/{ring}/{irq}/event{event}/indirect{int(indirect)}/ring{3 if ring3 else 0}" + ("/in-order" if in_order else "")
+            for machine in ("pc", "q35") if full else (("pc", "q35")[i & 1],):
+                add("ours", name, binary, kind, "tcg", machine, how, in_order=in_order, **form,
+                    kernel="metal-multiboot" if i % 5 == 4 else "metal-pvh")
+            if full and not in_order:
+                add("qemu7", name, QEMU7, kind, "tcg", "q35", how, **form)
+    for kind, (transport, ring) in itertools.product(("blk", "net"), forms):
+        how = f"irq={'msix' if ring == 'packed' else 'poll'} event=1 ring3=1 depth=16 n=100"
+        form = {"legacy": transport == "legacy", "ring": ring, "timeout": 120}
+        add("ours", f"{transport}/{ring}/ring3", binary, kind, "kvm", "q35", how, **form)
+        if full:
+            add("qemu7", f"{transport}/{ring}/ring3", QEMU7, kind, "kvm", "q35", how, **form)
+    return found
