@@ -362,37 +362,37 @@ const RegionOps vpci_pio_ops = {
     .read = notify_read, .write = pio_write, .max_access = 4, .unaligned = true
 };
 
-/* The window in configuration space (4.1.4.9): cap.bar at +4, cap.offset at +8, cap.length at +12,
- * pci_cfg_data at +16. */
-static const RegionOps *window_target(const VirtioPci *p, unsigned *ret_len, uint64_t *ret_off)
+/* The region that answers at *off of a BAR; *off becomes the offset in it. NULL: none. */
+static const Region *region_at(const Region *r, uint64_t *off)
 {
-    unsigned cap = p->cfg_cap, len = pci_get32(&p->fn, cap + 12);
-    uint32_t off = pci_get32(&p->fn, cap + 8);
-    unsigned bar = p->fn.config[cap + 4];
+    while (r && r->kind == REGION_CONTAINER) {
+        const Region *hit = NULL;
+
+        for (unsigned i = 0; i < r->subs->len && !hit; i++) {
+            const Region *sub = r->subs->pdata[i];
+
+            hit = sub->enabled && *off >= sub->at && *off - sub->at < sub->size ? sub : NULL;
+        }
+        *off -= hit ? hit->at : 0;
+        r = hit;
+    }
+    return r && r->kind == REGION_IO && *off < r->size ? r : NULL;
+}
+
+/* The window in configuration space (4.1.4.9): cap.bar at +4, cap.offset at +8, cap.length at +12,
+ * pci_cfg_data at +16. Any BAR of registers, whether it is mapped or not. */
+static const Region *window_target(const VirtioPci *p, unsigned *ret_len, uint64_t *ret_off)
+{
+    unsigned cap = p->cfg_cap, len = pci_get32(&p->fn, cap + 12), bar = p->fn.config[cap + 4];
+    const Region *r;
 
     *ret_len = len;
-    if ((len != 1 && len != 2 && len != 4) || off % len) {
+    *ret_off = pci_get32(&p->fn, cap + 8);
+    if ((len != 1 && len != 2 && len != 4) || *ret_off % len || bar >= G_N_ELEMENTS(p->fn.bar)) {
         return NULL;
     }
-    if (bar == 2 && p->modern_pio_notify && off < 4) {
-        *ret_off = off;
-        return &vpci_pio_ops;
-    }
-    *ret_off = off & (VPCI_PART - 1);
-    if (bar != 4 || off >= p->bar_modern.size) {
-        return NULL;
-    }
-    switch (off / VPCI_PART * VPCI_PART) {
-    case VPCI_COMMON_AT:
-        return &vpci_common_ops;
-    case VPCI_ISR_AT:
-        return &vpci_isr_ops;
-    case VPCI_DEVICE_AT:
-        return &vpci_device_ops;
-    default:
-        *ret_off = off - VPCI_NOTIFY_AT;
-        return &vpci_notify_ops;
-    }
+    r = region_at(p->fn.bar[bar].region, ret_off);
+    return r && len >= r->ops->min_access ? r : NULL;
 }
 
 static bool in_data(const VirtioPci *p, unsigned off, unsigned len)
@@ -404,16 +404,16 @@ void vpci_cfg_window_wrote(VirtioPci *p, unsigned off, unsigned len)
 {
     unsigned n;
     uint64_t at;
-    const RegionOps *ops;
+    const Region *r;
 
     if (!in_data(p, off, len)) {
         return;
     }
-    ops = window_target(p, &n, &at);
-    if (ops) {
+    r = window_target(p, &n, &at);
+    if (r) {
         uint32_t val = pci_get32(&p->fn, p->cfg_cap + 16);
 
-        ops->write(p, at, n, n == 4 ? val : val & ((1u << (8 * n)) - 1));
+        r->ops->write(r->opaque, at, n, n == 4 ? val : val & ((1u << (8 * n)) - 1));
     }
 }
 
@@ -421,16 +421,16 @@ uint32_t vpci_cfg_window_read(VirtioPci *p, unsigned off, unsigned len, uint32_t
 {
     unsigned n;
     uint64_t at;
-    const RegionOps *ops;
+    const Region *r;
 
     if (!in_data(p, off, len)) {
         return val;
     }
-    ops = window_target(p, &n, &at);
-    if (!ops) {
+    r = window_target(p, &n, &at);
+    if (!r) {
         return val;
     }
-    uint32_t got = (uint32_t)ops->read(p, at, n);
+    uint32_t got = (uint32_t)r->ops->read(r->opaque, at, n);
 
     for (unsigned i = 0; i < n; i++) {
         p->fn.config[p->cfg_cap + 16 + i] = (uint8_t)(got >> (8 * i));

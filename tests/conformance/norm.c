@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 
 enum { PAGE = 4096 };
 
@@ -14,8 +15,9 @@ static struct {
     uint8_t *page;
     void (*fn)(void *opaque);
     void *opaque;
-    bool hit;
+    unsigned writes;
 } watch;
+static Norm *current;
 
 void norm_begin(const char *id)
 {
@@ -42,6 +44,7 @@ void norm_open(Norm *x, const char *driver, const char *opts, unsigned how)
             strstr(driver, "-net-") ? ", 'romfile': ''" : "", opts ? opts : "");
 
     *x = (Norm){ 0 };
+    current = x;
     if (blk) {
         g_autoptr(Json) args = json_parse(
             "{'file': 'null-co://', 'format': 'raw', 'if': 'none', 'id': 'd'}", -1, NULL);
@@ -74,25 +77,51 @@ void norm_close(Norm *x)
     blk_cleanup();
 }
 
+static const char *const base_types[] = { "virtio-rng-pci", "virtio-blk-pci", "virtio-net-pci",
+    "virtio-serial-pci", "dummy-pci" };
+
+static void with_type(const char *name, const char *opts, void (*fn)(Norm *x, const char *driver))
+{
+    Norm x;
+
+    norm_open(&x, name, opts, 0);
+    fn(&x, name);
+    norm_close(&x);
+}
+
 void norm_types(void (*fn)(Norm *x, const char *driver))
 {
-    static const char *const base[] = { "virtio-rng-pci", "virtio-blk-pci", "virtio-net-pci",
-        "virtio-serial-pci", "dummy-pci" };
     static const char *const kind[] = { "", "-transitional", "-non-transitional" };
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(base) * G_N_ELEMENTS(kind); i++) {
-        g_autofree char *name = g_strconcat(base[i / 3], kind[i % 3], NULL);
-        Norm x;
+    for (unsigned i = 0; i < G_N_ELEMENTS(base_types) * G_N_ELEMENTS(kind); i++) {
+        g_autofree char *name = g_strconcat(base_types[i / 3], kind[i % 3], NULL);
 
-        norm_open(&x, name, NULL, 0);
-        fn(&x, name);
-        norm_close(&x);
+        with_type(name, NULL, fn);
+    }
+}
+
+void norm_modern_types(const char *opts, void (*fn)(Norm *x, const char *driver))
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(base_types); i++) {
+        g_autofree char *name = g_strconcat(base_types[i], "-non-transitional", NULL);
+
+        with_type(name, opts, fn);
     }
 }
 
 VirtioPci *norm_pci(const Norm *x)
 {
     return (VirtioPci *)x->dev;
+}
+
+bool norm_transitional(const Norm *x)
+{
+    return norm_pci(x)->legacy;
+}
+
+Norm *norm_current(void)
+{
+    return current;
 }
 
 void norm_start(Norm *x, uint64_t without)
@@ -121,6 +150,20 @@ void norm_used(Norm *x, uint32_t id, uint32_t len)
     g_assert_true(vring_used(x->r, &got_id, &got_len));
     g_assert_cmpuint(got_id, ==, id);
     g_assert_cmpuint(got_len, ==, len);
+}
+
+void norm_one(Norm *x)
+{
+    uint16_t id = norm_add(x);
+
+    norm_go(x);
+    norm_used(x, id, 4);
+}
+
+void norm_reset_queue(Norm *x)
+{
+    vd_write(&x->d, 0x16, 2, 0);
+    vd_write(&x->d, 0x3a, 2, 1);
 }
 
 bool norm_idle(Norm *x)
@@ -196,7 +239,34 @@ unsigned norm_cap(const Norm *x, unsigned type, unsigned n)
     return 0;
 }
 
-/* Watching a page. */
+bool norm_range(const Norm *x, unsigned type, unsigned n, NormRange *ret)
+{
+    unsigned cap = norm_cap(x, type, n);
+
+    if (cap) {
+        *ret = (NormRange){ cap, norm_cfg(x, cap + 4, 1), norm_cfg(x, cap + 8, 4),
+            norm_cfg(x, cap + 12, 4) };
+        if (type == 8) { /* two more words: 4.1.4.7 */
+            ret->at |= (uint64_t)norm_cfg(x, cap + 16, 4) << 32;
+            ret->len |= (uint64_t)norm_cfg(x, cap + 20, 4) << 32;
+        }
+    }
+    return cap;
+}
+
+/*
+ * Watching a page: it is read-only, a write faults, is made after all in a single step, and then
+ * looked at.
+ */
+enum { TRAP_FLAG = 1 << 8 };
+
+static void set_trap(void *context, bool on)
+{
+    greg_t *flags = &((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL];
+
+    *flags = on ? *flags | TRAP_FLAG : *flags & ~TRAP_FLAG;
+}
+
 static void on_segv(int sig, siginfo_t *info, void *context)
 {
     uint8_t *at = info->si_addr;
@@ -206,9 +276,15 @@ static void on_segv(int sig, siginfo_t *info, void *context)
         return;
     }
     mprotect(watch.page, PAGE, PROT_READ | PROT_WRITE);
-    watch.page = NULL;
-    watch.hit = true;
+    set_trap(context, true);
+}
+
+static void on_trap(int sig, siginfo_t *info, void *context)
+{
+    set_trap(context, false);
+    watch.writes++;
     watch.fn(watch.opaque);
+    mprotect(watch.page, PAGE, PROT_READ);
 }
 
 void norm_watch(const Norm *x, uint64_t at, void (*fn)(void *opaque), void *opaque)
@@ -218,14 +294,55 @@ void norm_watch(const Norm *x, uint64_t at, void (*fn)(void *opaque), void *opaq
     watch.page = (uint8_t *)region_host(&x->b->ram) + at / PAGE * PAGE;
     watch.fn = fn;
     watch.opaque = opaque;
-    watch.hit = false;
+    watch.writes = 0;
     sigaction(SIGSEGV, &sa, NULL);
+    sa.sa_sigaction = on_trap;
+    sigaction(SIGTRAP, &sa, NULL);
     g_assert_cmpint(mprotect(watch.page, PAGE, PROT_READ), ==, 0);
 }
 
-bool norm_watched(void)
+unsigned norm_unwatch(void)
 {
-    return watch.hit;
+    mprotect(watch.page, PAGE, PROT_READ | PROT_WRITE);
+    watch.page = NULL;
+    return watch.writes;
+}
+
+/* Both kinds of ring. */
+static void nothing(void *opaque) {}
+
+void norm_check_buffers(Norm *x)
+{
+    norm_put(x, x->page, "keep");
+    for (unsigned i = 0; i < 2; i++) { /* what lies in the writable part makes no difference */
+        norm_fill(x, x->page + 0x1000, (uint8_t)(i ? 'x' : 'y'), 8);
+        norm_watch(x, x->page, nothing, NULL);
+        norm_one(x);
+        g_assert_cmpuint(norm_unwatch(), ==, 0);
+        g_assert_true(norm_is(x, x->page, "keep"));
+        g_assert_true(norm_is(x, x->page + 0x1000, i ? "keepxxxx" : "keepyyyy"));
+    }
+}
+
+static VqVerdict add_another(Dummy *s, VqElem *e)
+{
+    if (s->requests == 1) {
+        norm_add(norm_current());
+    }
+    return VQ_DONE;
+}
+
+bool norm_takes_at_once(Norm *x)
+{
+    bool at_once;
+
+    x->s->on_request = add_another;
+    norm_add(x);
+    norm_go(x);
+    at_once = x->s->requests == 2;
+    norm_go(x);
+    g_assert_cmpuint(x->s->requests, ==, 2);
+    return at_once;
 }
 
 /* Running. */

@@ -41,11 +41,17 @@ void norm_open(Norm *x, const char *driver, const char *opts, unsigned how);
 void norm_close(Norm *x);
 /* Every type of virtio device that there is, transitional and not, each in a machine of its own. */
 void norm_types(void (*fn)(Norm *x, const char *driver));
+/* The modern ones alone, with options. */
+void norm_modern_types(const char *opts, void (*fn)(Norm *x, const char *driver));
 VirtioPci *norm_pci(const Norm *x);
+bool norm_transitional(const Norm *x); /* it has the legacy interface */
+Norm *norm_current(void);              /* the machine opened last, for Dummy.on_request */
 
 void norm_start(Norm *x, uint64_t without);
 uint16_t norm_add(Norm *x); /* 4 bytes out at page, 8 in at page + 1000h; echoed: used.len is 4 */
 void norm_go(Norm *x);      /* kick, then run until nothing is left to do */
+void norm_one(Norm *x);     /* both, and the used entry */
+void norm_reset_queue(Norm *x); /* queue 0, by queue_reset */
 void norm_used(Norm *x, uint32_t id, uint32_t len);
 bool norm_idle(Norm *x); /* no used entry */
 void norm_put(const Norm *x, uint64_t at, const char *text);
@@ -61,7 +67,17 @@ uint64_t norm_dev(const Norm *x, unsigned off, unsigned size); /* device configu
 void norm_dev_write(const Norm *x, unsigned off, unsigned size, uint64_t val);
 /* The n-th virtio capability of a type (VIRTIO 1.4, 4.1.4); 0: there is none. */
 unsigned norm_cap(const Norm *x, unsigned type, unsigned n);
+typedef struct NormRange {
+    unsigned cap, bar;
+    uint64_t at, len;
+} NormRange;
+/* What that capability names; false: there is none. */
+bool norm_range(const Norm *x, unsigned type, unsigned n, NormRange *ret);
 
-/* Calls fn before the first write to the guest page at `at` from now on. */
+/* Calls fn after each write to the guest page at `at`, until norm_unwatch(). */
 void norm_watch(const Norm *x, uint64_t at, void (*fn)(void *opaque), void *opaque);
-bool norm_watched(void); /* it was called */
+unsigned norm_unwatch(void); /* how many there were */
+
+/* What holds for both kinds of ring. */
+void norm_check_buffers(Norm *x); /* of a request: who may write where */
+bool norm_takes_at_once(Norm *x); /* a chain that comes while the device works */
