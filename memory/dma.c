@@ -12,29 +12,30 @@
 #define MSI_BASE 0xfee00000ull
 #define MSI_SIZE 0x100000ull
 
-struct DmaSpace {
-    AddrSpace *as;
-    atomic_bool master;
-    _Atomic uint64_t toggles; /* of the bus master bit: part of the generation */
-};
-
 DmaSpace *dma_space_new(AddrSpace *as)
 {
     DmaSpace *s = g_new0(DmaSpace, 1);
 
     s->as = as;
+    s->clock.map = &as->generation;
     return s;
 }
 
 void dma_space_free(DmaSpace *s)
 {
+    g_assert(!s || !s->users);
     g_free(s);
+}
+
+void dma_space_stale(DmaSpace *s)
+{
+    atomic_fetch_add_explicit(&s->clock.own, 1, memory_order_release);
 }
 
 void dma_space_set_master(DmaSpace *s, bool on)
 {
     if (atomic_exchange(&s->master, on) != on) {
-        atomic_fetch_add(&s->toggles, 1);
+        dma_space_stale(s);
     }
 }
 
@@ -43,18 +44,26 @@ bool dma_space_master(const DmaSpace *s)
     return atomic_load_explicit(&s->master, memory_order_acquire);
 }
 
+const DmaClock *dma_space_clock(const DmaSpace *s)
+{
+    return &s->clock;
+}
+
 uint64_t dma_space_generation(const DmaSpace *s)
 {
-    /* Both only grow, so the sum changes whenever one does. */
-    return addrspace_generation(s->as) + atomic_load_explicit(&s->toggles, memory_order_acquire);
+    return dma_clock_now(&s->clock);
 }
 
 /* The plain RAM at `at`, at most len bytes of it; NULL: MMIO, a hole, or ROM to be written. */
-static uint8_t *ram_piece(const FlatMap *m, uint64_t at, bool write, uint64_t *len,
-    RamBlock **ret_block, uint64_t *ret_off)
+static uint8_t *ram_piece(const DmaSpace *s, const FlatMap *m, uint64_t at, bool write,
+    uint64_t *len, RamBlock **ret_block, uint64_t *ret_off)
 {
-    const FlatRange *f = flatmap_find(m, at);
+    const FlatRange *f;
 
+    if (!dma_translate(s, &at, write, len)) {
+        return NULL;
+    }
+    f = flatmap_find(m, at);
     if (!f || !f->region->ram || (write && f->readonly)) {
         return NULL;
     }
@@ -84,7 +93,7 @@ unsigned dma_map(DmaSpace *s, Iova at, size_t len, DmaDir dir, struct iovec *iov
     while (len) {
         RamBlock *b = NULL;
         uint64_t piece = len, off = 0;
-        uint8_t *host = n < max ? ram_piece(m, a, dir == DMA_TO_GUEST, &piece, &b, &off) : NULL;
+        uint8_t *host = n < max ? ram_piece(s, m, a, dir == DMA_TO_GUEST, &piece, &b, &off) : NULL;
         if (!host) {
             put_blocks(ret_blocks, n);
             return 0;
@@ -124,7 +133,7 @@ static bool dma_copy(DmaSpace *s, uint64_t at, uint8_t *dst, const uint8_t *src,
     while (len) {
         RamBlock *b = NULL;
         uint64_t n = len, off = 0;
-        uint8_t *host = ram_piece(m, at, src != NULL, &n, &b, &off);
+        uint8_t *host = ram_piece(s, m, at, src != NULL, &n, &b, &off);
         if (!host) {
             return false;
         }

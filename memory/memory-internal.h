@@ -3,6 +3,7 @@
 
 #include "memory/addrspace.h"
 #include "memory/dma.h"
+#include "memory/iommu.h"
 
 #include <stdatomic.h>
 
@@ -17,6 +18,18 @@ struct AddrSpace {
     void *_Atomic msi_opaque;
     AddrSpace *next;
 };
+
+struct DmaSpace {
+    AddrSpace *as;
+    atomic_bool master;
+    DmaClock clock;
+    Iommu *_Atomic iommu; /* set under the VM lock */
+    atomic_bool bypass;
+    DmaTlb *users; /* VM lock */
+};
+void dma_space_stale(DmaSpace *s); /* what was translated before may be wrong now */
+/* *at becomes a physical address; *len shrinks to what the translation covers. */
+bool dma_translate(const DmaSpace *s, uint64_t *at, bool write, uint64_t *len);
 
 void addrspace_publish_all(void); /* the outermost mem_commit() */
 void addrspace_touched(void); /* a region changed: publish now or at the outermost mem_commit() */

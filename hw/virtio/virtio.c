@@ -40,6 +40,16 @@ bool virtio_queue_busy(const VirtioDev *d, unsigned i)
     return i < d->nvqs && atomic_load_explicit(&d->vqs[i]->out, memory_order_acquire);
 }
 
+unsigned virtio_held(const VirtioDev *d)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        n += atomic_load_explicit(&d->vqs[i]->out, memory_order_acquire); /* as above */
+    }
+    return n;
+}
+
 unsigned virtio_default_vectors(const VirtioDev *d)
 {
     return d->ops->default_vectors ? d->ops->default_vectors : d->nvqs + 1;
@@ -70,6 +80,21 @@ VirtioFeatures virtio_offered(const VirtioDev *d, bool legacy)
     return f;
 }
 
+/* Rings are what the features said when they were enabled. Legacy drivers may take a ring's layout
+ * first (2.7.2); of their bits only EVENT_IDX makes it longer. */
+static bool may_change_features(VirtioDev *d, VirtioFeatures f)
+{
+    bool modern = vf_has(f, VIRTIO_F_VERSION_1) || vf_has(d->features, VIRTIO_F_VERSION_1);
+
+    for (unsigned i = 0; i < d->nvqs && memcmp(&f, &d->features, sizeof f); i++) {
+        if (d->vqs[i]->enabled && modern) {
+            return false;
+        }
+        d->vqs[i]->mapped = false; /* looked up again before it is used */
+    }
+    return true;
+}
+
 bool virtio_accept(VirtioDev *d, VirtioFeatures f)
 {
     bool legacy = !vf_has(f, VIRTIO_F_VERSION_1);
@@ -87,6 +112,9 @@ bool virtio_accept(VirtioDev *d, VirtioFeatures f)
     /* 6: a device that is behind an IOMMU cannot serve a driver that does not know. */
     if (vf_has(d->host_features, VIRTIO_F_ACCESS_PLATFORM) &&
         !vf_has(f, VIRTIO_F_ACCESS_PLATFORM)) {
+        return false;
+    }
+    if (!may_change_features(d, f)) {
         return false;
     }
     d->features = f;
@@ -242,8 +270,7 @@ static void posted_reset(void *opaque)
 {
     VirtioDev *d = opaque;
 
-    if (d->vqs && d->reset_pending &&
-        !atomic_load_explicit(&d->nheld, memory_order_acquire)) { /* pairs with release_held() */
+    if (d->vqs && d->reset_pending && !virtio_held(d)) {
         reset_finish(d);
     }
     obj_unref(&d->dev.obj);
@@ -261,14 +288,20 @@ void virtio_reset_now(VirtioDev *d)
     reset_finish(d);
 }
 
+/* In the loop: a chain that is given back either came before, or sees it. */
+static void loop_reset_begin(void *opaque)
+{
+    ((VirtioDev *)opaque)->reset_pending = true;
+}
+
 static void reset(VirtioDev *d)
 {
     if (d->reset_pending) {
         return;
     }
     stop(d, /* paused= */ false);
-    d->reset_pending = true;
-    if (!atomic_load_explicit(&d->nheld, memory_order_acquire)) { /* pairs with release_held() */
+    loop_call(d->loop, loop_reset_begin, d);
+    if (!virtio_held(d)) {
         reset_finish(d);
     }
 }
@@ -506,7 +539,7 @@ void virtio_unrealize(VirtioDev *d)
     stop(d, /* paused= */ false);
     /* A device's stop finishes what it holds; what a back end still owns comes through this loop.
      */
-    while (atomic_load_explicit(&d->nheld, memory_order_acquire)) { /* pairs with release_held() */
+    while (virtio_held(d)) {
         if (d->loop == loop_main()) {
             loop_turn(d->loop, /* block= */ true);
         } else {
@@ -516,6 +549,9 @@ void virtio_unrealize(VirtioDev *d)
     reset_finish(d);
     for (unsigned i = 0; i < d->nvqs; i++) {
         vq_kick_fd_close(d->vqs[i]);
+    }
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        vq_close(d->vqs[i]);
     }
     loop_call(d->loop, loop_part, d);
     if (d->ops->unrealize) {

@@ -1,67 +1,85 @@
 /*
  * What a virtqueue element is made of: ring parts and buffers in host memory, the collecting of a
  * chain, the pool of element blocks, and the used length (VIRTIO 1.4, 2.7). Covered by
- * tests/unit/test-vq-split.c.
+ * tests/unit/test-vq-split.c and test-iommu.c.
  */
 #include "hw/virtio/vq-internal.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-static const uint16_t class_iovs[VQ_CLASSES] = { 8, 72, VQ_IOV_MAX };
-static const uint16_t class_keep[VQ_CLASSES] = { 256, 64, 2 };
+static const uint16_t class_iovs[VQ_CLASSES - 1] = { VQ_SMALL_IOVS, 72 };
+static const uint16_t class_keep[VQ_CLASSES] = { VQ_SMALL_KEEP, 64, 0 };
 
 /* Ring parts in host memory. */
-static void ring_unmap(VirtQueue *vq, RingMap *m)
+static void ring_unmap(RingMap *m)
 {
-    if (m->host) {
-        /* What we wrote was marked at once by vq_ring_written(). */
-        dma_unmap(vq->d->dma, m->iov, m->blocks, m->n, m->dir, 0);
-        m->host = NULL;
+    for (unsigned i = 0; i < m->n; i++) {
+        dma_win_put(m->segs[i].win, 1);
     }
+    g_clear_pointer(&m->segs, g_free);
+    m->n = 0;
+    m->host = NULL;
 }
 
 static bool ring_map(VirtQueue *vq, RingMap *m, uint64_t at, size_t len, DmaDir dir)
 {
-    m->dir = dir;
-    m->len = len;
-    m->n = dma_map(vq->d->dma, (Iova){ at }, len, dir, m->iov, m->blocks, G_N_ELEMENTS(m->iov));
-    if (!m->n) {
-        return false;
+    uint64_t here = 0;
+
+    for (size_t off = 0; off < len; off += here) {
+        DmaWin *w = dma_tlb_find(vq->tlb, at + off, len - off, dir == DMA_TO_GUEST, &here);
+
+        if (!w) {
+            ring_unmap(m);
+            return false;
+        }
+        w->refs++;
+        m->segs = g_renew(RingSeg, m->segs, m->n + 1);
+        m->segs[m->n++] = (RingSeg){ off, here, w->host + (at + off - w->at), w };
     }
-    m->host = m->iov[0].iov_base;
-    for (unsigned i = 1; i < m->n; i++) {
-        if ((uint8_t *)m->iov[i - 1].iov_base + m->iov[i - 1].iov_len != m->iov[i].iov_base ||
-            m->blocks[i] != m->blocks[0]) {
-            ring_unmap(vq, m); /* parts that do not meet in the host: two RAM blocks */
+    m->host = m->n == 1 ? m->segs[0].host : NULL;
+    return true;
+}
+
+void vq_unmap_rings(void *opaque)
+{
+    VirtQueue *vq = opaque;
+
+    ring_unmap(&vq->desc);
+    ring_unmap(&vq->driver);
+    ring_unmap(&vq->device);
+    vq->mapped = false;
+}
+
+/* The packed ring's descriptors are read and written: both must be allowed. */
+static bool ring_readable(VirtQueue *vq, const RingMap *m, uint64_t at)
+{
+    uint64_t here;
+
+    for (unsigned i = 0; i < m->n; i++) {
+        DmaWin *w = dma_tlb_find(vq->tlb, at + m->segs[i].off, 1, /* write= */ false, &here);
+
+        if (!w || w->host + (at + m->segs[i].off - w->at) != m->segs[i].host) {
             return false;
         }
     }
     return true;
 }
 
-void vq_unmap_rings(VirtQueue *vq)
-{
-    ring_unmap(vq, &vq->desc);
-    ring_unmap(vq, &vq->driver);
-    ring_unmap(vq, &vq->device);
-    vq->mapped = false;
-}
-
 bool vq_map_rings(VirtQueue *vq, size_t desc_len, size_t driver_len, size_t device_len)
 {
+    bool packed = vq->ops == &vq_packed_ops;
     /* Read first: a change while we map makes the next check translate again. */
-    uint64_t generation = dma_space_generation(vq->d->dma);
+    uint64_t generation = dma_clock_now(vq->clock);
 
-    if (vq->mapped && vq->generation == generation) {
-        return true;
-    }
     vq_unmap_rings(vq);
+    dma_tlb_flush(vq->tlb);
+    vq->generation = generation;
     if (!dma_space_master(vq->d->dma)) {
         return false; /* not the driver's fault yet: it may turn bus mastering on again */
     }
-    if (!ring_map(vq, &vq->desc, vq->at.desc, desc_len,
-            vq->ops == &vq_packed_ops ? DMA_TO_GUEST : DMA_FROM_GUEST) ||
+    if (!ring_map(vq, &vq->desc, vq->at.desc, desc_len, packed ? DMA_TO_GUEST : DMA_FROM_GUEST) ||
+        (packed && !ring_readable(vq, &vq->desc, vq->at.desc)) ||
         !ring_map(vq, &vq->driver, vq->at.driver, driver_len, DMA_FROM_GUEST) ||
         !ring_map(vq, &vq->device, vq->at.device, device_len, DMA_TO_GUEST)) {
         vq_unmap_rings(vq);
@@ -71,23 +89,112 @@ bool vq_map_rings(VirtQueue *vq, size_t desc_len, size_t driver_len, size_t devi
         }
         return false;
     }
-    vq->generation = generation;
     vq->mapped = true;
     return true;
 }
 
-void vq_ring_written(VirtQueue *vq, const RingMap *m, const void *at, size_t len)
+static const RingSeg *seg_of(const RingMap *m, size_t off)
 {
-    RamBlock *b = m->blocks[0];
+    unsigned lo = 0, hi = m->n;
 
-    ram_written(b, (uint64_t)((const uint8_t *)at - b->host), len);
+    while (hi - lo > 1) {
+        unsigned mid = (lo + hi) / 2;
+
+        if (m->segs[mid].off <= off) {
+            lo = mid;
+        } else {
+            hi = mid;
+        }
+    }
+    return &m->segs[lo];
+}
+
+uint8_t *vq_ring_seg(const RingMap *m, size_t off)
+{
+    const RingSeg *s = seg_of(m, off);
+
+    return s->host + (off - s->off);
+}
+
+void vq_ring_written_slow(const RingMap *m, size_t off, size_t len)
+{
+    while (len) {
+        const RingSeg *s = seg_of(m, off);
+        size_t here = MIN(len, s->len - (off - s->off));
+        RamBlock *b = s->win->block;
+
+        ram_written(b, (uint64_t)(s->host + (off - s->off) - b->host), here);
+        off += here;
+        len -= here;
+    }
 }
 
 /* Collecting a chain: one place for all that a buffer may not be (VIRTIO 1.4, 2.7.4, 2.7.5). */
+
+/* Pieces from several windows: each names its own. */
+static void gather_mixed(VqGather *g)
+{
+    if (g->win) {
+        for (unsigned i = 0; i < g->n; i++) {
+            g->wins[i] = g->win;
+        }
+        g->win->refs += g->n;
+        g->win = NULL;
+    }
+}
+
+static bool gather_grow(VirtQueue *vq)
+{
+    VqGather *g = &vq->g;
+    unsigned want = MAX(VQ_TABLE_MIN, vq->at.size) + VQ_IOV_EXTRA;
+
+    if (g->iov == g->big_iov && g->big_iov) {
+        return false;
+    }
+    if (g->big_max < want) {
+        g_free(g->big_iov);
+        g_free(g->big_wins);
+        g->big_iov = g_new(struct iovec, want);
+        g->big_wins = g_new(DmaWin *, want);
+        g->big_max = want;
+    }
+    memcpy(g->big_iov, g->iov, g->n * sizeof g->iov[0]);
+    memcpy(g->big_wins, g->wins, g->win ? 0 : g->n * sizeof g->wins[0]);
+    g->iov = g->big_iov;
+    g->wins = g->big_wins;
+    g->max = g->big_max;
+    return true;
+}
+
+static bool gather_pieces(VirtQueue *vq, uint64_t addr, uint32_t len, bool write)
+{
+    VqGather *g = &vq->g;
+    uint64_t here = 0;
+
+    for (uint64_t done = 0; done < len; done += here) {
+        DmaWin *w = dma_tlb_find(vq->tlb, addr + done, len - done, write, &here);
+
+        if (!w || (g->n == g->max && !gather_grow(vq))) {
+            return false;
+        }
+        if (!g->n) {
+            g->win = w;
+        } else if (w != g->win) {
+            gather_mixed(g);
+        }
+        if (!g->win) {
+            g->wins[g->n] = w;
+            w->refs++;
+        }
+        g->iov[g->n++] = (struct iovec){ w->host + (addr + done - w->at), here };
+    }
+    return true;
+}
+
 bool vq_gather_add(VirtQueue *vq, uint64_t addr, uint32_t len, bool write)
 {
-    VqGather *g = vq->gather;
-    unsigned n;
+    VqGather *g = &vq->g;
+    uint64_t end;
 
     if (!len) {
         vq_fail(vq, "zero-length buffer");
@@ -97,51 +204,68 @@ bool vq_gather_add(VirtQueue *vq, uint64_t addr, uint32_t len, bool write)
         vq_fail(vq, "device-readable buffer after a device-writable one");
         return false;
     }
+    if (__builtin_add_overflow(addr, len - 1, &end) || !gather_pieces(vq, addr, len, write)) {
+        if (dma_space_master(vq->d->dma)) { /* else the chain waits until it is on again */
+            vq_fail(vq, "buffer of %u bytes at 0x%" PRIx64 " is not in RAM", len, addr);
+        }
+        return false;
+    }
     g->total += len;
-    if (g->total >
-        UINT32_MAX) { /* 2.7.4.2: 2^32 bytes in all; we stay below, so that used.len can say it */
-        vq_fail(vq, "chain of 4 GiB or more");
-        return false;
-    }
-    n = dma_map(vq->d->dma, (Iova){ addr }, len, write ? DMA_TO_GUEST : DMA_FROM_GUEST,
-        g->iov + g->n, g->blocks + g->n, VQ_IOV_MAX - g->n);
-    if (!n) {
-        vq_fail(vq, "buffer of %u bytes at 0x%" PRIx64 " is not in RAM", len, addr);
-        return false;
-    }
-    g->n += n;
     if (!write) {
         g->nout = g->n;
+        g->out_len = g->total;
     }
     return true;
 }
 
 const uint8_t *vq_gather_table(VirtQueue *vq, uint64_t addr, uint32_t len)
 {
-    uint32_t max = MAX(VQ_TABLE_MAX, vq->at.size) * 16u;
+    uint32_t max = MAX(VQ_TABLE_MIN, vq->at.size) * 16u;
+    uint64_t here = 0;
+    const DmaWin *w;
 
     if (!len || len % 16) {
         vq_fail(vq, "indirect table of %u bytes", len);
         return NULL;
     }
-    if (len > MIN(max, sizeof vq->gather->table)) {
+    if (len > max) {
         vq_fail(vq, "indirect table of %u descriptors", len / 16);
         return NULL;
     }
-    if (!dma_read(vq->d->dma, (Iova){ addr }, vq->gather->table, len)) {
-        vq_fail(vq, "indirect table at 0x%" PRIx64 " is not in RAM", addr);
+    w = dma_tlb_find(vq->tlb, addr, len, /* write= */ false, &here);
+    if (!vq->g.n) {
+        vq->g.win = vq->tlb->slot[0];
+    }
+    if (w && here == len) {
+        return w->host + (addr - w->at); /* each descriptor is read once where it lies */
+    }
+    if (!vq->g.table) {
+        vq->g.table = g_malloc(MAX(VQ_TABLE_MIN, vq->max_size) * 16u);
+    }
+    if (!w || !dma_read(vq->d->dma, (Iova){ addr }, vq->g.table, len)) {
+        if (dma_space_master(vq->d->dma)) {
+            vq_fail(vq, "indirect table at 0x%" PRIx64 " is not in RAM", addr);
+        }
         return NULL;
     }
-    return vq->gather->table;
+    return vq->g.table;
 }
 
 void vq_gather_undo(VirtQueue *vq)
 {
-    VqGather *g = vq->gather;
+    VqGather *g = &vq->g;
 
-    dma_unmap(vq->d->dma, g->iov, g->blocks, g->nout, DMA_FROM_GUEST, 0);
-    dma_unmap(vq->d->dma, g->iov + g->nout, g->blocks + g->nout, g->n - g->nout, DMA_TO_GUEST, 0);
+    for (unsigned i = 0; i < g->n && !g->win; i++) {
+        dma_win_put(g->wins[i], 1);
+    }
     g->n = g->nout = 0;
+}
+
+void vq_gather_fini(VirtQueue *vq)
+{
+    g_free(vq->g.big_iov);
+    g_free(vq->g.big_wins);
+    g_free(vq->g.table);
 }
 
 /* The element pool. */
@@ -150,32 +274,52 @@ static size_t block_iov_offset(const VirtQueue *vq)
     return (BLOCK_HEAD + MAX(vq->spec->elem_size, sizeof(VqElem)) + 15) / 16 * 16;
 }
 
-static VqBlock *block_get(VirtQueue *vq, unsigned niov)
+static VqBlock *block_new(const VirtQueue *vq, unsigned cls, unsigned niov)
 {
-    unsigned cls = 0;
     size_t at = block_iov_offset(vq);
-    VqBlock *b;
+    VqBlock *b = g_malloc(at + niov * (sizeof(struct iovec) + sizeof(DmaWin *)));
 
-    while (class_iovs[cls] < niov) {
-        cls++;
-    }
-    b = vq->free[cls];
-    if (b) {
-        vq->free[cls] = b->next;
-        vq->nfree[cls]--;
-    } else {
-        b = g_malloc(at + class_iovs[cls] * (sizeof(struct iovec) + sizeof(RamBlock *)));
-    }
     memset(b, 0, at);
     b->cls = (uint8_t)cls;
     b->iov = (struct iovec *)((char *)b + at);
-    b->blocks = (RamBlock **)(b->iov + class_iovs[cls]);
+    b->wins = (DmaWin **)(b->iov + niov);
+    return b;
+}
+
+void vq_gather_begin(VirtQueue *vq)
+{
+    VqGather *g = &vq->g;
+
+    if (!vq->free[0]) {
+        vq->free[0] = block_new(vq, 0, VQ_SMALL_IOVS);
+        vq->nfree[0] = 1;
+    }
+    g->small = vq->free[0];
+    g->iov = g->small->iov;
+    g->wins = g->small->wins;
+    g->win = vq->tlb->slot[0];
+    g->n = g->nout = 0;
+    g->max = VQ_SMALL_IOVS;
+    g->out_len = g->total = 0;
+}
+
+/* For a chain that outgrew the small block. The largest ones are made to measure. */
+static VqBlock *block_get(VirtQueue *vq, unsigned niov)
+{
+    unsigned cls = niov <= class_iovs[1] ? 1 : 2;
+    VqBlock *b = vq->free[cls];
+
+    if (!b || cls == 2) {
+        return block_new(vq, cls, cls == 1 ? class_iovs[1] : niov);
+    }
+    vq->free[cls] = b->next;
+    vq->nfree[cls]--;
     return b;
 }
 
 void vq_block_put(VirtQueue *vq, VqBlock *b)
 {
-    if (vq->nfree[b->cls] >= class_keep[b->cls]) {
+    if (VQ_UNLIKELY(b->cls == 2 || vq->nfree[b->cls] >= class_keep[b->cls])) {
         g_free(b);
         return;
     }
@@ -197,31 +341,25 @@ void vq_elem_rewind(VqElem *e)
 
 VqElem *vq_gather_elem(VirtQueue *vq, uint16_t id, uint16_t ndescs)
 {
-    const VqGather *g = vq->gather;
-    VqBlock *b = block_get(vq, g->n);
-    VqElem *e = vq_elem_of(b);
+    const VqGather *g = &vq->g;
+    VqBlock *b = g->small;
+    VqElem *e;
 
-    memcpy(b->iov, g->iov, g->n * sizeof g->iov[0]);
-    memcpy(b->blocks, g->blocks, g->n * sizeof(RamBlock *));
-    b->nout = (uint16_t)g->nout;
-    b->nin = (uint16_t)(g->n - g->nout);
-    b->epoch = vq->epoch;
-    e->vq = vq;
+    if (g->iov == b->iov) {
+        vq->free[0] = b->next;
+        vq->nfree[0]--;
+    } else {
+        b = block_get(vq, g->n);
+        memcpy(b->iov, g->iov, g->n * sizeof g->iov[0]);
+        memcpy(b->wins, g->wins, g->win ? 0 : g->n * sizeof g->wins[0]);
+    }
+    if (g->win) {
+        g->win->refs++; /* one for all of the chain */
+    }
+    e = vq_elem_init(vq, b, g->win, g->nout, g->n - g->nout, g->out_len, g->total - g->out_len);
     e->id = id;
     e->ndescs = ndescs;
-    vq_elem_rewind(e);
     return e;
-}
-
-/* used.len: the written prefix (VIRTIO 1.4, 2.7.8.2). */
-uint32_t vq_elem_used_len(const VqElem *e)
-{
-    size_t n = e->in_size - e->in.left;
-
-    if (!e->in.left) {
-        n += e->in2_size - e->in2.left;
-    }
-    return (uint32_t)n;
 }
 
 bool vq_split_in(VqElem *e, size_t at)
@@ -235,16 +373,37 @@ bool vq_split_in(VqElem *e, size_t at)
     return true;
 }
 
+static void mark_written(const VqBlock *b, size_t written)
+{
+    const struct iovec *iov = b->iov + b->nout;
+
+    for (unsigned i = 0; i < b->nin && written; i++) {
+        size_t here = MIN(written, iov[i].iov_len);
+        RamBlock *ram = (b->win ? b->win : b->wins[b->nout + i])->block;
+
+        ram_written(ram, (uint64_t)((uint8_t *)iov[i].iov_base - ram->host), here);
+        written -= here;
+    }
+}
+
 /* Gives back guest memory; what in2 got lies behind all of in. */
 void vq_elem_unmap(VqElem *e)
 {
     const VqBlock *b = vq_block_of(e);
-    DmaSpace *dma = e->vq->d->dma;
     size_t in2 = e->in2_size - e->in2.left;
     size_t written = in2 ? e->in_size + in2 : e->in_size - e->in.left;
 
-    dma_unmap(dma, b->iov, b->blocks, b->nout, DMA_FROM_GUEST, 0);
-    dma_unmap(dma, b->iov + b->nout, b->blocks + b->nout, b->nin, DMA_TO_GUEST, written);
+    if (VQ_LIKELY(b->win != NULL)) {
+        if (written && VQ_UNLIKELY(vq_watched(b->win->block))) {
+            mark_written(b, written);
+        }
+        dma_win_put(b->win, 1);
+        return;
+    }
+    mark_written(b, written);
+    for (unsigned i = 0; i < (unsigned)b->nout + b->nin; i++) {
+        dma_win_put(b->wins[i], 1);
+    }
 }
 
 void vq_elem_free(VqElem *e)

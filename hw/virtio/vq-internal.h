@@ -1,5 +1,5 @@
-/* A virtqueue from inside: shared by vq.c, vq-split.c, vq-packed.c and virtio.c only. All of it
- * belongs to d->loop. */
+/* A virtqueue from inside: shared by vq.c, vq-elem.c, vq-split.c, vq-packed.c and virtio.c only.
+ * All of it belongs to d->loop. */
 #pragma once
 
 #include "hw/virtio/virtio.h"
@@ -7,24 +7,35 @@
 #include "util/fd.h"
 
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/uio.h>
 
+#define VQ_LIKELY(x)   __builtin_expect(!!(x), 1)
+#define VQ_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
 enum {
-    VQ_TABLE_MAX =
-        1024, /* descriptors in one chain: also the least an indirect table may always have */
-    VQ_IOV_MAX = VQ_TABLE_MAX + 64, /* host pieces: a buffer splits where RAM blocks meet */
-    VQ_BUDGET = 256, /* chains per turn of the loop, so that one queue starves nobody */
-    VQ_CLASSES = 3,  /* block sizes of the element pool */
+    VQ_SIZE_MAX = 32768, /* VIRTIO 1.4, 2.7 and 2.8 */
+    VQ_TABLE_MIN = 1024, /* descriptors an indirect table may always have */
+    VQ_IOV_EXTRA = 64,   /* host pieces beyond descriptors: a buffer splits where RAM blocks meet */
+    VQ_BUDGET = 256,     /* chains per turn of the loop, so that one queue starves nobody */
+    VQ_BATCH = 64,       /* finished chains published together at most */
+    VQ_CLASSES = 3,      /* block sizes of the element pool */
+    VQ_SMALL_KEEP = 256, /* blocks of the smallest size that stay in the pool */
+    VQ_SMALL_IOVS = 8,   /* pieces in a block of the smallest size */
 };
 
-/* One ring part in host memory, kept while dma_space_generation() stands. */
+/* One stretch of a ring part in host memory. */
+typedef struct RingSeg {
+    size_t off, len;
+    uint8_t *host;
+    DmaWin *win;
+} RingSeg;
+
+/* One ring part, kept while the space's generation stands. */
 typedef struct RingMap {
-    uint8_t *host; /* NULL: not mapped */
-    size_t len;
-    DmaDir dir;
+    uint8_t *host; /* all of it; NULL: in several stretches, as behind an IOMMU */
+    RingSeg *segs;
     unsigned n;
-    struct iovec iov[4];
-    RamBlock *blocks[4];
 } RingMap;
 
 /* What a ring has to remember; saved, loaded, and put back by VQ_STOP. */
@@ -33,18 +44,30 @@ typedef struct VqRingState {
     bool avail_wrap, used_wrap; /* packed only */
 } VqRingState;
 
-/* Where a chain is collected before its element is sized. One per queue, made when it is first
- * enabled. */
+typedef struct VqBlock VqBlock;
+
+/*
+ * A chain while it is collected: straight into the small block that will carry it, or, when it has
+ * more pieces, into the queue's big arrays.
+ */
 typedef struct VqGather {
-    unsigned nout, n;
-    uint64_t total;
-    struct iovec iov[VQ_IOV_MAX];
-    RamBlock *blocks[VQ_IOV_MAX];
-    uint8_t table[VQ_TABLE_MAX * 16]; /* a copy of the indirect table: no word is read twice */
+    struct iovec *iov;
+    DmaWin **wins; /* of each piece; filled only while win is NULL */
+    DmaWin *win;   /* the one window of all pieces so far; NULL: they differ */
+    unsigned n, nout, max;
+    uint64_t out_len, total;
+    VqBlock *small;
+    /* made when a chain is long for the first time */
+    struct iovec *big_iov;
+    DmaWin **big_wins;
+    unsigned big_max;
+    uint8_t *table; /* a copy of an indirect table that is not in one stretch */
 } VqGather;
 
+/* One used entry: of one chain, or with IN_ORDER of nchains whose last it names. */
 typedef struct VqDone {
-    uint16_t id, ndescs;
+    uint16_t id, nchains;
+    uint16_t ndescs; /* ring descriptors of all of them */
     uint32_t len;
 } VqDone;
 
@@ -60,18 +83,19 @@ typedef struct VqRingOps {
 } VqRingOps;
 extern const VqRingOps vq_split_ops, vq_packed_ops;
 
-/* Lies right before the VqElem in one allocation; iovecs and block references follow the device's
- * request. */
-typedef struct VqBlock VqBlock;
+/* Lies right before the VqElem in one allocation; iovecs and windows follow the device's request.
+ */
 struct VqBlock {
     VqBlock *next;       /* free or redo list */
     VqBlock *order_next; /* IN_ORDER */
     struct iovec *iov;
-    RamBlock **blocks;
+    DmaWin **wins; /* of each piece, when win is NULL */
+    DmaWin *win;   /* that all pieces lie in */
     uint32_t epoch, used_len;
     uint16_t nout, nin;
     uint8_t cls;
     bool done;          /* IN_ORDER: finished, waits for older ones */
+    bool full;          /* IN_ORDER: all of the writable part was written */
     bool redone;        /* came from the redo list: VQ_STOP puts it back there */
     VqRingState before; /* the ring before this chain was taken */
 };
@@ -88,43 +112,54 @@ static inline VqElem *vq_elem_of(VqBlock *b)
 
 struct VirtQueue {
     VirtioDev *d; /* NULL after unrealize */
-    unsigned index;
-    const VqSpec *spec;
-    uint16_t max_size;
     const VqRingOps *ops;
-    VqLayout at;
+    const VqSpec *spec;
+    const DmaClock *clock;
+    DmaTlb *tlb;
+    uint64_t generation; /* that the rings and the windows were found in */
     bool enabled, broken;
+    bool mapped;
     bool stopped; /* VQ_STOP: until vq_resume() */
     bool armed, need_notify;
+    bool polling; /* the loop looks by itself: the driver is not asked to notify */
+    bool signalled_valid;
+    bool signalled_wrap;
     VqRingState rs;
     uint16_t avail_seen; /* split: avail.idx as read last */
     uint16_t signalled;  /* used index at the last interrupt, for EVENT_IDX */
-    bool signalled_valid;
-    bool signalled_wrap;
-    unsigned since;    /* packed: descriptors used since the last interrupt */
-    unsigned ring_out; /* ring descriptors of the chains that are out */
-    unsigned ahead;    /* descriptors seen beyond rs.avail: chains that were put back */
+    VqLayout at;
     RingMap desc, driver, device;
-    uint64_t generation;
-    bool mapped;
     uint64_t *inflight; /* split: heads that are out; packed: buffer ids */
     size_t inflight_bits;
+    unsigned since;       /* packed: descriptors used since the last interrupt */
+    unsigned ring_out;    /* ring descriptors of the chains that are out */
+    unsigned ahead;       /* descriptors seen beyond rs.avail: chains that were put back */
     unsigned held;        /* chains of this epoch that are out */
-    _Atomic unsigned out; /* chains of any epoch that are out */
+    _Atomic unsigned out; /* chains of any epoch that are out; written in the loop only */
     uint32_t epoch;       /* a reset starts a new one; older chains publish nothing */
+    unsigned ndone, ndone_chains;
+    bool done_full;        /* the last one was written in full */
+    VqDone done[VQ_BATCH]; /* finished, not published yet; empty between turns */
+    VqGather g;
     VqBlock *free[VQ_CLASSES];
     unsigned nfree[VQ_CLASSES];
     VqBlock *order_head, *order_tail; /* IN_ORDER: chains out, oldest first */
     VqBlock *redo_head, *redo_tail;   /* dropped because the VM stopped; taken again first */
-    VqGather *gather;
+    unsigned index;
+    unsigned fast_max; /* buffers of a chain that the short way takes */
+    size_t elem_extra; /* what the device's request has behind the VqElem: zeroed for it */
+    uint16_t max_size;
     int kick_fd;
     LoopFd *kick_watch;
+    LoopPoll poll;
+    LoopIdle notify; /* vq_notify_soon() */
     _Atomic bool kick_posted;
     _Atomic unsigned refs; /* the device, and posted calls */
 };
 
 /* vq.c, for virtio.c */
 VirtQueue *vq_new(VirtioDev *d, unsigned index, const VqSpec *spec, uint16_t max_size);
+void vq_close(VirtQueue *vq); /* nothing is held: translations go; VM lock */
 void vq_unref(VirtQueue *vq);
 bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err);
 void vq_disable(
@@ -135,19 +170,155 @@ int vq_kick_fd(VirtQueue *vq);
 void vq_kick_fd_close(VirtQueue *vq);
 /* virtio.c: nothing is held any more and a reset waits for that; d->loop */
 void virtio_drained(VirtioDev *d);
+unsigned virtio_held(const VirtioDev *d); /* chains out, all queues */
 /* vq-elem.c, for vq.c */
-void vq_unmap_rings(VirtQueue *vq);
+void vq_unmap_rings(void *vq);
 void vq_block_put(VirtQueue *vq, VqBlock *b);
 void vq_elem_rewind(VqElem *e); /* as it was when it was taken */
-uint32_t vq_elem_used_len(const VqElem *e);
+void vq_elem_free(VqElem *e);   /* unmaps; gives the block back */
 void vq_elem_unmap(VqElem *e);
-void vq_elem_free(VqElem *e); /* unmaps; gives the block back */
+void vq_gather_fini(VirtQueue *vq);
 /* for the ring files */
 bool vq_map_rings(VirtQueue *vq, size_t desc_len, size_t driver_len, size_t device_len);
+void vq_gather_begin(VirtQueue *vq);
+/* Adds one buffer to the chain; false: it may not be there, vq_fail() was called. */
 bool vq_gather_add(VirtQueue *vq, uint64_t addr, uint32_t len, bool write);
-const uint8_t *vq_gather_table(VirtQueue *vq, uint64_t addr,
-    uint32_t len); /* reads an indirect table; NULL: vq_fail() was called */
+/* An indirect table: where it lies, or a copy of it; NULL: vq_fail() was called. */
+const uint8_t *vq_gather_table(VirtQueue *vq, uint64_t addr, uint32_t len);
 VqElem *vq_gather_elem(VirtQueue *vq, uint16_t id, uint16_t ndescs);
 void vq_gather_undo(VirtQueue *vq);
-void vq_ring_written(VirtQueue *vq, const RingMap *m, const void *at, size_t len);
-bool vq_feature(const VirtQueue *vq, unsigned bit);
+uint8_t *vq_ring_seg(const RingMap *m, size_t off);
+void vq_ring_written_slow(const RingMap *m, size_t off, size_t len);
+
+static inline bool vq_feature(const VirtQueue *vq, unsigned bit)
+{
+    return virtio_has(vq->d, bit);
+}
+
+/* Where byte off of a ring part lies. A field never crosses a page. */
+static inline uint8_t *vq_ring_at(const RingMap *m, size_t off)
+{
+    return VQ_LIKELY(m->host != NULL) ? m->host + off : vq_ring_seg(m, off);
+}
+
+/* True while somebody wants to know what is written to guest memory. */
+static inline bool vq_watched(const RamBlock *b)
+{
+    return atomic_load_explicit(&b->dirty, memory_order_acquire) ||
+           atomic_load_explicit(&b->codemask, memory_order_acquire);
+}
+
+static inline bool vq_ring_watched(const RingMap *m)
+{
+    return !m->host || vq_watched(m->segs[0].win->block);
+}
+
+static inline void vq_ring_written(const RingMap *m, size_t off, size_t len)
+{
+    if (VQ_UNLIKELY(vq_ring_watched(m))) {
+        vq_ring_written_slow(m, off, len);
+    }
+}
+
+/* A chain in block b: nout pieces of out_len bytes to read, nin of in_len to write. */
+static inline VqElem *vq_elem_init(VirtQueue *vq, VqBlock *b, DmaWin *win, unsigned nout,
+    unsigned nin, uint64_t out_len, uint64_t in_len)
+{
+    VqElem *e = vq_elem_of(b);
+
+    b->win = win;
+    b->order_next = NULL;
+    b->epoch = vq->epoch;
+    b->nout = (uint16_t)nout;
+    b->nin = (uint16_t)nin;
+    b->done = b->redone = false;
+    e->vq = vq;
+    e->out = (GIov){ .v = b->iov, .n = nout, .left = out_len };
+    e->in = (GIov){ .v = b->iov + nout, .n = nin, .left = in_len };
+    e->in2 = (GIov){ .v = NULL };
+    e->in_size = in_len;
+    e->in2_size = 0;
+    e->next = NULL;
+    if (VQ_UNLIKELY(vq->elem_extra)) {
+        memset(e + 1, 0, vq->elem_extra);
+    }
+    return e;
+}
+
+/*
+ * The short way for chains of a few buffers in one stretch of RAM. Whatever else there is, or is
+ * wrong, makes it give up without a trace: the caller then collects from the start, with every
+ * check by name.
+ */
+typedef struct VqFast {
+    VqBlock *b;
+    struct iovec *iov, *end, *in; /* next one, last possible, first writable */
+    DmaWin *win;
+    uint64_t total, out_len;
+} VqFast;
+
+static inline bool vq_fast_begin(VirtQueue *vq, VqFast *f)
+{
+    f->b = vq->free[0];
+    if (VQ_UNLIKELY(!f->b || !vq->desc.host)) {
+        return false;
+    }
+    f->iov = f->b->iov;
+    f->end = f->iov + vq->fast_max;
+    f->win = vq->tlb->slot[0];
+    f->in = f->iov;
+    f->total = f->out_len = 0;
+    return true;
+}
+
+static inline bool vq_fast_add(VqFast *f, uint64_t addr, uint32_t len, bool write)
+{
+    const DmaWin *w = f->win;
+    uint64_t off = addr - w->at;
+
+    /* len 0 becomes the largest number and fails with those that do not fit. */
+    if (VQ_UNLIKELY(
+            off >= w->len[write] || (uint64_t)len - 1 >= w->len[write] - off || f->iov == f->end)) {
+        return false;
+    }
+    f->iov->iov_base = w->host + off;
+    f->iov->iov_len = len;
+    f->iov++;
+    f->total += len;
+    return true;
+}
+
+static inline VqElem *vq_fast_elem(VirtQueue *vq, VqFast *f, uint16_t id, uint16_t ndescs)
+{
+    VqBlock *b = f->b;
+    VqElem *e;
+
+    vq->free[0] = b->next;
+    vq->nfree[0]--;
+    f->win->refs++;
+    e = vq_elem_init(vq, b, f->win, (unsigned)(f->in - b->iov), (unsigned)(f->iov - f->in),
+        f->out_len, f->total - f->out_len);
+    e->id = id;
+    e->ndescs = ndescs;
+    return e;
+}
+
+/* Reads a descriptor of an indirect table once; returns its second half. */
+static inline uint64_t vq_table_desc(const uint8_t *table, unsigned i, uint64_t *ret_addr)
+{
+    typedef uint64_t __attribute__((aligned(1), may_alias)) Word; /* 2.7.5.3: any address */
+    const volatile Word *w = (const volatile Word *)(const void *)(table + i * 16u);
+
+    *ret_addr = le64toh(w[0]);
+    return le64toh(w[1]);
+}
+
+/* 2.7.4.2: 2^32 bytes in all; we stay below, so that used.len can say it. */
+static inline bool vq_gather_ok(VirtQueue *vq)
+{
+    if (VQ_UNLIKELY(vq->g.total > UINT32_MAX)) {
+        vq_fail(vq, "chain of 4 GiB or more");
+        return false;
+    }
+    return true;
+}

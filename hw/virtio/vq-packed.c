@@ -8,8 +8,6 @@
 #include "hw/virtio/vq-internal.h"
 #include "util/bitmap.h"
 
-#include <string.h>
-
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_AVAIL = 1 << 7, DESC_USED = 1 << 15 };
 enum { EVENT_ENABLE = 0, EVENT_DISABLE = 1, EVENT_DESC = 2 };
 
@@ -41,27 +39,28 @@ static Desc desc_of(uint64_t addr, uint64_t rest)
 
 /* The half with the flags first: if they say "available", the rest was written before (2.8.17.1).
  */
-static Desc ring_desc(const VirtQueue *vq, unsigned pos)
+static inline Desc ring_desc(const VirtQueue *vq, unsigned pos)
 {
-    const _Atomic uint64_t *p = (const _Atomic uint64_t *)(const void *)(vq->desc.host + pos * 16);
+    const _Atomic uint64_t *p =
+        (const _Atomic uint64_t *)(const void *)vq_ring_at(&vq->desc, pos * 16u);
     uint64_t rest = le64toh(atomic_load_explicit(p + 1, memory_order_acquire));
 
     return desc_of(le64toh(atomic_load_explicit(p, memory_order_relaxed)), rest);
 }
 
-static bool map(VirtQueue *vq)
+static inline bool map(VirtQueue *vq)
 {
-    return vq_map_rings(vq, vq->at.size * 16u, 4, 4);
+    return VQ_LIKELY(vq->mapped && vq->generation == dma_clock_now(vq->clock)) ||
+           vq_map_rings(vq, vq->at.size * 16u, 4, 4);
 }
 
 /* 2.8.1: available when AVAIL is the wrap counter and USED its inverse. */
-static bool is_available(const VirtQueue *vq, uint16_t flags)
+static inline bool is_available(const VirtQueue *vq, uint16_t flags)
 {
-    return !!(flags & DESC_AVAIL) == vq->rs.avail_wrap &&
-           !!(flags & DESC_USED) != vq->rs.avail_wrap;
+    return (flags & (DESC_AVAIL | DESC_USED)) == (vq->rs.avail_wrap ? DESC_AVAIL : DESC_USED);
 }
 
-static void advance(uint16_t *pos, bool *wrap, unsigned n, uint16_t size)
+static inline void advance(uint16_t *pos, bool *wrap, unsigned n, uint16_t size)
 {
     unsigned p = *pos + n;
 
@@ -83,11 +82,9 @@ static bool walk_indirect(VirtQueue *vq, const Desc *head)
     }
     table = vq_gather_table(vq, head->addr, head->len);
     for (unsigned i = 0; table && i < head->len / 16; i++) {
-        uint64_t w[2];
-        Desc d;
+        uint64_t addr, rest = vq_table_desc(table, i, &addr);
+        Desc d = desc_of(addr, rest);
 
-        memcpy(w, table + i * 16, 16); /* our own copy */
-        d = desc_of(le64toh(w[0]), le64toh(w[1]));
         if (!vq_gather_add(vq, d.addr, d.len, d.flags & DESC_WRITE)) {
             return false;
         }
@@ -124,22 +121,55 @@ static unsigned walk(VirtQueue *vq, Desc d, uint16_t *ret_id)
     return 0;
 }
 
-static VqElem *packed_pop(VirtQueue *vq)
+/* The short way; 0: the long one will tell. */
+static inline unsigned walk_fast(const VirtQueue *vq, VqFast *f, Desc d, uint16_t *ret_id)
+{
+    const uint8_t *ring = vq->desc.host;
+    unsigned pos = vq->rs.avail, n = 1;
+    bool write = false;
+
+    for (;; n++) {
+        const _Atomic uint64_t *p;
+        uint64_t rest;
+
+        if (!write && d.flags & DESC_WRITE) {
+            write = true;
+            f->in = f->iov;
+            f->out_len = f->total;
+        }
+        if (VQ_UNLIKELY((d.flags & DESC_INDIRECT) || (write && !(d.flags & DESC_WRITE)) ||
+                        !vq_fast_add(f, d.addr, d.len, write))) {
+            return 0;
+        }
+        if (!(d.flags & DESC_NEXT)) {
+            break;
+        }
+        pos = pos + 1 == vq->at.size ? 0 : pos + 1;
+        p = (const _Atomic uint64_t *)(const void *)(ring + pos * 16u);
+        rest = le64toh(atomic_load_explicit(p + 1, memory_order_relaxed));
+        d = desc_of(le64toh(atomic_load_explicit(p, memory_order_relaxed)), rest);
+    }
+    if (!write) {
+        f->in = f->iov;
+        f->out_len = f->total;
+    }
+    *ret_id = d.id;
+    return f->total <= UINT32_MAX && vq->ring_out + n <= vq->at.size &&
+                   !bitmap_test(vq->inflight, d.id)
+               ? n
+               : 0;
+}
+
+static VqElem *pop_slow(VirtQueue *vq, Desc d)
 {
     unsigned n;
     uint16_t id = 0;
-    Desc d;
 
-    if (!map(vq)) {
-        return NULL;
-    }
-    d = ring_desc(vq, vq->rs.avail);
-    if (!is_available(vq, d.flags)) {
-        return NULL;
-    }
-    vq->gather->n = vq->gather->nout = 0;
-    vq->gather->total = 0;
+    vq_gather_begin(vq);
     n = walk(vq, d, &id);
+    if (n && !vq_gather_ok(vq)) {
+        n = 0;
+    }
     if (n && vq->ring_out + n > vq->at.size) {
         vq_fail(vq, "more descriptors available than the ring has");
         n = 0;
@@ -157,18 +187,42 @@ static VqElem *packed_pop(VirtQueue *vq)
     return vq_gather_elem(vq, id, (uint16_t)n);
 }
 
+static VqElem *packed_pop(VirtQueue *vq)
+{
+    unsigned n;
+    uint16_t id;
+    VqFast f;
+    Desc d;
+
+    if (!map(vq)) {
+        return NULL;
+    }
+    d = ring_desc(vq, vq->rs.avail);
+    if (!is_available(vq, d.flags)) {
+        return NULL;
+    }
+    if (VQ_UNLIKELY(!vq_fast_begin(vq, &f) || !(n = walk_fast(vq, &f, d, &id)))) {
+        return pop_slow(vq, d);
+    }
+    bitmap_set(vq->inflight, id);
+    advance(&vq->rs.avail, &vq->rs.avail_wrap, n, vq->at.size);
+    return vq_fast_elem(vq, &f, id, (uint16_t)n);
+}
+
 static void packed_publish(VirtQueue *vq, const VqDone *done, unsigned n)
 {
-    uint16_t first_flags = 0;
+    uint16_t first_flags = 0, used = vq->rs.used;
+    bool wrap = vq->rs.used_wrap, watched;
     uint8_t *first = NULL;
 
     if (!map(vq)) {
         return;
     }
+    watched = vq_ring_watched(&vq->desc);
     for (unsigned i = 0; i < n; i++) {
-        uint8_t *d = vq->desc.host + vq->rs.used * 16u;
-        uint16_t flags = (uint16_t)((vq->rs.used_wrap ? DESC_AVAIL | DESC_USED : 0) |
-                                    (done[i].len ? DESC_WRITE : 0));
+        uint8_t *d = vq_ring_at(&vq->desc, used * 16u);
+        uint16_t flags =
+            (uint16_t)((wrap ? DESC_AVAIL | DESC_USED : 0) | (done[i].len ? DESC_WRITE : 0));
 
         atomic_store_explicit(
             (_Atomic uint32_t *)(void *)(d + 8), htole32(done[i].len), memory_order_relaxed);
@@ -179,10 +233,14 @@ static void packed_publish(VirtQueue *vq, const VqDone *done, unsigned n)
             first = d;
             first_flags = flags;
         }
-        vq_ring_written(vq, &vq->desc, d, 16);
+        if (VQ_UNLIKELY(watched)) {
+            vq_ring_written_slow(&vq->desc, used * 16u, 16);
+        }
         vq->since += done[i].ndescs;
-        advance(&vq->rs.used, &vq->rs.used_wrap, done[i].ndescs, vq->at.size);
+        advance(&used, &wrap, done[i].ndescs, vq->at.size);
     }
+    vq->rs.used = used;
+    vq->rs.used_wrap = wrap;
     /* The driver stops at the first one it finds unused, so that one is shown last. Pairs with its
      * barrier: 2.8.21. */
     store16(first + 14, first_flags, memory_order_release);
@@ -207,7 +265,7 @@ static bool packed_wants_notify(VirtQueue *vq)
     /* What we used must be visible before the driver's wish is read. Pairs with the driver's
      * barrier. */
     atomic_thread_fence(memory_order_seq_cst);
-    flags = load16(vq->driver.host + 2) & 3;
+    flags = load16(vq_ring_at(&vq->driver, 2)) & 3;
     vq->signalled = vq->rs.used;
     vq->signalled_wrap = vq->rs.used_wrap;
     vq->signalled_valid = true;
@@ -218,7 +276,7 @@ static bool packed_wants_notify(VirtQueue *vq)
     if (!valid) {
         return true;
     }
-    off_wrap = load16(vq->driver.host);
+    off_wrap = load16(vq_ring_at(&vq->driver, 0));
     /* All three on one line, where the current lap begins at 0. */
     event = (off_wrap & 0x7fff) - ((off_wrap >> 15) == vq->rs.used_wrap ? 0 : size);
     if (wrapped) {
@@ -234,7 +292,7 @@ static void packed_arm(VirtQueue *vq, bool on)
     if (!map(vq)) {
         return;
     }
-    ev = vq->device.host;
+    ev = vq_ring_at(&vq->device, 0);
     if (!on) {
         if (vq->armed) {
             store16(ev + 2, EVENT_DISABLE, memory_order_relaxed);
@@ -249,7 +307,7 @@ static void packed_arm(VirtQueue *vq, bool on)
     } else if (!vq->armed) {
         store16(ev + 2, EVENT_ENABLE, memory_order_relaxed);
     }
-    vq_ring_written(vq, &vq->device, ev, 4);
+    vq_ring_written(&vq->device, 0, 4);
     vq->armed = on;
     if (on) {
         /* Our wish must be visible before the ring is looked at once more. Pairs with the driver's

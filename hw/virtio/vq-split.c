@@ -42,23 +42,16 @@ static Desc desc_of(uint64_t addr, uint64_t rest)
     return (Desc){ addr, (uint32_t)rest, (uint16_t)(rest >> 32), (uint16_t)(rest >> 48) };
 }
 
-static Desc ring_desc(const VirtQueue *vq, unsigned i)
+static inline Desc ring_desc(const VirtQueue *vq, unsigned i)
 {
-    const _Atomic uint64_t *p = (const _Atomic uint64_t *)(const void *)(vq->desc.host + i * 16);
+    const _Atomic uint64_t *p =
+        (const _Atomic uint64_t *)(const void *)vq_ring_at(&vq->desc, i * 16u);
     uint64_t addr = le64toh(atomic_load_explicit(p, memory_order_relaxed));
 
     return desc_of(addr, le64toh(atomic_load_explicit(p + 1, memory_order_relaxed)));
 }
 
-static Desc table_desc(const uint8_t *table, unsigned i)
-{
-    uint64_t w[2];
-
-    memcpy(w, table + i * 16, 16); /* our own copy */
-    return desc_of(le64toh(w[0]), le64toh(w[1]));
-}
-
-static bool map(VirtQueue *vq)
+static bool map_slow(VirtQueue *vq)
 {
     size_t event = vq_feature(vq, VIRTIO_F_EVENT_IDX) ? 2 : 0;
 
@@ -66,9 +59,9 @@ static bool map(VirtQueue *vq)
         vq, vq->at.size * 16u, 4 + vq->at.size * 2u + event, 4 + vq->at.size * 8u + event);
 }
 
-static bool add(VirtQueue *vq, const Desc *d)
+static inline bool map(VirtQueue *vq)
 {
-    return vq_gather_add(vq, d->addr, d->len, d->flags & DESC_WRITE);
+    return VQ_LIKELY(vq->mapped && vq->generation == dma_clock_now(vq->clock)) || map_slow(vq);
 }
 
 /* 2.7.5.3: the table replaces the rest of the chain; no nesting. */
@@ -90,13 +83,14 @@ static bool walk_indirect(VirtQueue *vq, const Desc *head)
         return false;
     }
     for (unsigned steps = 0; steps < n; steps++) {
-        Desc d = table_desc(table, i);
+        uint64_t addr, rest = vq_table_desc(table, i, &addr);
+        Desc d = desc_of(addr, rest);
 
         if (d.flags & DESC_INDIRECT) {
             vq_fail(vq, "indirect descriptor inside an indirect table");
             return false;
         }
-        if (!add(vq, &d)) {
+        if (!vq_gather_add(vq, d.addr, d.len, d.flags & DESC_WRITE)) {
             return false;
         }
         if (!(d.flags & DESC_NEXT)) {
@@ -124,7 +118,7 @@ static bool walk(VirtQueue *vq, unsigned head)
              */
             return walk_indirect(vq, &d);
         }
-        if (!add(vq, &d)) {
+        if (!vq_gather_add(vq, d.addr, d.len, d.flags & DESC_WRITE)) {
             return false;
         }
         if (!(d.flags & DESC_NEXT)) {
@@ -141,14 +135,14 @@ static bool walk(VirtQueue *vq, unsigned head)
 }
 
 /* Reads avail.idx again; false: nothing new, or nonsense. */
-static bool look(VirtQueue *vq)
+static inline bool look(VirtQueue *vq)
 {
-    uint16_t idx = load16(vq->driver.host + 2);
+    uint16_t idx = load16(vq_ring_at(&vq->driver, 2));
 
     /* Entries are read after the index that covers them. Pairs with the driver's barrier:
      * VIRTIO 1.4, 2.7.13.3. */
     atomic_thread_fence(memory_order_acquire);
-    if ((uint16_t)(idx - vq->rs.avail) > vq->at.size) {
+    if (VQ_UNLIKELY((uint16_t)(idx - vq->rs.avail) > vq->at.size)) {
         vq_fail(vq, "available index jumped from %u to %u", vq->rs.avail, idx);
         return false;
     }
@@ -156,25 +150,47 @@ static bool look(VirtQueue *vq)
     return idx != vq->rs.avail;
 }
 
-static VqElem *split_pop(VirtQueue *vq)
+/* The short way; false: the long one will tell. */
+static inline bool walk_fast(const VirtQueue *vq, VqFast *f, unsigned head)
 {
-    unsigned head;
+    const uint8_t *table = vq->desc.host;
+    unsigned i = head, mask = vq->at.size - 1u;
+    bool write = false;
 
-    if (!map(vq) || (vq->avail_seen == vq->rs.avail && !look(vq))) {
-        return NULL;
+    for (;;) {
+        const _Atomic uint64_t *p = (const _Atomic uint64_t *)(const void *)(table + i * 16u);
+        uint64_t addr = le64toh(atomic_load_explicit(p, memory_order_relaxed));
+        uint64_t rest = le64toh(atomic_load_explicit(p + 1, memory_order_relaxed));
+        unsigned flags = (unsigned)(rest >> 32);
+
+        if (!write && flags & DESC_WRITE) {
+            write = true;
+            f->in = f->iov;
+            f->out_len = f->total;
+        }
+        if (VQ_UNLIKELY((flags & DESC_INDIRECT) || (write && !(flags & DESC_WRITE)) ||
+                        !vq_fast_add(f, addr, (uint32_t)rest, write))) {
+            return false;
+        }
+        if (!(flags & DESC_NEXT)) {
+            break;
+        }
+        i = flags >> 16;
+        if (VQ_UNLIKELY(i > mask)) {
+            return false;
+        }
     }
-    head = load16(vq->driver.host + 4 + vq->rs.avail % vq->at.size * 2u);
-    if (head >= vq->at.size) {
-        vq_fail(vq, "head %u is outside the descriptor table of %u", head, vq->at.size);
-        return NULL;
+    if (!write) {
+        f->in = f->iov;
+        f->out_len = f->total;
     }
-    if (bitmap_test(vq->inflight, head)) {
-        vq_fail(vq, "head %u is available while it is in use", head);
-        return NULL;
-    }
-    vq->gather->n = vq->gather->nout = 0;
-    vq->gather->total = 0;
-    if (!walk(vq, head)) {
+    return f->total <= UINT32_MAX;
+}
+
+static VqElem *pop_slow(VirtQueue *vq, unsigned head)
+{
+    vq_gather_begin(vq);
+    if (!walk(vq, head) || !vq_gather_ok(vq)) {
         vq_gather_undo(vq);
         return NULL;
     }
@@ -183,29 +199,57 @@ static VqElem *split_pop(VirtQueue *vq)
     return vq_gather_elem(vq, (uint16_t)head, 1);
 }
 
+static VqElem *split_pop(VirtQueue *vq)
+{
+    unsigned head, mask = vq->at.size - 1u;
+    VqFast f;
+
+    if (!map(vq) || (vq->avail_seen == vq->rs.avail && !look(vq))) {
+        return NULL;
+    }
+    head = load16(vq_ring_at(&vq->driver, 4 + (vq->rs.avail & mask) * 2u));
+    if (VQ_UNLIKELY(head > mask)) {
+        vq_fail(vq, "head %u is outside the descriptor table of %u", head, vq->at.size);
+        return NULL;
+    }
+    if (VQ_UNLIKELY(bitmap_test(vq->inflight, head))) {
+        vq_fail(vq, "head %u is available while it is in use", head);
+        return NULL;
+    }
+    if (VQ_UNLIKELY(!vq_fast_begin(vq, &f) || !walk_fast(vq, &f, head))) {
+        return pop_slow(vq, head);
+    }
+    bitmap_set(vq->inflight, head);
+    vq->rs.avail++;
+    return vq_fast_elem(vq, &f, (uint16_t)head, 1);
+}
+
 static void split_publish(VirtQueue *vq, const VqDone *done, unsigned n)
 {
-    uint8_t *used;
+    unsigned mask = vq->at.size - 1u, used = vq->rs.used;
+    bool watched;
 
     if (!map(vq)) {
         return;
     }
-    used = vq->device.host;
-    for (unsigned i = 0; i < n; i++) {
-        _Atomic uint32_t *e =
-            (_Atomic uint32_t *)(void *)(used + 4 + (uint16_t)(vq->rs.used + i) % vq->at.size * 8u);
+    watched = vq_ring_watched(&vq->device);
+    for (unsigned i = 0; i < n; used += done[i++].nchains) {
+        size_t at = 4 + (used & mask) * 8u;
+        _Atomic uint32_t *id = (_Atomic uint32_t *)(void *)vq_ring_at(&vq->device, at);
+        _Atomic uint32_t *len =
+            watched ? (_Atomic uint32_t *)(void *)vq_ring_at(&vq->device, at + 4) : id + 1;
 
-        atomic_store_explicit(e, htole32(done[i].id), memory_order_relaxed);
-        atomic_store_explicit(e + 1, htole32(done[i].len), memory_order_relaxed);
-        vq_ring_written(vq, &vq->device, e, 8);
+        atomic_store_explicit(id, htole32(done[i].id), memory_order_relaxed);
+        atomic_store_explicit(len, htole32(done[i].len), memory_order_relaxed);
+        if (VQ_UNLIKELY(watched)) {
+            vq_ring_written_slow(&vq->device, at, 8);
+        }
     }
-    vq->rs.used = (uint16_t)(vq->rs.used + n);
+    vq->since += (uint16_t)(used - vq->rs.used);
+    vq->rs.used = (uint16_t)used;
     /* The driver reads entries and data after the index: VIRTIO 1.4, 2.7.8.2. */
-    store16(used + 2, vq->rs.used, memory_order_release);
-    vq_ring_written(vq, &vq->device, used, 4);
-    if ((uint16_t)(vq->rs.used - vq->signalled) < n) {
-        vq->signalled_valid = false; /* the counter went once around since the last interrupt */
-    }
+    store16(vq_ring_at(&vq->device, 2), vq->rs.used, memory_order_release);
+    vq_ring_written(&vq->device, 0, 4);
 }
 
 static bool split_empty(VirtQueue *vq)
@@ -219,7 +263,7 @@ static bool split_empty(VirtQueue *vq)
 static bool split_wants_notify(VirtQueue *vq)
 {
     uint16_t before = vq->signalled;
-    bool valid = vq->signalled_valid;
+    bool valid = vq->signalled_valid && vq->since <= UINT16_MAX; /* else the counter went around */
 
     if (!map(vq)) {
         return false;
@@ -231,14 +275,15 @@ static bool split_wants_notify(VirtQueue *vq)
         return true;
     }
     if (!vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
-        return !(load16(vq->driver.host) & AVAIL_NO_INTERRUPT);
+        return !(load16(vq_ring_at(&vq->driver, 0)) & AVAIL_NO_INTERRUPT);
     }
     vq->signalled = vq->rs.used;
     vq->signalled_valid = true;
+    vq->since = 0;
     if (!valid) {
         return true;
     }
-    uint16_t event = load16(vq->driver.host + 4 + vq->at.size * 2u);
+    uint16_t event = load16(vq_ring_at(&vq->driver, 4 + vq->at.size * 2u));
 
     return (uint16_t)(vq->rs.used - event - 1) < (uint16_t)(vq->rs.used - before);
 }
@@ -249,16 +294,16 @@ static void split_arm(VirtQueue *vq, bool on)
         return;
     }
     if (vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
-        uint8_t *event = vq->device.host + 4 + vq->at.size * 8u;
+        size_t event = 4 + vq->at.size * 8u;
 
         if (on) {
             /* Ask for the first entry that we have not seen: 2.7.10. */
-            store16(event, vq->avail_seen, memory_order_relaxed);
-            vq_ring_written(vq, &vq->device, event, 2);
+            store16(vq_ring_at(&vq->device, event), vq->avail_seen, memory_order_relaxed);
+            vq_ring_written(&vq->device, event, 2);
         }
     } else if (on != vq->armed) {
-        store16(vq->device.host, on ? 0 : USED_NO_NOTIFY, memory_order_relaxed);
-        vq_ring_written(vq, &vq->device, vq->device.host, 2);
+        store16(vq_ring_at(&vq->device, 0), on ? 0 : USED_NO_NOTIFY, memory_order_relaxed);
+        vq_ring_written(&vq->device, 0, 2);
     }
     vq->armed = on;
     if (on) {

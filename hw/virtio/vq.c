@@ -8,11 +8,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-bool vq_feature(const VirtQueue *vq, unsigned bit)
-{
-    return virtio_has(vq->d, bit);
-}
-
 unsigned vq_index(const VirtQueue *vq)
 {
     return vq->index;
@@ -28,11 +23,18 @@ uint16_t vq_size(const VirtQueue *vq)
     return vq->enabled ? vq->at.size : 0;
 }
 
-bool vq_ready(const VirtQueue *vq)
+static inline bool ready(const VirtQueue *vq)
 {
     const VirtioDev *d = vq->d;
 
-    return d && vq->enabled && !vq->broken && !d->broken && d->started;
+    return d && vq->enabled && !vq->broken &&
+           !atomic_load_explicit(&d->broken, memory_order_relaxed) &&
+           atomic_load_explicit(&d->started, memory_order_acquire); /* pairs with loop_start() */
+}
+
+bool vq_ready(const VirtQueue *vq)
+{
+    return ready(vq);
 }
 
 void vq_fail(VirtQueue *vq, const char *fmt, ...)
@@ -47,59 +49,80 @@ void vq_fail(VirtQueue *vq, const char *fmt, ...)
     virtio_fail(vq->d, "queue %u (%s): %s", vq->index, vq->spec->name, why);
 }
 
-static bool elem_is_current(const VirtQueue *vq, VqElem *e)
+static inline bool elem_is_current(const VirtQueue *vq, VqElem *e)
 {
     return vq_block_of(e)->epoch == vq->epoch && vq->enabled;
 }
 
-static void release_held(VirtQueue *vq, bool current)
+/* Only this thread writes vq->out. */
+static inline void count_out(VirtQueue *vq, int by)
+{
+    unsigned n = atomic_load_explicit(&vq->out, memory_order_relaxed);
+
+    /* Pairs with the acquire in virtio_queue_busy(). */
+    atomic_store_explicit(&vq->out, n + (unsigned)by, memory_order_release);
+}
+
+static inline void release_held(VirtQueue *vq, bool current)
 {
     VirtioDev *d = vq->d;
 
-    if (current) {
-        g_assert(vq->held);
-        vq->held--;
-    }
-    atomic_fetch_sub_explicit(
-        &vq->out, 1, memory_order_release); /* pairs with virtio_queue_busy() */
-    /* The last chain of a reset that waits for it. Pairs with the load in virtio_reset(). */
-    if (atomic_fetch_sub_explicit(&d->nheld, 1, memory_order_acq_rel) == 1 && d->reset_pending) {
-        virtio_drained(d);
+    vq->held -= current;
+    count_out(vq, -1);
+    if (VQ_UNLIKELY(atomic_load_explicit(&d->reset_pending, memory_order_relaxed))) {
+        /* The last chain of a reset that waits for it. Our count before the others': queues may
+         * finish in several threads. */
+        atomic_thread_fence(memory_order_seq_cst);
+        if (!virtio_held(d)) {
+            virtio_drained(d);
+        }
     }
 }
 
 /* Taking chains. */
-static VqElem *take(VirtQueue *vq)
+static VqElem *take_redone(VirtQueue *vq)
 {
     VqBlock *b = vq->redo_head;
+
+    vq->redo_head = b->next;
+    b->redone = true;
+    vq->held++;
+    count_out(vq, 1);
+    return vq_elem_of(b);
+}
+
+/* The queue is ready. */
+static inline VqElem *take_ready(VirtQueue *vq)
+{
     VqRingState before = vq->rs;
     VqElem *e;
+    VqBlock *b;
 
-    if (!vq_ready(vq)) {
+    if (VQ_UNLIKELY(vq->redo_head != NULL)) {
+        return take_redone(vq);
+    }
+    e = vq->ops->pop(vq);
+    if (!e) {
         return NULL;
     }
-    if (b) {
-        vq->redo_head = b->next;
-        b->redone = true;
-        e = vq_elem_of(b);
-    } else {
-        e = vq->ops->pop(vq);
-        if (!e) {
-            return NULL;
-        }
-        b = vq_block_of(e);
-        b->before = before;
-        vq->ring_out += e->ndescs;
+    b = vq_block_of(e);
+    b->before = before;
+    vq->ring_out += e->ndescs;
+    if (VQ_UNLIKELY(vq->ahead)) {
         vq->ahead -= MIN(vq->ahead, e->ndescs);
-        if (vq_feature(vq, VIRTIO_F_IN_ORDER)) {
-            *(vq->order_head ? &vq->order_tail->order_next : &vq->order_head) = b;
-            vq->order_tail = b;
-        }
+    }
+    if (vq_feature(vq, VIRTIO_F_IN_ORDER)) {
+        *(vq->order_head ? &vq->order_tail->order_next : &vq->order_head) = b;
+        vq->order_tail = b;
     }
     vq->held++;
-    atomic_fetch_add_explicit(&vq->out, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&vq->d->nheld, 1, memory_order_relaxed);
+    count_out(vq, 1);
     return e;
+}
+
+static VqElem *take(VirtQueue *vq)
+{
+    return ready(vq) ? take_ready(vq) : NULL;
 }
 
 static void order_remove(VirtQueue *vq, VqBlock *b)
@@ -154,6 +177,13 @@ static void untake(VqElem *e)
     release_held(vq, true);
 }
 
+static inline void disarm(VirtQueue *vq)
+{
+    if (vq->armed) {
+        vq->ops->arm(vq, false);
+    }
+}
+
 VqElem *vq_pop(VirtQueue *vq)
 {
     VqElem *e = take(vq);
@@ -163,7 +193,7 @@ VqElem *vq_pop(VirtQueue *vq)
         e = take(vq);
     }
     if (e && vq->spec->refilled) {
-        vq->ops->arm(vq, false);
+        disarm(vq);
     }
     return e;
 }
@@ -184,7 +214,7 @@ unsigned vq_pop_bytes(VirtQueue *vq, size_t bytes, VqElem **ret, unsigned max)
             ret[n++] = e;
         }
         if (total >= bytes && n) {
-            vq->ops->arm(vq, false);
+            disarm(vq);
             return n;
         }
         while (n) {
@@ -214,72 +244,131 @@ bool vq_empty(VirtQueue *vq)
 }
 
 /* Giving chains back. */
-static unsigned collect_in_order(VirtQueue *vq, VqDone *done, unsigned max)
+
+/*
+ * Adds a finished chain to those that are published next. IN_ORDER: the driver takes the ones
+ * before the named one as used in full, so an entry that says just that is left out (VIRTIO 1.4,
+ * 2.7.9, 2.8.8).
+ */
+static inline void done_add(VirtQueue *vq, const VqElem *e, uint32_t len, bool full, bool in_order)
 {
-    unsigned n = 0;
+    VqDone *last = &vq->done[vq->ndone - 1u];
 
-    while (n < max && vq->order_head && vq->order_head->done) {
-        VqBlock *b = vq->order_head;
-        VqElem *e = vq_elem_of(b);
-
-        vq->order_head = b->order_next;
-        done[n++] = (VqDone){ e->id, e->ndescs, b->used_len };
-        vq->ring_out -= e->ndescs;
-        bitmap_clear(vq->inflight, e->id);
-        vq_block_put(vq, b);
+    if (in_order && vq->ndone && vq->done_full) {
+        last->id = e->id;
+        last->nchains++;
+        last->ndescs = (uint16_t)(last->ndescs + e->ndescs);
+        last->len = len;
+    } else {
+        vq->done[vq->ndone++] = (VqDone){ e->id, 1, e->ndescs, len };
     }
-    return n;
+    vq->done_full = full;
+    vq->ndone_chains++;
+    vq->ring_out -= e->ndescs;
+    bitmap_clear(vq->inflight, e->id);
 }
 
-static void push_some(VirtQueue *vq, VqElem *const *e, unsigned n)
+static inline void flush_done(VirtQueue *vq)
 {
-    VqDone done[64];
-    unsigned ndone = 0, strangers = 0;
-    bool in_order = vq_feature(vq, VIRTIO_F_IN_ORDER);
+    if (vq->ndone) {
+        unsigned n = vq->ndone;
 
-    for (unsigned i = 0; i < n; i++) {
-        VqBlock *b = vq_block_of(e[i]);
-
-        g_assert(e[i]->vq == vq && !b->done);
-        b->used_len = vq_elem_used_len(e[i]);
-        if (!elem_is_current(vq, e[i])) {
-            vq_elem_free(e[i]);
-            strangers++;
-            continue;
-        }
-        if (in_order) { /* VIRTIO 1.4, 2.7.9: used in the order made available */
-            vq_elem_unmap(e[i]);
-            b->done = true;
-        } else {
-            done[ndone++] = (VqDone){ e[i]->id, e[i]->ndescs, b->used_len };
-            vq->ring_out -= e[i]->ndescs;
-            bitmap_clear(vq->inflight, e[i]->id);
-            vq_elem_free(e[i]);
-        }
-    }
-    do {
-        if (in_order) {
-            ndone = collect_in_order(vq, done, G_N_ELEMENTS(done));
-        }
-        if (ndone && !vq->broken && !vq->d->reset_pending) {
-            vq->ops->publish(vq, done, ndone);
+        vq->ndone = vq->ndone_chains = 0;
+        if (vq->enabled && !atomic_load_explicit(&vq->d->reset_pending, memory_order_relaxed)) {
+            vq->ops->publish(vq, vq->done, n);
             vq->need_notify = true;
         }
-    } while (in_order && ndone == G_N_ELEMENTS(done));
-    for (unsigned i = 0; i < n; i++) {
-        release_held(vq, i >= strangers);
     }
+}
+
+static void collect_in_order(VirtQueue *vq)
+{
+    while (vq->order_head && vq->order_head->done) {
+        VqBlock *b = vq->order_head;
+
+        if (vq->ndone_chains == VQ_BATCH) {
+            flush_done(vq);
+        }
+        vq->order_head = b->order_next;
+        done_add(vq, vq_elem_of(b), b->used_len, b->full, /* in_order= */ true);
+        vq_block_put(vq, b);
+    }
+}
+
+/* Chains of a reset queue, or of one that failed: nothing is published. */
+static void finish_stranger(VirtQueue *vq, VqElem *e, bool current)
+{
+    if (current) {
+        vq->ring_out -= e->ndescs;
+        bitmap_clear(vq->inflight, e->id);
+        order_remove(vq, vq_block_of(e));
+    }
+    vq_elem_free(e);
+    release_held(vq, current);
+}
+
+/* VIRTIO 1.4, 2.7.9: used in the order made available. */
+static void finish_in_order(VirtQueue *vq, VqElem *e, size_t len, bool full)
+{
+    VqBlock *b = vq_block_of(e);
+
+    vq_elem_unmap(e);
+    b->used_len = (uint32_t)len;
+    b->full = full;
+    b->done = true;
+    collect_in_order(vq);
+}
+
+/* Takes e; the caller flushes. */
+static inline void finish(VirtQueue *vq, VqElem *e, bool in_order)
+{
+    VqBlock *b = vq_block_of(e);
+    size_t len = e->in_size - e->in.left; /* the written prefix: VIRTIO 1.4, 2.7.8.2 */
+    bool full = !e->in.left && !e->in2.left;
+
+    if (VQ_UNLIKELY(!elem_is_current(vq, e) || vq->broken)) {
+        finish_stranger(vq, e, elem_is_current(vq, e));
+        return;
+    }
+    if (!e->in.left) {
+        len += e->in2_size - e->in2.left;
+    }
+    if (in_order && vq->order_head != b) {
+        finish_in_order(vq, e, len, full);
+    } else {
+        if (vq->ndone_chains == VQ_BATCH) {
+            flush_done(vq);
+        }
+        done_add(vq, e, (uint32_t)len, full, in_order);
+        vq->order_head = b->order_next;
+        if (VQ_UNLIKELY(
+                !b->win || vq->nfree[0] >= VQ_SMALL_KEEP || b->cls || vq_watched(b->win->block))) {
+            vq_elem_free(e);
+        } else { /* the same for the usual case */
+            dma_win_put(b->win, 1);
+            b->next = vq->free[0];
+            vq->free[0] = b;
+            vq->nfree[0]++;
+        }
+        if (VQ_UNLIKELY(vq->order_head && vq->order_head->done)) {
+            collect_in_order(vq);
+        }
+    }
+    release_held(vq, true);
 }
 
 void vq_push_all(VqElem *const *e, unsigned n)
 {
-    while (n) {
-        unsigned some = MIN(n, 64u);
+    if (n) {
+        VirtQueue *vq = e[0]->vq;
+        bool in_order = vq_feature(vq, VIRTIO_F_IN_ORDER);
 
-        loop_assert(e[0]->vq->d->loop);
-        push_some(e[0]->vq, e, some);
-        e += some;
-        n -= some;
+        loop_assert(vq->d->loop);
+        for (unsigned i = 0; i < n; i++) {
+            g_assert(e[i]->vq == vq && !vq_block_of(e[i])->done);
+            finish(vq, e[i], in_order);
+        }
+        flush_done(vq);
     }
 }
 
@@ -327,6 +416,18 @@ void vq_notify(VirtQueue *vq)
     }
 }
 
+static void idle_notify(void *opaque)
+{
+    vq_notify(opaque);
+}
+
+void vq_notify_soon(VirtQueue *vq)
+{
+    if (vq->need_notify && vq->d) {
+        loop_idle(vq->d->loop, &vq->notify);
+    }
+}
+
 void vq_resume(VirtQueue *vq)
 {
     if (vq->stopped) {
@@ -336,62 +437,72 @@ void vq_resume(VirtQueue *vq)
 }
 
 /* The handler loop. */
-static void run_one(VirtQueue *vq, VqElem *e)
-{
-    VqVerdict v = vq->spec->request(vq->d, e);
 
-    if (vq->broken || vq->d->broken) {
-        /* The verdict no longer counts, but an element the device keeps stays the device's until
-         * stop. */
-        if (v != VQ_HELD) {
-            vq_drop(e);
+/* After a failure the verdict no longer counts, but an element the device keeps stays the device's
+ * until stop. */
+static void run_failed(VqElem *e, VqVerdict v)
+{
+    if (v != VQ_HELD) {
+        vq_drop(e);
+    }
+}
+
+/* Runs what is there; false: nothing more to do now. */
+static bool run_some(VirtQueue *vq, unsigned *left)
+{
+    const VqSpec *spec = vq->spec;
+    VirtioDev *d = vq->d;
+    unsigned n = *left, before = n;
+    bool in_order = vq_feature(vq, VIRTIO_F_IN_ORDER);
+    VqElem *e;
+
+    disarm(vq);
+    while (n && (e = take_ready(vq))) {
+        VqVerdict v = spec->request(d, e);
+
+        n--;
+        if (VQ_UNLIKELY(!ready(vq))) {
+            run_failed(e, v);
+            break;
         }
-        return;
+        if (VQ_LIKELY(v == VQ_DONE)) {
+            finish(vq, e, in_order);
+        } else if (v == VQ_STOP) {
+            untake(e);
+            vq->stopped = true;
+            break;
+        }
     }
-    switch (v) {
-    case VQ_DONE:
-        vq_push(e);
-        break;
-    case VQ_HELD:
-        break;
-    case VQ_STOP:
-        untake(e);
-        vq->stopped = true;
-        break;
+    *left = n;
+    flush_done(vq);
+    if (before != n && spec->batch_end) {
+        spec->batch_end(d, vq);
     }
+    return n && !vq->stopped && ready(vq);
 }
 
 void vq_run(VirtQueue *vq)
 {
-    const VqSpec *spec = vq->spec;
     unsigned left = VQ_BUDGET;
 
-    if (!vq_ready(vq)) {
+    if (!ready(vq)) {
         return;
     }
     loop_assert(vq->d->loop);
-    if (!spec->request) {
-        if (spec->refilled) {
-            spec->refilled(vq->d, vq);
+    if (!vq->spec->request) {
+        if (vq->spec->refilled) {
+            vq->spec->refilled(vq->d, vq);
         }
         return;
     }
-    while (left && !vq->stopped && vq_ready(vq)) {
-        unsigned before = left;
-        VqElem *e;
-
-        vq->ops->arm(vq, false);
-        while (left && !vq->stopped && (e = take(vq))) {
-            left--;
-            run_one(vq, e);
-        }
-        if (before != left && spec->batch_end) {
-            spec->batch_end(vq->d, vq);
-        }
-        if (!left || vq->stopped || !vq_ready(vq)) {
+    for (unsigned looked = left + 1; !vq->stopped && run_some(vq, &left); looked = left) {
+        if (looked == left) { /* not empty, and yet nothing to take */
+            vq_fail(vq, "available entries lie where the device writes");
             break;
         }
-        vq->ops->arm(vq, true);
+        if (!vq->polling) {
+            vq->ops->arm(vq, true);
+        }
         if (vq->ops->empty(vq)) {
             break;
         }
@@ -400,6 +511,40 @@ void vq_run(VirtQueue *vq)
     if (!left && !vq->stopped) {
         vq_post_run(vq); /* others first */
     }
+}
+
+void vq_poll_begin(VirtQueue *vq)
+{
+    vq->polling = true;
+    if (ready(vq) && !vq->stopped) {
+        disarm(vq);
+    }
+}
+
+bool vq_poll(VirtQueue *vq)
+{
+    unsigned left = VQ_BUDGET;
+
+    if (!ready(vq) || vq->stopped || !vq->spec->request || (!vq->redo_head && vq->ops->empty(vq))) {
+        return false;
+    }
+    run_some(vq, &left);
+    vq_notify(vq);
+    return left != VQ_BUDGET;
+}
+
+bool vq_poll_end(VirtQueue *vq)
+{
+    vq->polling = false;
+    if (!ready(vq) || vq->stopped || !vq->spec->request) {
+        return false;
+    }
+    vq->ops->arm(vq, true);
+    if (vq->ops->empty(vq)) {
+        return false;
+    }
+    vq_post_run(vq);
+    return true;
 }
 
 static void posted_run(void *opaque)
@@ -431,11 +576,29 @@ static void kick_readable(void *opaque, G_GNUC_UNUSED uint32_t events)
     vq_run(vq);
 }
 
+/* The loop's poller. */
+static void poll_begin(void *opaque)
+{
+    vq_poll_begin(opaque);
+}
+
+static bool poll_look(void *opaque)
+{
+    return vq_poll(opaque);
+}
+
+static bool poll_end(void *opaque)
+{
+    return vq_poll_end(opaque);
+}
+
 static void kick_watch_add(void *opaque)
 {
     VirtQueue *vq = opaque;
 
     vq->kick_watch = loop_fd_add(vq->d->loop, vq->kick_fd, EPOLLIN, kick_readable, vq);
+    vq->poll = (LoopPoll){ .poll = poll_look, .begin = poll_begin, .end = poll_end, .opaque = vq };
+    loop_poll_add(vq->d->loop, &vq->poll);
 }
 
 static void kick_watch_del(void *opaque)
@@ -444,6 +607,8 @@ static void kick_watch_del(void *opaque)
 
     loop_fd_del(vq->kick_watch);
     vq->kick_watch = NULL;
+    loop_poll_del(vq->d->loop, &vq->poll);
+    poll_end(vq);
 }
 
 int vq_kick_fd(VirtQueue *vq)
@@ -473,9 +638,19 @@ VirtQueue *vq_new(VirtioDev *d, unsigned index, const VqSpec *spec, uint16_t max
     vq->index = index;
     vq->spec = spec;
     vq->max_size = max_size;
+    vq->elem_extra = MAX(spec->elem_size, sizeof(VqElem)) - sizeof(VqElem);
     vq->kick_fd = -1;
+    vq->notify = (LoopIdle){ .fn = idle_notify, .opaque = vq };
+    vq->clock = dma_space_clock(d->dma);
+    vq->tlb = dma_tlb_new(d->dma, d->loop, vq_unmap_rings, vq);
     atomic_init(&vq->refs, 1);
     return vq;
+}
+
+void vq_close(VirtQueue *vq)
+{
+    dma_tlb_close(vq->tlb);
+    vq->tlb = NULL;
 }
 
 void vq_unref(VirtQueue *vq)
@@ -491,7 +666,7 @@ void vq_unref(VirtQueue *vq)
         }
     }
     g_free(vq->inflight);
-    g_free(vq->gather);
+    vq_gather_fini(vq);
     g_free(vq);
 }
 
@@ -500,6 +675,7 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     bool packed = vq_feature(vq, VIRTIO_F_RING_PACKED);
     uint64_t end;
 
+    g_assert(vq->max_size <= VQ_SIZE_MAX);
     if (!at->size || at->size > vq->max_size || (!packed && (at->size & (at->size - 1)))) {
         return err_set(err, "queue %u: size %u is not possible (at most %u)", vq->index, at->size,
             vq->max_size);
@@ -519,13 +695,11 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     vq->inflight_bits = packed ? 65536 : at->size;
     g_free(vq->inflight);
     vq->inflight = g_new0(uint64_t, BITMAP_WORDS(vq->inflight_bits));
-    if (!vq->gather) {
-        vq->gather = g_new0(VqGather, 1);
-    }
     vq->rs = (VqRingState){ .avail_wrap = packed, .used_wrap = packed };
     vq->avail_seen = vq->signalled = 0;
     vq->signalled_valid = true; /* nothing was used since the indices were 0 */
     vq->signalled_wrap = packed;
+    vq->fast_max = MIN(at->size, VQ_SMALL_IOVS);
     vq->armed = true;
     vq->enabled = true;
     return true;
@@ -548,8 +722,12 @@ void vq_disable(VirtQueue *vq)
     }
     vq->redo_head = vq->redo_tail = vq->order_head = vq->order_tail = NULL;
     vq_unmap_rings(vq);
+    if (vq->d) {
+        loop_idle_cancel(vq->d->loop, &vq->notify);
+    }
     vq->epoch++;
     vq->held = vq->ring_out = vq->ahead = vq->since = 0;
+    vq->ndone = vq->ndone_chains = 0;
     vq->enabled = vq->broken = vq->stopped = vq->need_notify = false;
     if (vq->inflight) {
         memset(vq->inflight, 0, BITMAP_WORDS(vq->inflight_bits) * 8);

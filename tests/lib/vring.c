@@ -111,12 +111,17 @@ static uint16_t add_split(VRing *r, const VBuf *buf, unsigned n, uint16_t extra)
     return head;
 }
 
+static uint16_t *len_of(VRing *r, uint32_t id)
+{
+    return r->len_more ? &r->len_more[id] : &r->len_of[id % VRING_IDS];
+}
+
 static uint16_t add_packed(VRing *r, const VBuf *buf, unsigned n, uint16_t extra)
 {
     uint16_t id = r->free_head, first = r->avail, first_flags = 0;
 
     r->free_head = (uint16_t)((r->free_head + 1) % r->size);
-    r->len_of[id] = (uint16_t)n;
+    *len_of(r, id) = (uint16_t)n;
     for (unsigned i = 0; i < n; i++) {
         uint16_t flags =
             (uint16_t)((buf[i].write ? VRING_WRITE : 0) | (i + 1 < n ? VRING_NEXT : 0) | extra |
@@ -139,14 +144,26 @@ static uint16_t add_packed(VRing *r, const VBuf *buf, unsigned n, uint16_t extra
 uint16_t vring_add(VRing *r, const VBuf *buf, unsigned n, uint64_t table)
 {
     VBuf ind = { table, n * 16, false };
+    uint32_t full = 0;
+    uint16_t id;
 
+    for (unsigned i = 0; i < n; i++) {
+        full += buf[i].write ? buf[i].len : 0;
+    }
     if (table) {
         write_table(r, table, buf, n);
         buf = &ind;
         n = 1;
     }
-    return r->packed ? add_packed(r, buf, n, table ? VRING_INDIRECT : 0)
-                     : add_split(r, buf, n, table ? VRING_INDIRECT : 0);
+    id = r->packed ? add_packed(r, buf, n, table ? VRING_INDIRECT : 0)
+                   : add_split(r, buf, n, table ? VRING_INDIRECT : 0);
+    if (r->in_order) {
+        unsigned at = (r->order_first + r->order_n++) % VRING_IDS;
+
+        r->order[at] = id;
+        r->full[at] = full;
+    }
+    return id;
 }
 
 uint16_t vring_used_idx(const VRing *r)
@@ -154,7 +171,21 @@ uint16_t vring_used_idx(const VRing *r)
     return vport_r16(r->port, r->device + 2);
 }
 
-bool vring_used(VRing *r, uint32_t *ret_id, uint32_t *ret_len)
+static void advance_used(VRing *r, uint32_t id)
+{
+    if (!r->packed) {
+        r->used++;
+        return;
+    }
+    r->used = (uint16_t)(r->used + *len_of(r, id));
+    if (r->used >= r->size) {
+        r->used = (uint16_t)(r->used - r->size);
+        r->used_wrap = !r->used_wrap;
+    }
+}
+
+/* The entry at our position; false: none. */
+static bool look(const VRing *r, uint32_t *ret_id, uint32_t *ret_len)
 {
     if (r->packed) {
         uint64_t at = r->desc + r->used * 16u;
@@ -165,11 +196,6 @@ bool vring_used(VRing *r, uint32_t *ret_id, uint32_t *ret_len)
         }
         *ret_id = vport_r16(r->port, at + 12);
         *ret_len = flags & VRING_WRITE ? vport_r32(r->port, at + 8) : 0;
-        r->used = (uint16_t)(r->used + r->len_of[*ret_id]);
-        if (r->used >= r->size) {
-            r->used = (uint16_t)(r->used - r->size);
-            r->used_wrap = !r->used_wrap;
-        }
         return true;
     }
     if (vring_used_idx(r) == r->used) {
@@ -179,7 +205,31 @@ bool vring_used(VRing *r, uint32_t *ret_id, uint32_t *ret_len)
 
     *ret_id = vport_r32(r->port, at);
     *ret_len = vport_r32(r->port, at + 4);
-    r->used++;
+    return true;
+}
+
+bool vring_used(VRing *r, uint32_t *ret_id, uint32_t *ret_len)
+{
+    uint32_t id, len;
+
+    if (!r->in_order || !r->order_n) {
+        if (!look(r, ret_id, ret_len)) {
+            return false;
+        }
+        advance_used(r, *ret_id);
+        return true;
+    }
+    if (!r->in_batch && !look(r, &r->batch_id, &r->batch_len)) {
+        return false;
+    }
+    id = r->order[r->order_first];
+    len = r->full[r->order_first];
+    r->order_first = (r->order_first + 1) % VRING_IDS;
+    r->order_n--;
+    r->in_batch = id != r->batch_id;
+    *ret_id = id;
+    *ret_len = r->in_batch ? len : r->batch_len;
+    advance_used(r, id);
     return true;
 }
 

@@ -11,6 +11,7 @@ typedef struct VBuf {
     uint32_t len;
     bool write;
 } VBuf;
+enum { VRING_IDS = 1024 };
 enum { VRING_NEXT = 1, VRING_WRITE = 2, VRING_INDIRECT = 4 };
 
 typedef struct VRing {
@@ -21,7 +22,14 @@ typedef struct VRing {
     uint16_t free_head;   /* split: next descriptor to use; packed: next buffer id */
     uint16_t avail, used; /* split: counters; packed: positions */
     bool avail_wrap, used_wrap;
-    uint16_t len_of[1024]; /* packed: ring length of a buffer id */
+    uint16_t len_of[VRING_IDS]; /* packed: ring length of a buffer id */
+    uint16_t *len_more;         /* the same for all ids of a longer ring; from the test */
+    /* IN_ORDER: what is out, oldest first; one used entry may stand for several (2.7.9, 2.8.8) */
+    bool in_order, in_batch;
+    uint16_t order[VRING_IDS];
+    uint32_t full[VRING_IDS]; /* writable bytes: what an entry that is left out says */
+    unsigned order_first, order_n;
+    uint32_t batch_id, batch_len;
 } VRing;
 
 /* Zeroes and lays out the ring: desc at `at`, driver area behind it, device area at the next 4096.

@@ -128,8 +128,7 @@ struct VirtioDev {
      * nothing is lost */
     bool paused;
     /* reset asked, held chains are still out; status keeps its value */
-    bool reset_pending;
-    _Atomic unsigned nheld; /* chains out, all queues */
+    _Atomic bool reset_pending;
     _Atomic bool fail_posted;
     /* QEMU's property names */
     bool use_started, use_disabled_flag, disable_legacy_check, x_ignore_backend_features;

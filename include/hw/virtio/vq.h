@@ -48,11 +48,21 @@ void vq_push_all(VqElem *const *e, unsigned n); /* one index update for all of t
 void vq_drop(VqElem *e);                        /* on reset: forget, publish nothing */
 void vq_resume(VirtQueue *vq);                  /* after VQ_STOP */
 void vq_notify(VirtQueue *vq);                  /* interrupt, if the driver wants one */
+/* The same before the loop sleeps: one decision for all that finish in this turn. */
+void vq_notify_soon(VirtQueue *vq);
 void vq_fail(VirtQueue *vq, const char *fmt, ...) G_GNUC_PRINTF(2, 3); /* sets DEVICE_NEEDS_RESET */
 unsigned vq_index(const VirtQueue *vq);
 VirtioDev *vq_dev(const VirtQueue *vq);
 /* enabled and not broken, DRIVER_OK (or legacy use) */
 bool vq_ready(const VirtQueue *vq);
+/*
+ * For a loop that looks by itself instead of sleeping: between begin and end the driver is not
+ * asked to notify. vq_poll() takes what is there; true: there was something. vq_poll_end() true:
+ * something came meanwhile and is on its way. Queues with a request handler; in the loop.
+ */
+void vq_poll_begin(VirtQueue *vq);
+bool vq_poll(VirtQueue *vq);
+bool vq_poll_end(VirtQueue *vq);
 /* The driver has made nothing available. True also asks the driver for its next notification, so
  * that refilled() follows. */
 bool vq_empty(VirtQueue *vq);
