@@ -28,6 +28,8 @@ extern const ObjClass pci_device_class, virtio_pci_class, virtio_device_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class;
 extern const ObjClass memory_backend_class, memory_backend_ram_class, memory_backend_file_class, memory_backend_memfd_class,
     memory_backend_shm_class, iothread_class;
+extern const ObjClass virtio_balloon_class, virtio_balloon_pci_base_class, virtio_balloon_pci_class,
+    virtio_balloon_pci_transitional_class, virtio_balloon_pci_non_transitional_class;
 extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class, virtio_rng_pci_transitional_class,
     virtio_rng_pci_non_transitional_class;
 extern const ObjClass fw_cfg_class, i440fx_class, piix3_class, piix4_pm_class, mch_class, ich9_lpc_class, ich9_smb_class;
@@ -67,12 +69,15 @@ const ObjClass *const obj_classes[] = {
     &memory_backend_shm_class, &iothread_class,
     &virtio_rng_class, &virtio_rng_pci_base_class, &virtio_rng_pci_class, &virtio_rng_pci_transitional_class,
     &virtio_rng_pci_non_transitional_class,
+    &virtio_balloon_class, &virtio_balloon_pci_base_class, &virtio_balloon_pci_class,
+    &virtio_balloon_pci_transitional_class, &virtio_balloon_pci_non_transitional_class,
     NULL,
 };
 
 const ObjAlias obj_aliases[] = {
     { "virtio-rng", "virtio-rng-pci" },
     { "virtio-blk", "virtio-blk-pci" },
+    { "virtio-balloon", "virtio-balloon-pci" },
     { "virtio-net", "virtio-net-pci" },
     { "virtio-serial", "virtio-serial-pci" },
     { NULL, NULL },

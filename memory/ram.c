@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -221,6 +222,8 @@ static bool ram_open(RamBlock *b, const RamSpec *s, GError **err)
     }
     b->fd = fd_steal(&fd);
     b->share = s->share;
+    b->readonly = s->readonly;
+    b->offset = s->offset;
     return true;
 }
 
@@ -277,6 +280,25 @@ bool ram_populate(RamBlock *b, unsigned threads, GError **err)
     }
     errno = error;
     return !error || err_set_errno(err, "preallocating memory failed");
+}
+
+void ram_discard(RamBlock *b, uint64_t off, uint64_t len)
+{
+    uint64_t page = guard_size(b); /* a huge page goes as a whole or not at all */
+    uint64_t from = (off + page - 1) & ~(page - 1), to = (off + len) & ~(page - 1);
+
+    g_assert(off <= b->size && len <= b->size - off);
+    if (from >= to || (b->readonly && b->share)) {
+        return;
+    }
+    /* Shared memory lives in its file. Both are advice: what the host refuses stays as it is. */
+    if (b->share && b->fd >= 0) {
+        (void)fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+            (off_t)(b->offset + from), (off_t)(to - from));
+    } else {
+        (void)madvise(b->host + from, to - from, MADV_DONTNEED);
+    }
+    ram_written(b, from, to - from);
 }
 
 RamBlock *ram_new(const char *id, const RamSpec *spec, GError **err)

@@ -54,6 +54,20 @@ static void cmd_powerdown(Machine *m, const char *arg, GString *out)
     run_plain(m, "system_powerdown", out);
 }
 
+/* In MiB, as people give it. */
+static void cmd_balloon(Machine *m, const char *arg, GString *out)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(Json) args = json_object();
+
+    json_set(args, "value", json_int(g_ascii_strtoll(arg, NULL, 0) * 1048576));
+    g_autoptr(Json) ret = qmp_run(m, "balloon", args, &err);
+
+    if (!ret) {
+        report(out, err);
+    }
+}
+
 static void cmd_device_add(Machine *m, const char *arg, GString *out)
 {
     g_autoptr(GError) err = NULL;
@@ -186,6 +200,8 @@ static void cmd_help(Machine *m, const char *arg, GString *out);
 
 static const HmpCmd commands[] = {
     { "cont|c", "", "resume emulation", cmd_cont, .no_args = true },
+    { "balloon", "target", "request VM to change its memory allocation (in MB)", cmd_balloon,
+        .needs_arg = true },
     { "device_add", "driver[,prop=value][,...]", "add device, like -device on the command line",
         cmd_device_add },
     { "device_del", "device", "remove device", cmd_device_del, .needs_arg = true },

@@ -178,7 +178,7 @@ bool prop_set(Obj *o, const char *name, const Json *val, GError **err)
         return err_set(err, "Property '%s.%s' not found", o->cls->name, name);
     }
     if (spec->flags & PROP_READONLY) {
-        return err_set(err, "Property '%s.%s' is not writable", o->cls->name, name);
+        return err_set(err, "Property '%s.%s' is not writable", target->cls->name, name);
     }
     if (target->phase != OBJ_NEW && !(spec->flags & PROP_RUNTIME)) {
         return err_set(err,
@@ -191,6 +191,9 @@ bool prop_set(Obj *o, const char *name, const Json *val, GError **err)
     mark_set(o, name);
     if (target != o) {
         mark_set(target, name);
+    }
+    if (target->phase == OBJ_REALIZED && target->cls->prop_changed) {
+        target->cls->prop_changed(target, spec);
     }
     return true;
 }

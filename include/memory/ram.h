@@ -12,7 +12,9 @@ struct RamBlock {
     uint64_t size;
     int fd; /* -1: anonymous */
     bool share;
-    char *id; /* "pc.ram" */
+    bool readonly;   /* of the file below */
+    uint64_t offset; /* into fd */
+    char *id;        /* "pc.ram" */
     _Atomic uint32_t refs;
     /* One word per 4 KiB page: granules that hold decoded code. NULL until an engine asks
      * (ram_codemask). Lazily backed. */
@@ -36,6 +38,9 @@ typedef struct RamSpec {
 RamBlock *ram_new(const char *id, const RamSpec *spec, GError **err);
 /* Gives every page its memory now, with so many threads. */
 bool ram_populate(RamBlock *b, unsigned threads, GError **err);
+/* The content of [off, off+len) may go, and its memory with it: whole pages inside are given back to
+ * the host and read as zeroes (a private file: as the file). Any thread. */
+void ram_discard(RamBlock *b, uint64_t off, uint64_t len);
 RamBlock *ram_ref(RamBlock *b);
 void ram_unref(RamBlock *b);
 _Atomic uint64_t *ram_codemask(RamBlock *b); /* allocates on first use */

@@ -36,6 +36,8 @@ struct ObjClass {
     void (*unrealize)(Obj *o); /* only after a successful realize */
     void (*fini)(Obj *o);      /* always, last */
     void (*reset)(Obj *o);
+    /* a PROP_RUNTIME row has a new value, after realize; NULL */
+    void (*prop_changed)(Obj *o, const PropSpec *row);
     void (*describe)(const Obj *o, JsonWriter *w); /* query-* and info qtree */
 };
 
