@@ -1,6 +1,8 @@
 /* virtio-blk: a disk (VIRTIO 1.4, 5.2). Requests go straight from the chain's memory to the block
  * layer. Tested by test-virtio-blk. */
+#include "backends/iothread.h"
 #include "block/block.h"
+#include "hw/core/machine.h"
 #include "hw/virtio/virtio-pci.h"
 
 #include <errno.h>
@@ -82,7 +84,8 @@ typedef struct VirtioBlk {
     uint64_t logical_block, physical_block, discard_granularity;
     uint32_t min_io, opt_io;
     uint32_t max_discard, max_write_zeroes;
-    char *serial;
+    char *serial, *iothread_id;
+    IoThread *iothread;
     bool config_wce, discard, write_zeroes, seg_max_adjust, merging, share_rw, report_granularity,
         wce_if_config_wce;
     int werror, rerror;
@@ -113,7 +116,7 @@ static void finish(VBlkReq *r, uint8_t status)
     ok = ok && giov_put(&r->e.in2, &status, 1);
     g_assert(ok);
     vq_push(&r->e);
-    vq_notify(vq);
+    vq_notify_soon(vq);
 }
 
 static void blk_done(BlkReq *b)
@@ -559,6 +562,20 @@ static bool blk_props_ok(VirtioBlk *s, GError **err)
     return block_sizes_ok(s, err) && geometry_ok(s, err);
 }
 
+/* The data path moves to the thread's loop: requests, their completion, interrupts. */
+static bool use_iothread(VirtioBlk *s, GError **err)
+{
+    const Machine *m = dev_machine((Dev *)s->vd.transport);
+
+    s->iothread = iothread_find(m ? m->objects : NULL, s->iothread_id, err);
+    if (!s->iothread) {
+        return false;
+    }
+    s->vd.loop = s->iothread->loop;
+    blk_set_loop(s->blk, s->vd.loop);
+    return true;
+}
+
 static bool blk_realize(VirtioDev *d, GError **err)
 {
     VirtioBlk *s = (VirtioBlk *)d;
@@ -567,6 +584,11 @@ static bool blk_realize(VirtioDev *d, GError **err)
         return false;
     }
     s->attached = true;
+    if (s->iothread_id && !use_iothread(s, err)) {
+        blk_detach(s->blk);
+        s->attached = false;
+        return false;
+    }
     if (s->write_cache != ON_OFF_AUTO_AUTO) {
         blk_set_write_cache(s->blk, s->write_cache == ON_OFF_AUTO_ON);
     }
@@ -589,11 +611,17 @@ static void blk_unrealize(VirtioDev *d)
         s->attached = false;
         s->blk = NULL;
     }
+    if (s->iothread) {
+        s->vd.loop = loop_main();
+        obj_unref(&s->iothread->obj);
+        s->iothread = NULL;
+    }
 }
 
 /* clang-format off */
 const PropSpec virtio_blk_props[] = {
     PROP_DRIVE("drive", VirtioBlk, blk, "block node or drive"),
+    PROP_IOTHREAD("iothread", VirtioBlk, iothread_id, "thread of the data path"),
     PROP_U16("num-queues", VirtioBlk, num_queues, QUEUES_AUTO, "request queues; 65535: one per vCPU"),
     PROP_U16("queue-size", VirtioBlk, queue_size, 256, "descriptors in each queue"),
     PROP_STR("serial", VirtioBlk, serial, "serial number, up to 20 bytes"),
