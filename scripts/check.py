@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The suites of scripts/check: style, build, docs, unit, conformance, fuzz-smoke, cpu, qtest, system, guest. Prints progress and
+"""The suites of scripts/check: style, build, docs, unit, conformance, mutate, fuzz-smoke, cpu, qtest, system, guest. Prints progress and
 each suite's time. A suite or a test program that breaks counts as failed; the last line is "N passed, N failed, N skipped"."""
 import argparse
 import json
@@ -47,7 +47,7 @@ def style(c, _):
     r = run(["clang-format-14", "--dry-run", "--Werror", *files])
     bad = sorted(set(re.findall(r"^([^\s:]+):\d+:\d+: error:", r.stdout, re.M)))
     c.add(r.returncode == 0, "style/format", tail("\n".join(f"clang-format-14 -i {f}" for f in bad) or r.stdout))
-    for name in ("check-layers.py", "check-size.py", "spec-matrix.py --check"):
+    for name in ("check-layers.py", "check-size.py", "spec-matrix.py --check", "mutate --check"):
         r = run([sys.executable, *f"scripts/{name}".split()])
         c.add(r.returncode == 0, f"style/{name}", tail(r.stdout))
     py = run(["git", "ls-files", "*.py"]).stdout.split()
@@ -78,6 +78,17 @@ def build(c, _):
 def docs(c, _):
     r = run([sys.executable, "scripts/doc-tables.py", "--check", "--bin", f"{BUILD}/qemu-system-x86_64"])
     c.add(r.returncode == 0, "docs/tables and links", tail(r.stdout))
+
+
+def mutate(c, args):
+    """Ten mutants, drawn by the commit's hash; --full: all of them."""
+    r = run([sys.executable, "scripts/mutate", *(["--all"] if args.full else ["--pick", "10"]), "--build-dir", BUILD])
+    found = re.findall(r"^(ok|not ok) ([\w-]+)$", r.stdout, re.M)
+    for result, name in found:
+        why = "\n".join(l for l in r.stdout.splitlines() if l.startswith(f"{name}:") or l.startswith(f"{name} "))
+        c.add(result == "ok", f"mutate/{name}", tail(why))
+    if not found or (r.returncode and all(result == "ok" for result, _ in found)):
+        c.add(False, "mutate/scripts/mutate", tail(r.stdout))
 
 
 def fuzz(c, _):
@@ -187,8 +198,8 @@ def main():
     suites = [("style", style), ("build", build), ("docs", docs), ("unit", meson_suite("unit")),
               ("conformance", meson_suite("conformance"))]
     if not args.fast:
-        suites += [("fuzz-smoke", meson_suite("fuzz-smoke")), ("cpu", meson_suite("cpu")), ("qtest", meson_suite("qtest")),
-                   ("system", meson_suite("system")), ("guest", guest)]
+        suites += [("mutate", mutate), ("fuzz-smoke", meson_suite("fuzz-smoke")), ("cpu", meson_suite("cpu")),
+                   ("qtest", meson_suite("qtest")), ("system", meson_suite("system")), ("guest", guest)]
     if args.full:
         suites.append(("fuzz", fuzz))
     unknown = set(args.suite or []) - {n for n, _ in suites}
