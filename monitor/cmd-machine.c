@@ -76,6 +76,52 @@ static Json *query_cpus_fast(void *machine, const void *args, GError **err)
     return list;
 }
 
+/* A place for a vCPU, taken or not. */
+static Json *cpu_slot(const Machine *m, unsigned index)
+{
+    Json *j = json_object();
+    g_autofree char *model = g_strndup(m->cpu_text, strcspn(m->cpu_text, ","));
+    g_autofree char *type = g_strdup_printf("%s-x86_64-cpu", model);
+
+    json_set(j, "props", cpu_props(&m->smp, index));
+    json_set(j, "vcpus-count", json_int(1));
+    for (unsigned i = 0; i < m->cpus->len; i++) {
+        const VCpu *cpu = m->cpus->pdata[i];
+
+        if (cpu->index == index) {
+            g_autofree char *path = obj_path(&cpu->obj);
+
+            json_set(j, "qom-path", json_str(path));
+        }
+    }
+    json_set(j, "type", json_str(type));
+    return j;
+}
+
+static Json *query_hotpluggable_cpus(void *machine, const void *args, GError **err)
+{
+    const Machine *m = machine;
+
+    if (!m->mc->hotpluggable_cpus || !m->cpu_text) {
+        err_set(err, "machine does not support hot-plugging CPUs");
+        return NULL;
+    }
+    Json *list = json_array();
+
+    for (unsigned i = MAX(m->smp.maxcpus, m->smp.cpus); i-- > 0;) { /* the last first, as QEMU */
+        json_append(list, cpu_slot(m, i));
+    }
+    return list;
+}
+
+static Json *query_current_machine(void *machine, const void *args, GError **err)
+{
+    Json *j = json_object();
+
+    json_set(j, "wakeup-suspend-support", json_bool(((const Machine *)machine)->wakes_up));
+    return j;
+}
+
 static Json *query_memory_size(void *machine, const void *args, GError **err)
 {
     const Machine *m = machine;
@@ -135,6 +181,8 @@ static Json *query_iothreads(void *machine, const void *args, GError **err)
 const QmpCmd monitor_machine_cmds[] = {
     { .name = "query-machines", .run = query_machines },
     { .name = "query-cpus-fast", .run = query_cpus_fast },
+    { .name = "query-hotpluggable-cpus", .run = query_hotpluggable_cpus },
+    { .name = "query-current-machine", .run = query_current_machine },
     { .name = "query-memory-size-summary", .run = query_memory_size },
     { .name = "query-iothreads", .run = query_iothreads },
     { .name = "query-memdev", .run = query_memdev },

@@ -66,12 +66,34 @@ static void add_others(Json *list, const TypesArgs *args)
     }
 }
 
+typedef struct TypeList {
+    Json *list;
+    const TypesArgs *args;
+} TypeList;
+
+static void add_named(const char *name, const char *parent, bool abstract, void *opaque)
+{
+    const TypeList *t = opaque;
+    const char *only = t->args->implements;
+
+    if ((!abstract || t->args->abstract_) &&
+        (!only || !strcmp(only, name) || !strcmp(only, parent) || !strcmp(only, "object") ||
+            !strcmp(only, "device") || !strcmp(only, "cpu"))) {
+        add_type(t->list, name, parent);
+    }
+}
+
 static Json *list_types(void *machine, const void *args, GError **err)
 {
     Json *list = json_array();
 
     add_classes(list, args);
     add_others(list, args);
+    TypeList t = { list, args };
+
+    for (const QomTypes *const *q = qom_types; *q; q++) {
+        (*q)->each(add_named, &t);
+    }
     return list;
 }
 
@@ -132,6 +154,13 @@ static bool add_row(const PropSpec *row, void *opaque)
 static const char *const dev_props[][2] = { { "parent_bus", "link<bus>" }, { "realized", "bool" },
     { "hotplugged", "bool" }, { "hotpluggable", "bool" } };
 
+static void add_dev_props(Json *list)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(dev_props); i++) {
+        add_prop(list, dev_props[i][0], dev_props[i][1]);
+    }
+}
+
 static Json *qom_list(void *machine, const void *opaque, GError **err)
 {
     const PathArgs *args = opaque;
@@ -143,8 +172,8 @@ static Json *qom_list(void *machine, const void *opaque, GError **err)
     Json *list = json_array();
 
     add_prop(list, "type", "string");
-    for (unsigned i = 0; dev_from_obj(o) && i < G_N_ELEMENTS(dev_props); i++) {
-        add_prop(list, dev_props[i][0], dev_props[i][1]);
+    if (dev_from_obj(o)) {
+        add_dev_props(list);
     }
     prop_walk_class(o->cls, add_row, list);
     for (unsigned i = 0; o->children && i < o->children->len; i++) {
@@ -223,11 +252,27 @@ static const PropSpec type_args[] = {
     PROP_END,
 };
 
+static Json *named_type_properties(const char *type)
+{
+    for (const QomTypes *const *q = qom_types; *q; q++) {
+        Json *list = (*q)->properties(type);
+
+        if (list) {
+            return list;
+        }
+    }
+    return NULL;
+}
+
 static Json *device_list_properties(void *machine, const void *opaque, GError **err)
 {
     const TypeArgs *args = opaque;
     const ObjClass *cls = obj_class_find(args->type);
+    Json *named = cls ? NULL : named_type_properties(args->type);
 
+    if (named) {
+        return named;
+    }
     if (!cls && strcmp(args->type, "container") != 0) {
         err_set_class(err, ERR_DEVICE_NOT_FOUND, "Device '%s' not found", args->type);
         return NULL;
@@ -264,7 +309,8 @@ static Json *qom_list_properties(void *machine, const void *opaque, GError **err
 {
     const TypeArgs *args = opaque;
     const ObjClass *cls = obj_class_find(args->type);
-    Json *list = cls ? json_array() : machine_type_properties(args->type);
+    g_autoptr(Json) named = cls ? NULL : named_type_properties(args->type);
+    Json *list = cls || named ? json_array() : machine_type_properties(args->type);
 
     if (!list) {
         err_set_class(err, ERR_DEVICE_NOT_FOUND, "Class '%s' not found", args->type);
@@ -272,7 +318,16 @@ static Json *qom_list_properties(void *machine, const void *opaque, GError **err
     }
     if (cls) {
         add_prop(list, "type", "string");
+        if (cls->flags & OBJ_DEVICE) {
+            add_dev_props(list);
+        }
         prop_walk_class(cls, add_row, list);
+    } else if (named) {
+        add_prop(list, "type", "string");
+        add_dev_props(list);
+        for (unsigned i = 0; i < json_len(named); i++) {
+            json_append(list, json_ref(json_at(named, i)));
+        }
     }
     return list;
 }

@@ -112,6 +112,37 @@ static void show_memory_size(Machine *m, const char *arg, GString *out)
         out, "base memory: %" G_GUINT64_FORMAT "\nplugged memory: 0\n", m->ram_size);
 }
 
+static void show_hotpluggable(Machine *m, const char *arg, GString *out)
+{
+    static const char *const ids[] = { "socket-id", "die-id", "core-id", "thread-id" };
+    g_autoptr(GError) err = NULL;
+    g_autoptr(Json) list = qmp_run(m, "query-hotpluggable-cpus", NULL, &err);
+
+    if (!list) {
+        g_string_append_printf(out, "Error: %s\n", err->message);
+        return;
+    }
+    g_string_append(out, "Hotpluggable CPUs:\n");
+    for (unsigned i = 0; i < json_len(list); i++) {
+        const Json *c = json_at(list, i), *props = json_get(c, "props");
+        const char *path = json_get_str_or(c, "qom-path", NULL);
+
+        g_string_append_printf(out, "  type: \"%s\"\n  vcpus_count: \"%d\"\n",
+            json_get_str_or(c, "type", ""), (int)json_get_int(json_get(c, "vcpus-count")));
+        if (path) {
+            g_string_append_printf(out, "  qom_path: \"%s\"\n", path);
+        }
+        g_string_append(out, "  CPUInstance Properties:\n");
+        for (unsigned k = 0; k < G_N_ELEMENTS(ids); k++) {
+            const Json *v = json_get(props, ids[k]);
+
+            if (v) {
+                g_string_append_printf(out, "    %s: \"%d\"\n", ids[k], (int)json_get_int(v));
+            }
+        }
+    }
+}
+
 static void show_block(Machine *m, const char *arg, GString *out)
 {
     blk_describe(out);
@@ -126,6 +157,7 @@ const HmpInfo monitor_infos[] = {
     { "block", "", "show info of all block devices", show_block },
     { "chardev", "", "show the character devices", show_chardev },
     { "cpus", "", "show infos for each CPU", show_cpus },
+    { "hotpluggable-cpus", "", "Show information about hotpluggable CPUs", show_hotpluggable },
     { "iothreads", "", "show iothreads", show_iothreads },
     { "kvm", "", "show KVM information", show_kvm },
     { "memory_size_summary", "", "show the amount of memory in bytes", show_memory_size },

@@ -323,7 +323,66 @@ static Json *qmp_set_link(G_GNUC_UNUSED void *m, const void *args, GError **err)
     return net_set_link(a->name, a->up, err) ? json_object() : NULL;
 }
 
+void net_rx_filter_changed(NetPort *p, const char *path)
+{
+    if (p->filter_told) {
+        return;
+    }
+    p->filter_told = true;
+    Json *data = json_object();
+
+    json_set(data, "name", json_str(p->id));
+    json_set(data, "path", json_str(path));
+    qmp_event("NIC_RX_FILTER_CHANGED", data);
+}
+
+typedef struct FilterQuery {
+    const char *name;
+    Json *list;
+} FilterQuery;
+
+static void add_filter(NetPort *p, void *opaque)
+{
+    const FilterQuery *q = opaque;
+
+    if (p->ops->rx_filter && (!q->name || !strcmp(q->name, p->id))) {
+        Json *j = p->ops->rx_filter(p);
+
+        json_set(j, "name", json_str(p->id));
+        json_append(q->list, j);
+        p->filter_told = false;
+    }
+}
+
+static Json *qmp_rx_filter(G_GNUC_UNUSED void *m, const void *args, GError **err)
+{
+    const IdArgs *a = args;
+    const NetPort *p = a->name ? port_find(a->name, false) : NULL;
+
+    if (a->name && (!p || p->backend || !p->ops->rx_filter)) {
+        err_set(err,
+            !p           ? "invalid net client name: %s"
+            : p->backend ? "net client(%s) isn't a NIC"
+                         : "net client(%s) doesn't support rx-filter querying",
+            a->name);
+        return NULL;
+    }
+    FilterQuery q = { a->name, json_array() };
+
+    net_each(add_filter, &q);
+    return q.list;
+}
+
+static const PropSpec filter_props[] = {
+    PROP_STR("name", IdArgs, name, "NIC"),
+    PROP_END,
+};
+
 const QmpCmd net_qmp_cmds[] = {
+    { .name = "query-rx-filter",
+        .args_spec = filter_props,
+        .args_size = sizeof(IdArgs),
+        .run = qmp_rx_filter },
     { .name = "netdev_add", .run_raw = qmp_netdev_add },
     { .name = "netdev_del",
         .args_spec = id_props,

@@ -42,3 +42,4 @@ bool setup_gdb(Machine *m, const Options *o, GError **err);
 
 /* cmd-x86.c */
 extern const QmpCmd system_qmp_cmds[];
+extern const QomTypes system_cpu_types;

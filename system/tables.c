@@ -1,12 +1,9 @@
 /* Which tables of commands and info topics there are: the one place. */
 #include "block/block.h"
 #include "hw/pci/pci.h"
-#include "hw/virtio/virtio-balloon.h"
 #include "hw/virtio/virtio-query.h"
 #include "net/net.h"
 #include "system.h"
-
-#include <inttypes.h>
 
 const QmpCmd *const qmp_tables[] = {
     monitor_misc_cmds,
@@ -19,9 +16,10 @@ const QmpCmd *const qmp_tables[] = {
     block_qmp_cmds,
     pci_qmp_cmds,
     virtio_qmp_cmds,
-    virtio_balloon_cmds,
     NULL,
 };
+
+const QomTypes *const qom_types[] = { &system_cpu_types, NULL };
 
 static void show_pci(Machine *m, const char *arg, GString *out)
 {
@@ -30,20 +28,7 @@ static void show_pci(Machine *m, const char *arg, GString *out)
 
 static const HmpInfo board_infos[] = {
     { "pci", "", "show PCI info", show_pci },
-static void show_balloon(Machine *m, const char *arg, GString *out)
-{
-    g_autoptr(GError) err = NULL;
-    uint64_t bytes;
-
-    if (virtio_balloon_actual(m, &bytes, &err)) {
-        g_string_append_printf(out, "balloon: actual=%" PRIu64 "\n", bytes >> 20);
-    } else {
-        g_string_append_printf(out, "Error: %s\n", err->message);
-    }
-}
-
     { NULL },
-    { "balloon", "", "show balloon information", show_balloon },
 };
 
 const HmpInfo *const hmp_info_tables[] = { monitor_infos, monitor_tree_infos, monitor_virtio_infos,

@@ -54,6 +54,70 @@ bool net_filter_accepts(const VirtioNet *s, const uint8_t *frame, size_t len)
     return !s->nouni && (s->alluni || !memcmp(frame, s->mac, 6) || table_has(&s->uni, frame));
 }
 
+static Json *mac_json(const uint8_t *mac)
+{
+    g_autofree char *text = g_strdup_printf(
+        "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+
+    return json_str(text);
+}
+
+/* QEMU compat: the last entry is listed first. */
+static Json *table_json(const MacTable *t)
+{
+    Json *list = json_array();
+
+    for (unsigned i = t->n; i-- > 0;) {
+        json_append(list, mac_json(t->a[i]));
+    }
+    return list;
+}
+
+static Json *vlans_json(const VirtioNet *s, bool all)
+{
+    Json *list = json_array();
+
+    for (unsigned i = NET_VLANS; i-- > 0;) {
+        if (all || bitmap_test(s->vlans, i)) {
+            json_append(list, json_int(i));
+        }
+    }
+    return list;
+}
+
+static Json *mode_json(bool none, bool all)
+{
+    return json_str(none ? "none" : all ? "all" : "normal");
+}
+
+Json *net_filter_describe(NetPort *p)
+{
+    const VirtioNet *s = (const VirtioNet *)((char *)p - offsetof(VirtioNet, port));
+    bool all = !virtio_has(&s->vd, NET_F_CTRL_VLAN);
+    Json *j = json_object();
+
+    json_set(j, "promiscuous", json_bool(s->promisc));
+    json_set(j, "unicast", mode_json(s->nouni, s->alluni));
+    json_set(j, "multicast", mode_json(s->nomulti, s->allmulti));
+    /* QEMU compat: the driver's "no broadcast" bit under a name that says the opposite. */
+    json_set(j, "broadcast-allowed", json_bool(s->nobcast));
+    json_set(j, "multicast-overflow", json_bool(s->multi.overflow));
+    json_set(j, "unicast-overflow", json_bool(s->uni.overflow));
+    json_set(j, "main-mac", mac_json(s->mac));
+    json_set(j, "vlan", mode_json(false, all));
+    json_set(j, "vlan-table", vlans_json(s, all));
+    json_set(j, "unicast-table", table_json(&s->uni));
+    json_set(j, "multicast-table", table_json(&s->multi));
+    return j;
+}
+
+static void filter_changed(VirtioNet *s)
+{
+    g_autofree char *path = obj_path(&s->vd.dev.obj);
+
+    net_rx_filter_changed(&s->port, path);
+}
+
 static bool ctrl_rx(VirtioNet *s, uint8_t cmd, GIov *in)
 {
     bool *const mode[] = { &s->promisc, &s->allmulti, &s->alluni, &s->nomulti, &s->nouni,
@@ -191,6 +255,9 @@ VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e)
         break;
     default:
         break;
+    }
+    if (ok && head[0] <= CLASS_VLAN) {
+        filter_changed(s);
     }
     ack = ok ? ACK_OK : ACK_ERR;
     bool fits = giov_put(&e->in, &ack, 1);

@@ -157,9 +157,10 @@ static void net_link(NetPort *p, bool up)
     }
 }
 
-static const NetPortOps net_ops = {
-    .receive = net_receive, .writable = net_writable, .link = net_link
-};
+static const NetPortOps net_ops = { .receive = net_receive,
+    .writable = net_writable,
+    .link = net_link,
+    .rx_filter = net_filter_describe };
 
 /* ---- configuration ---- */
 

@@ -82,6 +82,7 @@ typedef struct VirtioNet {
 /* virtio-net-ctrl.c */
 VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e);
 void net_filter_reset(VirtioNet *s);
+Json *net_filter_describe(NetPort *p);
 bool net_filter_accepts(const VirtioNet *s, const uint8_t *frame,
     size_t len); /* len: at least 18 are looked at if there */
 void net_apply_offloads(VirtioNet *s, uint64_t features);

@@ -27,7 +27,16 @@ typedef struct QmpEventInfo {
     const char *const *members; /* name, type pairs; NULL: none */
 } QmpEventInfo;
 
+/* Types for qom-list-types that no ObjClass stands for. */
+typedef void QomTypeFn(const char *name, const char *parent, bool abstract, void *opaque);
+typedef struct QomTypes {
+    void (*each)(QomTypeFn *fn, void *opaque);
+    /* as device-list-properties shows them; NULL: none of these types */
+    Json *(*properties)(const char *type);
+} QomTypes;
+
 /* Defined by the top (tests have their own); each ends with NULL. */
+extern const QomTypes *const qom_types[];
 extern const QmpCmd *const qmp_tables[];
 extern const HmpInfo *const hmp_info_tables[];
 /* The monitor's own rows, for those lists. */

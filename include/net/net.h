@@ -19,6 +19,8 @@ typedef struct NetPortOps {
     NetVerdict (*receive)(NetPort *p, const struct iovec *iov, unsigned n, size_t len);
     void (*writable)(NetPort *p); /* the peer can take packets again */
     void (*link)(NetPort *p, bool up);
+    /* a NIC: what it takes, as query-rx-filter shows it but for "name"; NULL: it cannot say */
+    Json *(*rx_filter)(NetPort *p);
 } NetPortOps;
 struct NetPort {
     const NetPortOps *ops;
@@ -28,6 +30,7 @@ struct NetPort {
     const NetBackend *backend; /* NULL: a NIC */
     char *info;                /* info network's text; may change */
     bool link_down;
+    bool filter_told;      /* NIC_RX_FILTER_CHANGED went out, and nobody has asked since */
     bool blocked;          /* its last send was NET_QUEUED: it waits for writable() */
     uint32_t vnet_hdr_len; /* bytes of virtio-net header in front of each packet; 0: none */
 };
@@ -41,6 +44,9 @@ void net_port_fini(NetPort *p); /* unlinks first */
 void net_connect(NetPort *a, NetPort *b);
 void net_disconnect(NetPort *p);
 bool net_set_link(const char *id, bool up, GError **err);
+/* A NIC's filter changed: NIC_RX_FILTER_CHANGED, once until somebody asks. path: the NIC's object.
+ * Main loop. */
+void net_rx_filter_changed(NetPort *p, const char *path);
 /* Offloads both ways when the back end has a vnet header (tap). */
 enum {
     NET_OFFLOAD_CSUM = 1,

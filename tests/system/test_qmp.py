@@ -82,6 +82,9 @@ BAD_REQUESTS = [
     '{"execute":"human-monitor-command","arguments":{"command-line":"nope"}}',
     '{"execute":"object-add","arguments":{"qom-type":"nope","id":"x"}}',
     '{"execute":"set_link","arguments":{"name":"nope","up":true}}',
+    '{"execute":"query-rx-filter","arguments":{"name":"nope"}}', '{"execute":"query-rx-filter","arguments":{"name":"n0"}}',
+    '{"execute":"query-cpu-model-expansion","arguments":{"type":"static","model":{"name":"nope"}}}',
+    '{"execute":"query-cpu-model-expansion","arguments":{"type":"nope","model":{"name":"max"}}}',
 ]
 
 
@@ -140,7 +143,7 @@ QUERIES = [("query-status",), ("query-version",), ("query-name",), ("query-uuid"
            ("device-list-properties", {"typename": "virtio-rng-pci"}), ("device-list-properties", {"typename": "virtio-serial-pci"}),
            ("device-list-properties", {"typename": "pcie-root-port"}), ("query-named-block-nodes",),
            ("query-iothreads",), ("query-cpu-definitions",), ("query-command-line-options",), ("query-qmp-schema",),
-           ("query-memory-size-summary",)]
+           ("query-memory-size-summary",), ("query-hotpluggable-cpus",), ("query-current-machine",), ("query-rx-filter", {"name": "net0"})]
 
 # Members of QEMU's replies that ours leaves out or adds, by path.
 ALLOWED = {
@@ -222,6 +225,8 @@ def values():
         for c in cpus[0] + cpus[1]:
             c.pop("qom-path")  # numbered by creation
         same(cpus[0], cpus[1], "query-cpus-fast")
+        slots = [[{k: v for k, v in c.items() if k != "qom-path"} for c in v.qmp.ok("query-hotpluggable-cpus")] for v in (a, b)]
+        same(slots[0], slots[1], "query-hotpluggable-cpus")
         pci = [v.qmp.ok("query-pci") for v in (a, b)]
         same(pci[0], pci[1], "query-pci")
 
@@ -268,6 +273,36 @@ def types():
                   "pc-q35-10.0-machine", "none-machine"]:
             assert n in names, f"{n} is not listed"
         same({t["name"] for t in v.qmp.ok("qom-list-types", implements="accel", abstract=False)} >= {"tcg-accel", "qtest-accel"}, True, "accelerators")
+
+
+@test("query-hotpluggable-cpus: places in sockets, dies, cores, threads; a machine without")
+def places():
+    for smp in ("2,maxcpus=8,sockets=2,dies=2,cores=2,threads=1", "1,maxcpus=6,sockets=1,cores=3,threads=2"):
+        args = ["-M", "q35,sata=off", "-nodefaults", "-smp", smp, "-cpu", "max"]
+        with ours(args) as a, theirs(["-M", "q35,smm=off", *args[2:]]) as b:
+            x, y = ([{k: v for k, v in c.items() if k != "qom-path"} for c in v.qmp.ok("query-hotpluggable-cpus")] for v in (a, b))
+            same(x, y, smp)
+            same([c.get("qom-path", "") for c in a.qmp.ok("query-hotpluggable-cpus")][::-1][:int(smp[0])],
+                 [c["qom-path"] for c in a.qmp.ok("query-cpus-fast")], "paths")
+    with Vm(["-M", "none", "-nodefaults"]) as v:
+        same(v.qmp.cmd("query-hotpluggable-cpus")["error"]["desc"], "machine does not support hot-plugging CPUs", "none")
+
+
+@test("CPU models: types, properties, expansion")
+def models():
+    with Vm(["-M", "none", "-nodefaults"]) as v:
+        types = {t["name"]: t.get("parent") for t in v.qmp.ok("qom-list-types", implements="x86_64-cpu", abstract=False)}
+        same(set(types), {d["typename"] for d in v.qmp.ok("query-cpu-definitions")}, "types are the definitions'")
+        same(set(types.values()), {"x86_64-cpu"}, "parents")
+        props = {p["name"]: p["type"] for p in v.qmp.ok("qom-list-properties", typename="max-x86_64-cpu")}
+        same((props["sse2"], props["type"]), ("bool", "string"), "properties")
+        base = v.qmp.ok("query-cpu-model-expansion", type="static", model={"name": "qemu64", "props": {"sse3": False, "model-id": "mine"}})["model"]
+        same((base["name"], base["props"]["sse2"], base["props"]["pni"], base["props"]["model-id"]), ("base", True, False, "mine"), "expansion")
+        # What the expansion says makes the same CPU again.
+        again = v.qmp.ok("query-cpu-model-expansion", type="static", model=base)["model"]
+        same(again, base, "expansion of the expansion")
+        full = v.qmp.ok("query-cpu-model-expansion", type="full", model={"name": "max"})["model"]
+        same((full["name"], full["props"]["lm"]), ("max", True), "full")
 
 
 # ---- events and life ----
@@ -438,7 +473,7 @@ def human():
         same(h.p.wait(vm.TIMEOUT), 0, "exit status")
 
 
-HMP = ["info status", "info name", "info uuid", "info chardev", "info pci", "info cpus", "xp /4xw 0", "xp /3xb 0xfffffff0",
+HMP = ["info status", "info name", "info uuid", "info chardev", "info pci", "info cpus", "info hotpluggable-cpus", "xp /4xw 0", "xp /3xb 0xfffffff0",
        "print 1+2*3", "print 0-5", "xp /1ug 0xfffffff0", "xp /4ob 0xfffffff0", "xp /4c 0xfffffff0", "info nope", "nope", "xp", "stop", "info status", "cont", "info status"]
 
 
@@ -447,7 +482,7 @@ def human_same():
     with ours() as a, theirs() as b:
         diff = []
         for line in HMP:
-            x, y = (re.sub(r"(thread_id=|unix:|#block)\S*", r"\1", v.qmp.hmp(line)) for v in (a, b))
+            x, y = (re.sub(r"(thread_id=|unix:|#block|qom_path: )\S*", r"\1", v.qmp.hmp(line)) for v in (a, b))
             if line == "info chardev":
                 x, y = (sorted(t.split("\r\n")) for t in (x, y))
             if x != y:

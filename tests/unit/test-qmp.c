@@ -45,6 +45,7 @@ const ObjAlias obj_aliases[] = { { NULL, NULL } };
 const MachineClass *const machine_classes[] = { &bare_machine, NULL };
 const QmpCmd *const qmp_tables[] = { monitor_misc_cmds, monitor_fd_cmds, monitor_qom_cmds,
     monitor_machine_cmds, NULL };
+const QomTypes *const qom_types[] = { NULL };
 const HmpInfo *const hmp_info_tables[] = { monitor_infos, monitor_tree_infos, NULL };
 
 static Machine *machine;
