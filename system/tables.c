@@ -1,9 +1,12 @@
 /* Which tables of commands and info topics there are: the one place. */
 #include "block/block.h"
 #include "hw/pci/pci.h"
+#include "hw/virtio/virtio-balloon.h"
 #include "hw/virtio/virtio-query.h"
 #include "net/net.h"
 #include "system.h"
+
+#include <inttypes.h>
 
 const QmpCmd *const qmp_tables[] = {
     monitor_misc_cmds,
@@ -16,6 +19,7 @@ const QmpCmd *const qmp_tables[] = {
     block_qmp_cmds,
     pci_qmp_cmds,
     virtio_qmp_cmds,
+    virtio_balloon_cmds,
     NULL,
 };
 
@@ -26,7 +30,20 @@ static void show_pci(Machine *m, const char *arg, GString *out)
     pci_describe(m, out);
 }
 
+static void show_balloon(Machine *m, const char *arg, GString *out)
+{
+    g_autoptr(GError) err = NULL;
+    uint64_t bytes;
+
+    if (virtio_balloon_actual(m, &bytes, &err)) {
+        g_string_append_printf(out, "balloon: actual=%" PRIu64 "\n", bytes >> 20);
+    } else {
+        g_string_append_printf(out, "Error: %s\n", err->message);
+    }
+}
+
 static const HmpInfo board_infos[] = {
+    { "balloon", "", "show balloon information", show_balloon },
     { "pci", "", "show PCI info", show_pci },
     { NULL },
 };
