@@ -61,6 +61,9 @@ enum { PCI_EXT_AER = 0x0001, PCI_EXT_ATS = 0x000f };
 /* pci.c */
 void pci_fn_function_reset(PciFn *f);
 unsigned pci_rom_offset(const PciFn *f);
+
+/* Loads what romfile= names, or the class's default; false with an error for a bad romfile=. */
+bool pci_rom_realize(PciFn *f, GError **err);
 /* pci-bus.c */
 void pci_bus_set_intx(PciBus *b, unsigned devfn, unsigned pin, bool level);
 void pci_bus_setup(PciBus *b, Machine *m, bool express);

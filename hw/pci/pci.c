@@ -371,20 +371,6 @@ static void fn_fill_header(PciFn *f)
     f->wmask[PCI_INT_LINE] = 0xff;
 }
 
-static bool fn_load_rom(PciFn *f, GError **err)
-{
-    if (!f->rombar) {
-        return true;
-    }
-    if (f->romfile) {
-        return !*f->romfile || pci_rom_load(f, f->romfile, err);
-    }
-    if (f->ops->romfile) {
-        pci_rom_default(f, f->ops->romfile);
-    }
-    return true;
-}
-
 static void fn_release(PciFn *f)
 {
     if (f->irq_sent) {
@@ -432,7 +418,7 @@ bool pci_fn_realize(Obj *o, GError **err)
         fn_release(f);
         return false;
     }
-    if (!fn_load_rom(f, err)) {
+    if (!pci_rom_realize(f, err)) {
         if (f->ops->unrealize) {
             f->ops->unrealize(f);
         }
@@ -511,47 +497,6 @@ void pci_fn_reset(Obj *o)
 
     if (f->config) {
         pci_fn_function_reset(f);
-    }
-}
-
-/* Expansion ROM (PCI 3.0, 6.3). */
-bool pci_rom_load(PciFn *f, const char *file, GError **err)
-{
-    g_autofree char *path = machine_find_file(pci_bus_of(f)->machine, file);
-    g_autofree char *data = NULL;
-    gsize len;
-    uint64_t size = 2048;
-
-    if (!path) {
-        return err_set(err, "failed to find romfile \"%s\"", file);
-    }
-    if (!g_file_get_contents(path, &data, &len, NULL)) {
-        return err_set(err, "failed to load romfile \"%s\"", file);
-    }
-    if (!len) {
-        return err_set(err, "romfile \"%s\" is empty", file);
-    }
-    if (len > (f->romsize != UINT32_MAX ? f->romsize : 1u << 26)) {
-        return err_set(err, "romfile \"%s\" (%u bytes) is too large for ROM size %u", file,
-            (unsigned)len, f->romsize);
-    }
-    while (size < len || (f->romsize != UINT32_MAX && size < f->romsize)) {
-        size <<= 1;
-    }
-    if (!region_init_rom(&f->rom, &f->dev.obj, "pci.rom", data, len, size, err)) {
-        return false;
-    }
-    pci_set_bar(f, 6, PCI_BAR_MEM32, &f->rom);
-    return true;
-}
-
-void pci_rom_default(PciFn *f, const char *file)
-{
-    g_autoptr(GError) ignored = NULL;
-
-    /* Default ROMs come from a firmware package; without it the device just does not boot. */
-    if (f->rombar && !f->romfile && !f->bar[6].region) {
-        pci_rom_load(f, file, &ignored);
     }
 }
 

@@ -388,17 +388,6 @@ static void net_unrealize(VirtioDev *d)
     }
 }
 
-static void net_plugged(VirtioDev *d)
-{
-    PciFn *f = &virtio_pci_of(d)->fn;
-
-    /* The boot ROM of the ipxe-qemu package; without it, or with romfile= or rombar=0, there is
-     * none. */
-    if (!f->romfile && f->rombar) {
-        pci_rom_load(f, "efi-virtio.rom", NULL);
-    }
-}
-
 #define FEATURE(n, b, d, h) PROP_FEATURE(n, VirtioNet, vd.prop_features, b, d, h)
 /* clang-format off */
 const PropSpec virtio_net_props[] = {
@@ -484,7 +473,7 @@ static const VirtioOps virtio_net_ops = {
     .reset = net_reset,
     .realize = net_realize,
     .unrealize = net_unrealize,
-    .plugged = net_plugged,
+    .romfile = "efi-virtio.rom", /* of the ipxe-qemu package */
 };
 
 const ObjClass virtio_net_class = {

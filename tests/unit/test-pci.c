@@ -2,6 +2,8 @@
 #include "tests/lib/board.h"
 #include "tests/lib/vdriver.h"
 
+#include <unistd.h>
+
 enum { DEVFN = 4 << 3 };
 
 static uint32_t rd(const Board *b, unsigned reg, unsigned size)
@@ -159,6 +161,63 @@ static void check_error(Board *b, const char *json, const char *want)
     g_assert_cmpstr(got, ==, want);
 }
 
+/* BAR 6: a file the user names is shown as it is; a default one gets the function's ids and keeps
+ * its sum. */
+static void test_rom(void)
+{
+    enum { LEN = 1024, AT = 0xe0000000 };
+    Board *b = board_new(false);
+    const VPort *p = &b->port;
+    g_autofree char *name = NULL, *json = NULL;
+    uint8_t rom[LEN] = { 0x55, 0xaa, LEN / 512, 0xcb, [0x18] = 0x1c, [0x1c] = 'P', 'C', 'I', 'R',
+        0xf4, 0x1a, 0x41, 0x10, [LEN - 1] = 0x5a };
+    uint8_t sum = 0;
+    PciFn *f;
+    int fd = g_file_open_tmp("rom-XXXXXX", &name, NULL);
+
+    for (unsigned i = 0; i < LEN; i++) {
+        sum += rom[i];
+    }
+    rom[6] = -sum;
+    g_assert_cmpint(write(fd, rom, LEN), ==, LEN);
+    close(fd);
+    json = g_strdup_printf("{'driver': 'plain-pci', 'addr': '4', 'romfile': '%s'}", name);
+    board_add(b, json);
+    board_add(b, "{'driver': 'plain-pci', 'addr': '5', 'rombar': 0}");
+    f = (PciFn *)board_add(b, "{'driver': 'plain-pci', 'addr': '6'}");
+    pci_rom_default((PciFn *)board_add(b, "{'driver': 'plain-pci', 'addr': '7'}"), "/no/such");
+    pci_rom_default(f, name);
+    unlink(name);
+    for (unsigned slot = 4; slot < 8; slot++) {
+        uint8_t devfn = (uint8_t)(slot << 3);
+        uint32_t at = AT + (slot << 16);
+
+        vd_cfg_write(p, 0, devfn, 0x30, 4, 0xfffffffe);
+        g_assert_cmphex(
+            vd_cfg_read(p, 0, devfn, 0x30, 4), ==, slot == 5 || slot == 7 ? 0 : 0xfffff800);
+        vd_cfg_write(p, 0, devfn, 0x30, 4, at | 1);
+        vd_cfg_write(p, 0, devfn, 4, 2, 2);
+    }
+    sum = 0;
+    for (unsigned i = 0; i < LEN; i++) {
+        uint8_t named = (uint8_t)p->load(p->opaque, false, AT + 0x40000 + i, 1);
+        uint8_t adopted = (uint8_t)p->load(p->opaque, false, AT + 0x60000 + i, 1);
+
+        g_assert_cmphex(named, ==, rom[i]);
+        if (i != 6 && (i < 0x20 || i >= 0x24)) {
+            g_assert_cmphex(adopted, ==, rom[i]);
+        }
+        sum += adopted;
+    }
+    g_assert_cmphex(p->load(p->opaque, false, AT + 0x60020, 4), ==, 0x56781234);
+    g_assert_cmphex(sum, ==, 0);
+    p->store(p->opaque, false, AT + 0x60020, 4, 0); /* a ROM */
+    g_assert_cmphex(p->load(p->opaque, false, AT + 0x60020, 4), ==, 0x56781234);
+    vd_cfg_write(p, 0, 6 << 3, 0x30, 4, AT + 0x60000); /* not enabled */
+    g_assert_cmphex(p->load(p->opaque, false, AT + 0x60020, 4), !=, 0x56781234);
+    board_free(b);
+}
+
 static void test_placement(void)
 {
     Board *b = board_new(false);
@@ -227,6 +286,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pci/bar-decoding", test_bar_decoding);
     g_test_add_func("/pci/d3hot-to-d0-resets", test_d3_resets);
     g_test_add_func("/pci/intx-is-shared-and-maskable", test_intx);
+    g_test_add_func("/pci/rom", test_rom);
     g_test_add_func("/pci/placement-messages", test_placement);
     g_test_add_func("/pci/ecam", test_ecam);
     g_test_add_func("/pci/unplug-leaves-nothing", test_unplug);

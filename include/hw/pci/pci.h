@@ -151,9 +151,8 @@ void pci_set_irq(PciFn *f, bool level); /* INTx; VM lock held */
 bool pci_on_express(const PciFn *f);    /* its bus is PCIe */
 bool pci_on_root(const PciFn *f);       /* its bus is a root bus */
 PciBus *pci_bus_of(const PciFn *f);
-bool pci_rom_load(PciFn *f, const char *file, GError **err); /* BAR 6 */
-/* A type's default ROM, unless the user named one or switched it off. A file that is not installed
- * is no error. */
+/* A type's default ROM behind BAR 6, with the function's ids in it, unless the user named one or
+ * switched it off. A file that is not installed is no error. */
 void pci_rom_default(PciFn *f, const char *file);
 /* after a change of BARs, COMMAND or a window above */
 void pci_update_mappings(PciFn *f);
