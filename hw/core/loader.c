@@ -52,6 +52,7 @@ enum {
     HEADER_MAGIC = 0x202,
     VERSION = 0x206,
     LOADFLAGS = 0x211,
+    CODE32_START = 0x214,
     INITRD_ADDR_MAX = 0x22c,
     XLOADFLAGS = 0x236,
     CMDLINE_SIZE = 0x238,
@@ -103,6 +104,10 @@ static bool bzimage_parse(KernelImage *k, GError **err)
         return err_set(err,
             "kernel's boot protocol %u.%02u is too old: a bzImage of 2.02 or later is needed",
             k->protocol >> 8, k->protocol & 0xff);
+    }
+    if (!get32(d + CODE32_START)) { /* iPXE's ipxe.lkrn */
+        return err_set(err, "kernel has no 32-bit entry point: its real-mode code needs a BIOS, "
+                            "which loads no kernel here");
     }
     if (setup >= k->len) {
         return err_set(err, "kernel file is truncated: setup code of %u bytes in a file of %zu",

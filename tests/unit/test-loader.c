@@ -41,6 +41,7 @@ static void make_bzimage(uint8_t *d, size_t len)
     memcpy(d + 0x202, "HdrS", 4);
     put(d + 0x206, 0x20f, 2);
     d[0x211] = 1;
+    put(d + 0x214, 0x100000, 4);
     put(d + 0x22c, 0x7fffffff, 4);
     put(d + 0x236, 1, 2);
     put(d + 0x238, 2047, 4);
@@ -74,6 +75,11 @@ static void test_bad_bzimages(void)
     put(d + 0x206, 0x201, 2);
     expect_error(d, sizeof(d),
         "kernel's boot protocol 2.01 is too old: a bzImage of 2.02 or later is needed");
+    make_bzimage(d, sizeof(d));
+    put(d + 0x214, 0, 4);
+    expect_error(d, sizeof(d),
+        "kernel has no 32-bit entry point: its real-mode code needs a BIOS, which loads no kernel "
+        "here");
     make_bzimage(d, sizeof(d));
     put(d + 0x258, UINT64_MAX, 8);
     expect_error(d, sizeof(d), "invalid kernel header");
