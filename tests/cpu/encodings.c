@@ -165,6 +165,9 @@ static void add_arith(void)
         with(add_ext(names[i], 0x1ba, 4 + i, i ? E_LOCK : 0), IMM_B, OF | SF | AF | PF, MALL);
     }
     with(add("bsf", 0x1bc, E_MODRM), 0, ALLF & ~ZF, MALL)->quirk = Q_BSF;
+    Encoding *e = with(add("rep bsf", 0x1bc, E_MODRM), 0, ALLF, MALL);
+    e->quirk = Q_TZCNT;
+    e->pfx = 0xf3;
     with(add("bsr", 0x1bd, E_MODRM), 0, ALLF & ~ZF, MALL)->quirk = Q_BSF;
     for (unsigned op = 0xf5; op <= 0xfd; op++) {
         if (op == 0xf5 || op == 0xf8 || op == 0xf9 || op == 0xfc || op == 0xfd) {
@@ -223,6 +226,19 @@ static void add_stack(void)
     add("icebp", 0xf1, 0);
     add("ud2", 0x10b, 0);
     add("ud1", 0x1b9, E_MODRM);
+}
+
+/* Loads of segment registers; their descriptors are fuzz-native.c's and fuzz-engine.c's. */
+static void add_segs(void)
+{
+    static const uint16_t far[] = { 0xc4, 0xc5, 0x1b2, 0x1b4, 0x1b5 };
+    static const uint16_t pop[] = { 0x07, 0x17, 0x1f, 0x1a1, 0x1a9 };
+
+    add("mov sreg,rm", 0x8e, E_MODRM | E_SEG)->memsize = 2;
+    for (unsigned i = 0; i < 5; i++) {
+        with(add("pop sreg", pop[i], E_STACK | E_SEG), 0, 0, i < 3 ? M3216 : MALL);
+        with(add("lds", far[i], E_MODRM | E_MEMONLY | E_SEG), 0, 0, i < 2 ? M3216 : MALL);
+    }
 }
 
 /* What ring 3 may not do: the fault and its error code are compared. */
@@ -532,6 +548,7 @@ const Encoding *encodings_get(unsigned *ret_n)
         add_moves();
         add_arith();
         add_stack();
+        add_segs();
         add_privileged();
         add_string();
         add_x87();

@@ -38,6 +38,7 @@ enum { /* Encoding.flags */
     E_SINGLE = 1 << 15, /* float data: single, double; neither: 80-bit and integers */
     E_DOUBLE = 1 << 16,
     E_BRANCH = 1 << 17, /* indirect near branch: the operand is a code address */
+    E_SEG = 1 << 18,    /* loads a segment register: the operand is or ends in a selector */
 };
 
 enum { M64 = 1, M32 = 2, M16 = 4, MALL = 7, M3216 = 6 };
@@ -59,6 +60,7 @@ enum { /* Encoding.quirk: what the architecture leaves undefined beyond .undef *
     Q_RET,
     Q_SREG, /* a 32-bit push may write 16 bits only (SDM vol. 2, PUSH) */
     Q_POPA,
+    Q_TZCNT, /* F3 BSF: TZCNT where the CPU has BMI1, equal if the source is not zero */
 };
 
 typedef struct Encoding {

@@ -3,63 +3,26 @@
  * with the list of encodings that boots execute (boot-encodings.txt).
  */
 #include "fuzz.h"
+#include "insn-key.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { P_66 = 1, P_F2 = 2, P_F3 = 4, P_LOCK = 8, NPFX = 16, NOPS = 0x400, NEXT = 1 + 8 + 64 };
 enum { SAW_FIRST = 1, SAW_SECOND = 2, WANT_FIRST = 4, WANT_SECOND = 8 };
 
 typedef struct Count {
     uint32_t n, faults;
 } Count;
 
-typedef struct Key {
-    unsigned pfx, op, ext; /* ext: 0 any, 1..8 ModRM.reg, 9.. the byte from C0 on */
-} Key;
-
 static Count *counts[FUZZ_NMODES];
 
-static Count *count_at(FuzzMode m, Key k)
+static Count *count_at(FuzzMode m, InsnKey k)
 {
     if (!counts[m]) {
-        counts[m] = calloc((size_t)NPFX * NOPS * NEXT, sizeof(Count));
+        counts[m] = calloc((size_t)KEY_NPFX * KEY_NOPS * KEY_NEXT, sizeof(Count));
     }
-    return &counts[m][((size_t)k.pfx * NOPS + k.op) * NEXT + k.ext];
-}
-
-/* Prefixes and opcode of a case; *ret_modrm: where the ModRM byte would be. */
-static Key key_of(const FuzzCase *c, const uint8_t **ret_modrm)
-{
-    const uint8_t *p = c->bytes;
-    Key k = { 0 };
-
-    for (;; p++) {
-        if (*p == 0x66) {
-            k.pfx |= P_66;
-        } else if (*p == 0xf2 || *p == 0xf3) {
-            k.pfx = (k.pfx & ~(unsigned)(P_F2 | P_F3)) | (*p == 0xf2 ? P_F2 : P_F3);
-        } else if (*p == 0xf0) {
-            k.pfx |= P_LOCK;
-        } else if (*p != 0x67 && *p != 0x26 && *p != 0x2e && *p != 0x36 && *p != 0x3e &&
-                   *p != 0x64 && *p != 0x65) {
-            break;
-        }
-    }
-    if (c->mode == FUZZ_64 && (*p & 0xf0) == 0x40) {
-        p++;
-    }
-    if (*p != 0x0f) {
-        k.op = *p;
-    } else if (*++p == 0x38 || *p == 0x3a) {
-        k.op = *p == 0x38 ? 0x200u : 0x300u;
-        k.op |= *++p;
-    } else {
-        k.op = 0x100u | *p;
-    }
-    *ret_modrm = p + 1;
-    return k;
+    return &counts[m][((size_t)k.pfx * KEY_NOPS + k.op) * KEY_NEXT + k.ext];
 }
 
 /* Which faults an encoding with a memory operand must have met: WANT_*. */
@@ -69,27 +32,65 @@ static uint32_t wanted_faults(const FuzzCase *c, unsigned pfx)
     uint32_t whole = E_ALIGN16 | E_ALWAYSLOCK | E_MASKMOV;
     bool hint = e->op == 0x8d || e->op == 0x11f || e->op == 0x118 || e->op == 0x10d;
     bool mem = (e->flags & E_MODRM && !(e->flags & E_REGONLY)) || e->imm == IMM_MOFFS ||
-               e->flags & (E_STR | E_STACK);
+               e->flags & (E_STR | E_STACK | E_XLAT);
 
     /* Faults on undefined encodings and of LOCK with a register are not accesses. */
     if (!mem || hint || !strncmp(e->name, "ud", 2) || !strncmp(e->name, "io", 2)) {
         return 0;
     }
+    bool pair = e->op == 0x1c7 && pfx & KEY_W; /* CMPXCHG16B is aligned */
     bool wide = e->flags & E_STR || (!(e->flags & E_BYTE) && e->memsize != 1);
-    return WANT_FIRST | (wide && !(e->flags & whole) && !(pfx & P_LOCK) ? WANT_SECOND : 0u);
+    return WANT_FIRST |
+           (wide && !pair && !(e->flags & whole) && !(pfx & KEY_LOCK) ? WANT_SECOND : 0u);
+}
+
+static bool low_equal(uint64_t a, uint64_t b)
+{
+    return (uint32_t)a == (uint32_t)b;
+}
+
+/*
+ * Which page of its operand a case's #PF was on. CR2 is the operand's first byte, or the first byte
+ * of its second page; a fetch is no operand. What the operand's first byte was is known from the
+ * address chosen, or from the registers: a string instruction stops at its faulting element, the
+ * stack moves by whole elements.
+ */
+static uint32_t seen_fault(const FuzzCase *c, const FuzzResult *n)
+{
+    uint64_t base = c->mode == FUZZ_16 ? FUZZ_AREA : 0;
+    unsigned w = c->mode == FUZZ_64 && c->opsize != 2 ? 8 : c->opsize;
+
+    if (n->vector != 14 || n->error & 0x10) {
+        return 0;
+    }
+    if (n->cr2 & 0xfff || (c->target && low_equal(n->cr2, c->target))) {
+        return SAW_FIRST;
+    }
+    if (c->enc->flags & E_STR) {
+        bool first = low_equal(n->cr2, n->s.r[6] + base) || low_equal(n->cr2, n->s.r[7] + base) ||
+                     low_equal(n->cr2, (n->s.r[6] & 0xffff) + FUZZ_AREA) ||
+                     low_equal(n->cr2, (n->s.r[7] & 0xffff) + FUZZ_AREA);
+        return first ? SAW_FIRST : SAW_SECOND;
+    }
+    if (c->enc->flags & E_STACK && !c->target) {
+        uint64_t from = c->enc->op == 0xc9 ? c->in.r[5] : c->in.r[4];
+        return (n->cr2 - from - base) % w == 0 ? SAW_FIRST : SAW_SECOND;
+    }
+    return c->target ? SAW_SECOND : SAW_FIRST;
 }
 
 void cover_note(const FuzzCase *c, const FuzzResult *n)
 {
     const uint8_t *modrm;
-    Key k = key_of(c, &modrm);
+    InsnKey k = insn_key(c->bytes, c->mode == FUZZ_64, &modrm);
     uint32_t f = wanted_faults(c, k.pfx);
-    unsigned exts[3] = { 0, 1 + (*modrm >> 3 & 7u), *modrm >= 0xc0 ? 9u + (*modrm & 63u) : 0 };
+    unsigned exts[3] = { 0 }, n_exts = 1;
 
-    if (n->vector == 14) { /* CR2 is the operand's first byte, or the first of its second page */
-        f |= n->cr2 & 0xfff ? SAW_FIRST : SAW_SECOND;
+    if (c->enc->flags & E_MODRM) {
+        n_exts += insn_key_exts(*modrm, exts + 1);
     }
-    for (unsigned i = 0; i < 3 && (i == 0 || (c->enc->flags & E_MODRM && exts[i])); i++) {
+    f |= seen_fault(c, n);
+    for (unsigned i = 0; i < n_exts; i++) {
         Count *t;
         k.ext = exts[i];
         t = count_at(c->mode, k);
@@ -98,44 +99,19 @@ void cover_note(const FuzzCase *c, const FuzzResult *n)
     }
 }
 
-/* "66 F3 A5", "L 0FBA/5", "DB/E2". */
-static bool key_parse(char *text, Key *ret)
-{
-    char *slash = strchr(text, '/'), *save, *t;
-
-    *ret = (Key){ 0 };
-    if (slash) {
-        *slash = 0;
-        ret->ext = (unsigned)strtoul(slash + 1, NULL, 16);
-        ret->ext = ret->ext < 8 ? ret->ext + 1 : ret->ext - 0xc0 + 9;
-    }
-    for (t = strtok_r(text, " ", &save); t; t = strtok_r(NULL, " ", &save)) {
-        char *next = save && *save ? save : NULL;
-        if (!next) {
-            unsigned long v = strtoul(t, NULL, 16);
-            ret->op = strlen(t) == 2            ? (unsigned)v
-                      : strlen(t) == 4          ? 0x100u | (v & 0xff)
-                      : (v >> 8 & 0xff) == 0x38 ? 0x200u | (v & 0xff)
-                                                : 0x300u | (v & 0xff);
-            return true;
-        }
-        ret->pfx |= !strcmp(t, "66")   ? P_66
-                    : !strcmp(t, "F2") ? P_F2
-                    : !strcmp(t, "F3") ? P_F3
-                                       : P_LOCK;
-    }
-    return false;
-}
-
 /* A row that makes cases of this encoding in this mode. */
-static bool row_makes(const Encoding *e, FuzzMode m, Key k)
+static bool row_makes(const Encoding *e, FuzzMode m, InsnKey k)
 {
     unsigned op = e->flags & E_PLUSR ? k.op & ~7u : k.op;
     bool branch =
         e->imm == IMM_RELB || e->imm == IMM_RELZ || e->flags & E_BRANCH || e->quirk == Q_RET;
-    unsigned fixed = e->pfx == 0x66 ? P_66 : e->pfx == 0xf2 ? P_F2 : e->pfx == 0xf3 ? P_F3 : 0u;
-    unsigned may = fixed | (e->flags & E_SIMD || (m == FUZZ_64 && branch) ? 0u : P_66) |
-                   (e->flags & E_LOCK ? P_LOCK : 0u) | (e->flags & E_STR ? P_F2 | P_F3 : 0u);
+    unsigned fixed = e->pfx == 0x66   ? KEY_66
+                     : e->pfx == 0xf2 ? KEY_F2
+                     : e->pfx == 0xf3 ? KEY_F3
+                                      : 0u;
+    unsigned may = fixed | (m == FUZZ_64 && !(e->flags & E_NOREXW) ? KEY_W : 0u) |
+                   (e->flags & E_SIMD || (m == FUZZ_64 && branch) ? 0u : KEY_66) |
+                   (e->flags & E_LOCK ? KEY_LOCK : 0u) | (e->flags & E_STR ? KEY_F2 | KEY_F3 : 0u);
 
     if (!(e->modes >> m & 1) || e->op != op || (k.pfx & fixed) != fixed || (k.pfx & ~may)) {
         return false;
@@ -155,7 +131,7 @@ typedef struct Check {
 } Check;
 
 /* Runs more cases until the encoding has its minimum, then looks at the faults. */
-static void check_one(Check *c, const char *text, Key k, FuzzMode m)
+static void check_one(Check *c, const char *text, InsnKey k, FuzzMode m)
 {
     unsigned nrows;
     const Encoding *rows = encodings_get(&nrows);
@@ -178,7 +154,7 @@ static void check_one(Check *c, const char *text, Key k, FuzzMode m)
     uint32_t missing = t->faults >> 2 & ~t->faults & 3;
     if (t->n < c->min || (c->min >= 1000 && missing)) {
         c->bad++;
-        printf("coverage: %s in mode %u: %u cases%s%s\n", text,
+        printf("coverage: %s%s in mode %u: %u cases%s%s\n", k.pfx & KEY_W ? "REX.W " : "", text,
             m == FUZZ_64   ? 64
             : m == FUZZ_32 ? 32
                            : 16,
@@ -207,11 +183,11 @@ bool cover_check(const char *path, uint64_t min, CoverRun *run, void *opaque)
         for (char *t = strtok_r(line + 6, ",", &save); t; t = strtok_r(NULL, ",", &save)) {
             char text[32];
             unsigned before = c.seen;
-            Key k;
+            InsnKey k;
 
             t += *t == ' ';
             snprintf(text, sizeof text, "%s", t);
-            if (!*t || !key_parse(t, &k)) {
+            if (!*t || !insn_key_parse(t, &k)) {
                 printf("coverage: cannot read '%s'\n", text);
                 c.bad++;
                 continue;
@@ -220,6 +196,10 @@ bool cover_check(const char *path, uint64_t min, CoverRun *run, void *opaque)
                 if (native_mode_ok((FuzzMode)m)) {
                     check_one(&c, text, k, (FuzzMode)m);
                 }
+            }
+            if (native_mode_ok(FUZZ_64)) {
+                k.pfx |= KEY_W;
+                check_one(&c, text, k, FUZZ_64);
             }
             if (c.seen == before) {
                 printf("coverage: no row of the table makes %s\n", text);

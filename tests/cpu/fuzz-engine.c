@@ -160,7 +160,10 @@ static void build_descriptors(Engine *e)
 
     memcpy(e->ram + GDT, gdt, sizeof gdt);
     st64(e, LDT, lo | 0x0000fb0000000000);
-    st64(e, LDT + 8, lo | 0x0000f30000000000);
+    static const uint8_t type[] = { 0xf3, 0x73, 0xf1, 0xf9, 0xf7 }; /* as set_ldt() makes them */
+    for (unsigned i = 0; i < sizeof type; i++) {
+        st64(e, LDT + 8 + i * 8, lo | (uint64_t)type[i] << 40);
+    }
     for (unsigned v = 0; v < 256; v++) {
         uint64_t h = KERNEL + GATES + v;
         uint64_t dpl = v == 3 || v == 4 ? 3 : 0;
@@ -213,7 +216,7 @@ Engine *engine_new(void)
     c->idtr.base = KERNEL + IDT;
     c->idtr.limit = 0xfff;
     c->tr = (SoftSeg){ .base = KERNEL + TSS, .limit = 0x67, .sel = 0x40, .attr = 0x8b };
-    c->ldtr = (SoftSeg){ .base = KERNEL + LDT, .limit = 0xf, .sel = 0x50, .attr = 0x82 };
+    c->ldtr = (SoftSeg){ .base = KERNEL + LDT, .limit = 0x2f, .sel = 0x50, .attr = 0x82 };
     return e;
 }
 
@@ -308,5 +311,11 @@ bool engine_run(Engine *e, const FuzzCase *fc, FuzzResult *ret)
     ret->s.rflags = ld64(e, frame + 16);
     ret->s.r[R_SP] = ld64(e, frame + 24);
     ret->cr2 = c->cr2;
+    static const uint8_t seg[6] = { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
+    for (unsigned i = 0; i < 6; i++) {
+        ret->sel[i] = c->seg[seg[i]].sel;
+    }
+    ret->sel[1] = (uint16_t)ld64(e, frame + 8);
+    ret->sel[2] = (uint16_t)ld64(e, frame + 32);
     return true;
 }

@@ -304,6 +304,15 @@ static void mem_flat(Gen *g, unsigned reg, uint64_t off)
     set_low(&g->c->in.r[base], off - (uint64_t)disp, g->adsize);
 }
 
+/* One of the selectors for which host and engine have the same descriptor, or none. */
+static uint16_t pick_selector(Gen *g)
+{
+    static const uint16_t sel[] = { 0, 1, 3, 0x2b, 0x2b, 0x28, 0x2a, 0x23, 0x33, 0x20, 0x07, 0x0f,
+        0x0f, 0x0e, 0x0c, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x10, 0x18, 0x08, 0x40, 0x50 };
+
+    return chance(g, 10) ? (uint16_t)(rnd(g) | 0x80) : sel[below(g, sizeof sel / sizeof *sel)];
+}
+
 static void gen_modrm(Gen *g, uint8_t *opend)
 {
     const Encoding *e = g->e;
@@ -326,6 +335,9 @@ static void gen_modrm(Gen *g, uint8_t *opend)
             uint64_t *r = &g->c->in.r[rm | ((g->rex & 1) << 3)];
             *r = g->c->code + 0x100 - (g->c->mode == FUZZ_16 ? FUZZ_AREA : 0);
         }
+        if (e->flags & E_SEG) {
+            set_low(&g->c->in.r[rm | (g->rex & 1) << 3], pick_selector(g), 2);
+        }
         put(g, 0xc0 | reg << 3 | rm, 1);
         return;
     }
@@ -333,7 +345,9 @@ static void gen_modrm(Gen *g, uint8_t *opend)
     g->c->target = pick_target(g, size);
     if (e->quirk == Q_BT && chance(g, 80)) {
         uint64_t *r = &g->c->in.r[reg | (g->rex & 4) << 1];
-        set_low(r, (uint64_t)(int64_t)((int)below(g, 0x4000) - 0x2000), g->c->opsize);
+        bool near = chance(g, 30); /* the operand is at the address itself */
+        set_low(r, near ? below(g, 16) : (uint64_t)(int64_t)((int)below(g, 0x4000) - 0x2000),
+            g->c->opsize);
     }
     if (g->adsize == 2) {
         mem16(g, reg, g->c->target - seg_base(g));
@@ -344,6 +358,10 @@ static void gen_modrm(Gen *g, uint8_t *opend)
     if (e->flags & E_BRANCH && chance(g, 80)) {
         uint64_t v = g->c->code + 0x100 - (g->c->mode == FUZZ_16 ? FUZZ_AREA : 0);
         memcpy(buf, &v, 8);
+    }
+    if (e->flags & E_SEG) {
+        uint16_t sel = pick_selector(g);
+        memcpy(buf + (e->memsize ? 0 : g->c->opsize), &sel, 2);
     }
     if (e->flags & E_FX && !(e->flags & E_SIMD) && e->memsize == 10) {
         edge_extended(g, buf);
@@ -475,9 +493,9 @@ static void gen_regs(Gen *g)
     }
     sp = w < 85   ? 0x5400 + below(g, 0x800)
          : w < 90 ? 0x2000 - 16 + below(g, 32)
-         : w < 95 ? 0x1000 + below(g, 32)
-                  : 0x6000 - below(g, 32);
-    sp = (chance(g, 85) ? sp & ~7ull : sp) + (c->mode == FUZZ_16 ? 0 : FUZZ_AREA);
+         : w < 95 ? 0x1000 - 16 + below(g, 48)
+                  : 0x6000 + 8 - below(g, 16);
+    sp = (chance(g, w < 85 ? 85 : 50) ? sp & ~7ull : sp) + (c->mode == FUZZ_16 ? 0 : FUZZ_AREA);
     c->in.r[REG_SP] = sp;
     if (g->e->flags & E_STACK) {
         c->in.r[REG_BP] = chance(g, 90) ? sp + below(g, 128) - 64 : c->in.r[REG_BP];
@@ -530,6 +548,10 @@ static void gen_implicit(Gen *g)
             v &= chance(g, 95) ? 0xffd9beffull : 0xffd9bfffull; /* no AC, NT, ID; TF seldom */
         }
         memcpy(buf, &v, 8);
+        if (g->e->flags & E_SEG) {
+            uint16_t sel = pick_selector(g);
+            memcpy(buf, &sel, 2);
+        }
         if (g->e->op != 0xc9) {
             poke(g, sp, buf, 64);
         } else {

@@ -13,11 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { ARCH_SET_GS_CODE = 0x1001, SEL_CODE16 = 0x07, SEL_DATA16 = 0x0f };
+enum { ARCH_SET_GS_CODE = 0x1001, ARCH_SET_FS_CODE = 0x1002, ARCH_GET_FS_CODE = 0x1003 };
+enum { SEL_CODE16 = 0x07, SEL_DATA16 = 0x0f };
 
 /* Signal handlers have no argument of ours: the one place for the state they share with
  * native_run(). */
@@ -30,6 +32,8 @@ static struct Native {
     uint64_t main_bv;
     bool mode16;
     uint8_t *code;
+    unsigned long fs_base;
+    NativeNote note;
 } nat;
 
 static const int greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI,
@@ -63,6 +67,7 @@ static void enter_case(ucontext_t *uc)
         g[REG_CSGSFS] = (greg_t)sel_word((uint64_t)g[REG_CSGSFS], SEL_CODE16, SEL_DATA16);
     }
     memcpy(fx, s->fx, 416); /* the software-reserved bytes behind belong to the kernel */
+    nat.note.xstate_in = nat.main_bv;
     bv = nat.main_bv | 3;
     memcpy(fx + 512, &bv, 8);
 }
@@ -82,15 +87,39 @@ static void leave_case(ucontext_t *uc)
     r->error = (uint32_t)g[REG_ERR];
     r->cr2 = (uint64_t)g[REG_CR2];
     memcpy(r->s.fx, fx, 416);
+    memcpy(&nat.note.xstate_out, fx + 512, 8);
+    r->sel[1] = (uint16_t)g[REG_CSGSFS];
+    r->sel[2] = (uint16_t)((uint64_t)g[REG_CSGSFS] >> 48);
     memcpy(g, nat.main_regs, sizeof nat.main_regs);
     memcpy(fx, nat.main_fx, 464);
     memcpy(fx + 512, &nat.main_bv, 8);
 }
 
-static void on_signal(int sig, siginfo_t *info, void *context)
+/* The data segments stay what the case made them, and FS is the thread pointer of this code. */
+static void leave_segs(void)
+{
+    long ret = SYS_arch_prctl;
+    uint16_t *s = nat.res->sel;
+
+    __asm__ volatile("mov %%es, %0\n\tmov %%ds, %1\n\tmov %%fs, %2\n\tmov %%gs, %3"
+                     : "=m"(s[0]), "=m"(s[3]), "=m"(s[4]), "=m"(s[5]));
+    __asm__ volatile("mov %1, %%fs\n\tsyscall"
+                     : "+a"(ret)
+                     : "r"(0), "D"(ARCH_SET_FS_CODE), "S"(nat.fs_base)
+                     : "rcx", "r11", "memory");
+}
+
+__attribute__((optimize("no-stack-protector"))) static void on_signal(
+    int sig, siginfo_t *info, void *context)
 {
     ucontext_t *uc = context;
 
+    if (nat.phase == INSIDE && nat.c->enc->flags & E_SEG) {
+        leave_segs();
+    }
+    nat.note.nsignals++;
+    nat.note.sig = sig;
+    nat.note.code = info->si_code;
     if (nat.phase == ENTER) {
         nat.phase = INSIDE;
         enter_case(uc);
@@ -103,13 +132,15 @@ static void on_signal(int sig, siginfo_t *info, void *context)
     }
 }
 
-static bool set_ldt(unsigned entry, bool code)
+static bool set_ldt(unsigned entry, unsigned contents, bool present, bool plain)
 {
     struct user_desc d = { .entry_number = entry,
         .base_addr = FUZZ_AREA,
         .limit = 0xffff,
         .seg_32bit = 0,
-        .contents = code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA,
+        .contents = contents,
+        .seg_not_present = !present,
+        .read_exec_only = !plain,
         .useable = 1 };
 
     return syscall(SYS_modify_ldt, 0x11, &d, sizeof d) == 0;
@@ -187,7 +218,13 @@ bool native_init(void)
     for (unsigned i = 0; i < sizeof sigs / sizeof *sigs; i++) {
         sigaction(sigs[i], &sa, NULL);
     }
-    nat.mode16 = set_ldt(0, true) && set_ldt(1, false);
+    nat.mode16 = set_ldt(0, MODIFY_LDT_CONTENTS_CODE, true, true) &&
+                 set_ldt(1, MODIFY_LDT_CONTENTS_DATA, true, true) &&
+                 set_ldt(2, MODIFY_LDT_CONTENTS_DATA, false, true) &&
+                 set_ldt(3, MODIFY_LDT_CONTENTS_DATA, true, false) &&
+                 set_ldt(4, MODIFY_LDT_CONTENTS_CODE, true, false) &&
+                 set_ldt(5, MODIFY_LDT_CONTENTS_STACK, true, true);
+    syscall(SYS_arch_prctl, ARCH_GET_FS_CODE, &nat.fs_base);
     load_data_segs(0x2b, 0);
     return syscall(SYS_arch_prctl, ARCH_SET_GS_CODE, (unsigned long)FUZZ_AREA) == 0;
 }
@@ -216,8 +253,19 @@ const FuzzCase *native_current(void)
     return nat.c;
 }
 
+const NativeNote *native_note(void)
+{
+    return &nat.note;
+}
+
 void native_run(const FuzzCase *c, FuzzResult *ret)
 {
+    struct rusage before, after;
+    uint64_t start;
+
+    memset(&nat.note, 0, sizeof nat.note);
+    getrusage(RUSAGE_THREAD, &before);
+    start = __builtin_ia32_rdtsc();
     nat.c = c;
     nat.res = ret;
     if (c->mode == FUZZ_16) {
@@ -229,7 +277,11 @@ void native_run(const FuzzCase *c, FuzzResult *ret)
     nat.phase = ENTER;
     __asm__ volatile("int3" : : : "memory");
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (c->mode != FUZZ_64) {
+    nat.note.cycles = __builtin_ia32_rdtsc() - start;
+    getrusage(RUSAGE_THREAD, &after);
+    nat.note.switches = after.ru_nivcsw + after.ru_nvcsw - before.ru_nivcsw - before.ru_nvcsw;
+    nat.note.faults = after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt;
+    if (c->mode != FUZZ_64 || c->enc->flags & E_SEG) {
         load_data_segs(0x2b, 0);
         syscall(SYS_arch_prctl, ARCH_SET_GS_CODE, (unsigned long)FUZZ_AREA);
     }

@@ -34,7 +34,16 @@ typedef struct FuzzResult {
     unsigned vector;
     uint32_t error;
     uint64_t cr2;
+    uint16_t sel[6]; /* ES CS SS DS FS GS; only for encodings that load them */
 } FuzzResult;
+
+/* What happened on the host meanwhile, for a mismatch that does not come back. */
+typedef struct NativeNote {
+    int sig, code; /* the signal that ended the case */
+    unsigned nsignals;
+    uint64_t xstate_in, xstate_out, cycles;
+    long switches, faults; /* of the thread, during the case */
+} NativeNote;
 
 typedef struct FuzzPoke {
     uint32_t off; /* in the area */
@@ -80,6 +89,7 @@ uint8_t *native_code(
     void); /* writable alias of the code pages, which are read-only for the cases */
 void native_run(const FuzzCase *c, FuzzResult *ret);
 const FuzzCase *native_current(void);
+const NativeNote *native_note(void);
 
 /* fuzz-engine.c. */
 typedef struct Engine Engine;

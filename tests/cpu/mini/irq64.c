@@ -168,6 +168,31 @@ static void from_user(void)
     on_trap = on_irq;
 }
 
+/*
+ * An interrupt that comes up while a block is being decoded is taken behind its branch, whose
+ * target is not known yet: the handler's code must not be taken for it the next time.
+ */
+static void behind_new_branch(void)
+{
+    static const u8 code[] = { 0xeb, 0x02, 0xcc, 0xcc, 0x8d, 0x47, 0x01, 0xc3 };
+    u8 *page = (u8 *)0x510000; /* jmp 1f; 1: lea 1(%rdi), %eax; ret */
+    u32 (*volatile fn)(u32) = (u32(*)(u32))page;
+
+    for (unsigned i = 0; i < sizeof code; i++) {
+        ((volatile u8 *)page)[i] = code[i];
+    }
+    irqs = 0;
+    sti();
+    __asm__ volatile("outl %0, $0xfb" ::"a"(0x510));
+    CHECK_EQ(fn(1), 2);
+    CHECK_EQ(irqs, 1);
+    CHECK(irq_ip == (u64)page + 4 || irq_ip == (u64)page); /* single steps look sooner */
+    CHECK_EQ(fn(5), 6);
+    CHECK_EQ(fn(7), 8);
+    CHECK_EQ(irqs, 1);
+    cli();
+}
+
 void test(void)
 {
     on_trap = on_irq;
@@ -178,4 +203,5 @@ void test(void)
     nmi();
     priority();
     from_user();
+    behind_new_branch();
 }

@@ -2,11 +2,15 @@
  * Runs one mini-kernel on the CPU engine with nothing but RAM and a few ports:
  *   0xe9 text, 0xf4 exit (0 passes), 0xf8 raise that interrupt vector, 0xf9 NMI,
  *   0xfa raise this vector when the CPU halts,
- *   0xfc INIT, and a startup IPI with this vector once the CPU waits for it.
- * Usage: mini-run real16|pm32|long64 IMAGE [triple]. With "triple" the kernel passes if it shuts
- * the CPU down.
+ *   0xfb raise 0x40 as soon as the engine asks for this page (32 bits: its number),
+ *   0xfc INIT, and a startup IPI with this vector once the CPU waits for it,
+ *   0x60 to 0x63 a register, 0x64 bytes that count up (in) or shift into 0x68 to 0x6b (out), 0x6c
+ *   sets the count.
+ * Usage: mini-run real16|pm32|long64 IMAGE pass|triple [LIST NAME]. With "triple" the kernel passes
+ * if it shuts the CPU down. With a list it runs a second time, one instruction at a time, and must
+ * execute what the list asks of mini-NAME (cover.h).
  */
-#include "accel/soft/soft.h"
+#include "cover.h"
 
 #include <glib.h>
 #include <stdio.h>
@@ -24,9 +28,11 @@ typedef struct Machine {
     bool irq[256];
     int on_halt; /* vector or -1 */
     int sipi;    /* vector or -1 */
-    bool exited;
-    uint32_t status;
-    uint8_t tpr;
+    bool exited, acked;
+    uint32_t status, reg, shifted;
+    uint8_t tpr, count;
+    uint64_t irq_page; /* gpa or 0 */
+    MiniCover *cover;  /* NULL: run at full speed */
 } Machine;
 
 static uint8_t *bus_page(void *opaque, uint64_t gpa, unsigned *ret_flags,
@@ -39,6 +45,11 @@ static uint8_t *bus_page(void *opaque, uint64_t gpa, unsigned *ret_flags,
         *ret_flags = SOFT_PAGE_MMIO;
         *ret_codemask = NULL;
         return NULL;
+    }
+    if (m->irq_page && gpa >> 12 == m->irq_page >> 12) {
+        m->irq_page = 0;
+        m->irq[0x40] = true;
+        soft_kick(m->cpu, SOFT_POLL_IRQ);
     }
     *ret_flags = SOFT_PAGE_RAM;
     *ret_codemask = &m->codemask[gpa >> 12];
@@ -69,14 +80,38 @@ static void bus_mmio_write(void *opaque, uint64_t gpa, unsigned size, uint64_t v
 
 static uint32_t bus_pio_in(void *opaque, uint16_t port, unsigned size)
 {
-    return ~0u;
+    Machine *m = opaque;
+    uint32_t v = 0;
+
+    if (port == 0x64) {
+        for (unsigned i = 0; i < size; i++) {
+            v |= (uint32_t)m->count++ << 8 * i;
+        }
+        return v;
+    }
+    return port >= 0x60 && port < 0x64 ? m->reg >> 8 * (port & 3) : port == 0x68 ? m->shifted : ~0u;
 }
 
 static void bus_pio_out(void *opaque, uint16_t port, unsigned size, uint32_t val)
 {
     Machine *m = opaque;
+    uint32_t mask = size < 4 ? (1u << 8 * size) - 1 : ~0u, shift = 8 * (port & 3u);
 
     switch (port) {
+    case 0x60:
+    case 0x61:
+    case 0x62:
+    case 0x63:
+        m->reg = (m->reg & ~(mask << shift)) | (val & mask) << shift;
+        break;
+    case 0x64:
+        for (unsigned i = 0; i < size; i++) {
+            m->shifted = m->shifted << 8 | (val >> 8 * i & 0xff);
+        }
+        break;
+    case 0x6c:
+        m->count = (uint8_t)val;
+        break;
     case 0xe9:
         putchar((int)(val & 0xff));
         break;
@@ -94,6 +129,9 @@ static void bus_pio_out(void *opaque, uint16_t port, unsigned size, uint32_t val
         break;
     case 0xfa:
         m->on_halt = (int)(val & 0xff);
+        break;
+    case 0xfb:
+        m->irq_page = (uint64_t)val << 12;
         break;
     case 0xfc:
         m->sipi = (int)(val & 0xff);
@@ -135,6 +173,7 @@ static int bus_irq_ack(void *opaque)
     if (vector >= 0) {
         m->irq[vector] = false;
     }
+    m->acked = true;
     return vector;
 }
 
@@ -274,10 +313,22 @@ static void load(Machine *m, const char *path, uint32_t at)
     memcpy(m->ram + at, data, len);
 }
 
+/* One instruction, noted if nothing else happened meanwhile. */
+static SoftExit run_step(Machine *m)
+{
+    bool asked = atomic_load(&m->cpu->poll) & ~(uint32_t)SOFT_POLL_IRQ;
+
+    m->acked = false;
+    cover_before(m->cover, m->cpu);
+    SoftExit why = soft_run(m->cpu);
+    cover_after(m->cover, m->cpu, asked || m->acked);
+    return why == SOFT_EXIT_DEBUG ? SOFT_EXIT_KICK : why;
+}
+
 static int run(Machine *m, bool want_triple)
 {
     for (;;) {
-        SoftExit why = soft_run(m->cpu);
+        SoftExit why = m->cover ? run_step(m) : soft_run(m->cpu);
         if (m->exited) {
             printf("exit %u\n", m->status);
             return want_triple || m->status != 0;
@@ -311,23 +362,38 @@ static int run(Machine *m, bool want_triple)
     }
 }
 
-int main(int argc, char **argv)
+static int run_kernel(char **argv, MiniCover *cover)
 {
-    Machine m = { .on_halt = -1, .sipi = -1, .apic_base = 0xfee00900 };
+    Machine m = { .on_halt = -1, .sipi = -1, .apic_base = 0xfee00900, .cover = cover };
 
-    if (argc < 3) {
-        fprintf(stderr, "usage: mini-run real16|pm32|long64 IMAGE [triple]\n");
-        return 2;
-    }
     m.ram = aligned_alloc(4096, RAM_SIZE);
     memset(m.ram, 0, RAM_SIZE);
     m.codemask = calloc(NPAGES, sizeof *m.codemask);
     m.cpu = soft_new(&bus, &m, &model, 0, 0);
+    m.cpu->step = cover != NULL;
     load(&m, argv[2], strcmp(argv[1], "real16") ? 0x100000 : 0x8000);
     enter(&m, argv[1]);
-    int status = run(&m, argc > 3 && !strcmp(argv[3], "triple"));
+    int status = run(&m, !strcmp(argv[3], "triple"));
     soft_free(m.cpu);
     free(m.codemask);
     free(m.ram);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4 && argc != 6) {
+        fprintf(stderr, "usage: mini-run real16|pm32|long64 IMAGE pass|triple [LIST NAME]\n");
+        return 2;
+    }
+    int status = run_kernel(argv, NULL);
+    if (!status && argc == 6) {
+        MiniCover *cover = cover_new();
+        status = run_kernel(argv, cover);
+        if (!status && !cover_check(cover, argv[4], argv[5])) {
+            status = 1;
+        }
+        cover_free(cover);
+    }
     return status;
 }
