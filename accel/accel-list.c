@@ -1,5 +1,6 @@
 /* The accelerators there are. Apart from accel.c so that tests of one link without the others. */
 #include "accel/accel.h"
+#include "accel/kvm/kvm-accel.h"
 #include "accel/qtest/qtest-accel.h"
 #include "accel/soft/soft-accel.h"
 
@@ -7,6 +8,7 @@
 
 const AccelClass *const accel_classes[] = {
     &soft_accel_class,
+    &kvm_accel_class,
     &qtest_accel_class,
     NULL,
 };

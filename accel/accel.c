@@ -49,7 +49,7 @@ static void name_cpu_class(Accel *a, const Machine *m)
         .flags = OBJ_NOT_USER };
 }
 
-Accel *accel_new(const AccelClass *cls, struct Machine *m, const Json *opts, GError **err)
+Accel *accel_make(const AccelClass *cls, struct Machine *m, const Json *opts, GError **err)
 {
     if (!check_props(cls, opts, err)) {
         return NULL;
@@ -60,9 +60,24 @@ Accel *accel_new(const AccelClass *cls, struct Machine *m, const Json *opts, GEr
     a->cpus = g_ptr_array_new();
     prop_defaults(cls->props, a);
     name_cpu_class(a, m);
-    bool ok = !opts || prop_apply_struct(cls->props, a, opts, err);
-    a->initialized = ok && (!cls->init || cls->init(a, m, err));
-    if (!a->initialized) {
+    if (opts && !prop_apply_struct(cls->props, a, opts, err)) {
+        accel_free(a);
+        return NULL;
+    }
+    return a;
+}
+
+bool accel_init(Accel *a, GError **err)
+{
+    a->initialized = !a->cls->init || a->cls->init(a, a->machine, err);
+    return a->initialized;
+}
+
+Accel *accel_new(const AccelClass *cls, struct Machine *m, const Json *opts, GError **err)
+{
+    Accel *a = accel_make(cls, m, opts, err);
+
+    if (a && !accel_init(a, err)) {
         accel_free(a);
         return NULL;
     }
@@ -105,9 +120,21 @@ bool accel_is_qtest(const Accel *a)
     return a && a->cls == &qtest_accel_class;
 }
 
+AccelIrqchip accel_irqchip(const Accel *a)
+{
+    return a && a->cls->irq ? a->cls->irq->irqchip(a) : ACCEL_IRQCHIP_SOFT;
+}
+
 bool accel_has_irqfd(const Accel *a)
 {
-    return false; /* the engines here take messages by a call */
+    return accel_irqchip(a) != ACCEL_IRQCHIP_SOFT && a->cls->irq->irqfd;
+}
+
+void accel_coalesce(Accel *a, const AddrSpace *as, uint64_t at, unsigned size)
+{
+    if (a->cls->coalesce) {
+        a->cls->coalesce(a, as, at, size);
+    }
 }
 
 VCpu *vcpu_new(Accel *a, unsigned index, uint32_t apic_id, GError **err)
@@ -290,12 +317,18 @@ void accel_pause(Accel *a)
         vm_cond_wait(
             &vcpu_cond); /* a vCPU in a device access finishes it first: it needs the lock */
     }
+    if (a->running && a->cls->run_changed) {
+        a->cls->run_changed(a, /* running= */ false);
+    }
     a->running = false;
 }
 
 void accel_resume(Accel *a)
 {
     g_assert(vm_lock_held());
+    if (!a->running && a->cls->run_changed) {
+        a->cls->run_changed(a, /* running= */ true);
+    }
     a->running = true;
     for (unsigned i = 0; i < a->cpus->len; i++) {
         VCpu *cpu = a->cpus->pdata[i];

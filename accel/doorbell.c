@@ -58,6 +58,9 @@ static DoorbellTable *table_new(unsigned n)
 
 bool accel_ioeventfd_add(Accel *a, const Doorbell *d)
 {
+    if (a->cls->ioeventfd) {
+        return a->cls->ioeventfd(a, d, /* add= */ true);
+    }
     if (!a->cls->doorbells) {
         return false;
     }
@@ -84,6 +87,11 @@ void accel_ioeventfd_del(Accel *a, const Doorbell *d)
 {
     const DoorbellTable *old = atomic_load(&a->doorbells);
     unsigned i = 0;
+
+    if (a->cls->ioeventfd) {
+        a->cls->ioeventfd(a, d, /* add= */ false);
+        return;
+    }
 
     while (old && i < old->n && !same(&old->bell[i], d)) {
         i++;

@@ -33,6 +33,7 @@ extern const ObjClass virtio_balloon_class, virtio_balloon_pci_base_class, virti
 extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class, virtio_rng_pci_transitional_class,
     virtio_rng_pci_non_transitional_class;
 extern const ObjClass fw_cfg_class, i440fx_class, piix3_class, piix4_pm_class, mch_class, ich9_lpc_class, ich9_smb_class;
+extern const ObjClass kernel_lapic_class, kernel_ioapic_class, kernel_pic_class, kernel_pit_class, kernel_clock_class;
 extern const ObjClass ioapic_class, pic_class, lapic_class, hpet_class, pit_class, pcspk_class, rtc_class, i8042_class, port92_class,
     dma8237_class, isa_serial_class, isa_debugcon_class, isa_debug_exit_class, pvpanic_class;
 extern const MachineClass pc_i440fx_10_0, pc_i440fx_9_2, pc_i440fx_9_1, pc_i440fx_9_0, pc_i440fx_8_2, pc_i440fx_8_1, pc_i440fx_8_0,
@@ -42,6 +43,7 @@ extern const MachineClass pc_i440fx_10_0, pc_i440fx_9_2, pc_i440fx_9_1, pc_i440f
 const ObjClass *const obj_classes[] = {
     &obj_container_class,
     &fw_cfg_class, &i440fx_class, &piix3_class, &piix4_pm_class, &mch_class, &ich9_lpc_class, &ich9_smb_class,
+    &kernel_lapic_class, &kernel_ioapic_class, &kernel_pic_class, &kernel_pit_class, &kernel_clock_class,
     &ioapic_class, &pic_class, &lapic_class, &hpet_class, &pit_class, &pcspk_class, &rtc_class, &i8042_class, &port92_class,
     &dma8237_class, &isa_serial_class, &isa_debugcon_class, &isa_debug_exit_class, &pvpanic_class,
     &virtserialport_class,
@@ -67,17 +69,17 @@ const ObjClass *const obj_classes[] = {
     &rng_backend_class, &rng_builtin_class, &rng_random_class,
     &memory_backend_class, &memory_backend_ram_class, &memory_backend_file_class, &memory_backend_memfd_class,
     &memory_backend_shm_class, &iothread_class,
-    &virtio_rng_class, &virtio_rng_pci_base_class, &virtio_rng_pci_class, &virtio_rng_pci_transitional_class,
-    &virtio_rng_pci_non_transitional_class,
     &virtio_balloon_class, &virtio_balloon_pci_base_class, &virtio_balloon_pci_class,
     &virtio_balloon_pci_transitional_class, &virtio_balloon_pci_non_transitional_class,
+    &virtio_rng_class, &virtio_rng_pci_base_class, &virtio_rng_pci_class, &virtio_rng_pci_transitional_class,
+    &virtio_rng_pci_non_transitional_class,
     NULL,
 };
 
 const ObjAlias obj_aliases[] = {
+    { "virtio-balloon", "virtio-balloon-pci" },
     { "virtio-rng", "virtio-rng-pci" },
     { "virtio-blk", "virtio-blk-pci" },
-    { "virtio-balloon", "virtio-balloon-pci" },
     { "virtio-net", "virtio-net-pci" },
     { "virtio-serial", "virtio-serial-pci" },
     { NULL, NULL },

@@ -23,6 +23,8 @@ typedef struct Clients {
 /* One per process, set before the first vCPU runs. */
 static RamCleanHook *clean_hook;
 static void *clean_hook_opaque;
+static const RamLogHooks *log_hooks;
+static void *log_hooks_opaque;
 
 static size_t pages_of(const RamBlock *b)
 {
@@ -33,6 +35,19 @@ void ram_set_clean_hook(RamCleanHook *fn, void *opaque)
 {
     clean_hook = fn;
     clean_hook_opaque = opaque;
+}
+
+void ram_set_log_hooks(const RamLogHooks *hooks, void *opaque)
+{
+    log_hooks = hooks;
+    log_hooks_opaque = opaque;
+}
+
+static void logging(RamBlock *b, bool on)
+{
+    if (log_hooks) {
+        log_hooks->logging(log_hooks_opaque, b, on);
+    }
 }
 
 static void cleaned(RamBlock *b)
@@ -56,6 +71,7 @@ DirtyLog *dirty_log_new(RamBlock *b)
         void *bits = g_new0(uint64_t, BITMAP_WORDS(pages_of(b)));
         atomic_store_explicit(&b->dirty, (_Atomic uint64_t *)bits, memory_order_release);
         cleaned(b);
+        logging(b, /* on= */ true);
     } else {
         dirty_log_sync(c->logs->pdata[0]);
     }
@@ -73,6 +89,7 @@ void dirty_log_free(DirtyLog *l)
 
     g_ptr_array_remove(c->logs, l);
     if (!c->logs->len) {
+        logging(b, /* on= */ false);
         void *bits = atomic_exchange(&b->dirty, NULL);
         rcu_defer(g_free, bits); /* a writer may still set a bit */
         g_ptr_array_free(c->logs, TRUE);
@@ -93,6 +110,9 @@ void dirty_log_sync(DirtyLog *l)
     size_t words = BITMAP_WORDS(pages_of(b));
     bool any = false;
 
+    if (log_hooks) {
+        log_hooks->sync(log_hooks_opaque, b);
+    }
     for (size_t i = 0; i < words; i++) {
         if (!atomic_load_explicit(&bits[i], memory_order_relaxed) && !c->again[i]) {
             continue;

@@ -77,7 +77,7 @@ static void show_registers(Machine *m, const char *arg, GString *out)
         if (all || i == only) {
             vcpu_get_state(m->cpus->pdata[i], &s);
             g_string_append_printf(out, "\nCPU#%u\n", i);
-            hmp_registers(&s, out);
+            x86_state_describe(&s, out);
         }
     }
 }

@@ -20,8 +20,6 @@ Monitor *monitor_set_current(Monitor *mon); /* returns the previous one */
 bool hmp_expr(Machine *m, const char **text, uint64_t *ret, GError **err);
 /* hmp-mem.c: x and xp; text begins behind the command's name, "/4xw 0x100". */
 void hmp_examine(Machine *m, const char *text, bool physical, GString *out);
-/* hmp-regs.c */
-void hmp_registers(const X86State *s, GString *out);
 /* hmp-args.c: takes the text apart as spec says (HmpInfo.args). NULL: out says what is wrong. */
 Json *hmp_parse(
     Machine *m, const char *cmd, bool is_info, const char *spec, const char *text, GString *out);

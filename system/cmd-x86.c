@@ -7,6 +7,8 @@
 
 static Json *query_cpu_definitions(void *machine, const void *args, GError **err)
 {
+    const Machine *m = machine;
+    bool kvm = m->accel && m->accel->cls->host_model;
     unsigned n;
     const X86CpuModelInfo *models = x86_cpu_models(&n);
     Json *list = json_array();
@@ -15,7 +17,7 @@ static Json *query_cpu_definitions(void *machine, const void *args, GError **err
         Json *j = json_object(), *missing = json_array();
         g_autofree char *type = g_strdup_printf("%s-x86_64-cpu", models[i].name);
 
-        if (models[i].kvm_only) {
+        if (models[i].kvm_only && !kvm) {
             json_append(missing, json_str("kvm"));
         }
         json_set(j, "name", json_str(models[i].name));

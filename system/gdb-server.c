@@ -118,7 +118,9 @@ static int gdb_breakpoint(void *opaque, GdbBreak type, uint64_t addr, unsigned l
         i++;
     }
     if (insert && i == s->nbreakpoints) {
-        if (s->nbreakpoints == GDB_BREAKPOINTS) {
+        unsigned max = s->m->accel->cls->max_breakpoints;
+
+        if (s->nbreakpoints == (max ? max : GDB_BREAKPOINTS)) {
             return -ENOSPC;
         }
         s->breakpoints[s->nbreakpoints++] = addr;

@@ -215,7 +215,10 @@ bool setup_machine_options(Machine *m, const Options *o, GError **err)
     const GPtrArray *fw_cfg = o->items[OPT_FW_CFG];
 
     for (unsigned i = 0; i < machine->len; i++) {
-        if (!machine_set_options(m, ((const OptItem *)machine->pdata[i])->args, err)) {
+        g_autoptr(Json) args = json_copy(((const OptItem *)machine->pdata[i])->args);
+
+        accel_take_machine_options(m, args);
+        if (!machine_set_options(m, args, err)) {
             return false;
         }
     }
@@ -320,7 +323,7 @@ bool setup_ram(Machine *m, const Options *o, GError **err)
         return err_set(err, "-m: memory hotplug is not available in this version");
     }
     if (o->cpu_pm) {
-        return err_set(err, "-overcommit cpu-pm=on needs KVM");
+        return err_set(err, "-overcommit cpu-pm=on is not available in this version");
     }
     if (o->mem_lock && mlockall(MCL_CURRENT | MCL_FUTURE) < 0) {
         return err_set_errno(err, "-overcommit mem-lock=on: cannot lock memory");
@@ -352,12 +355,14 @@ bool setup_ram(Machine *m, const Options *o, GError **err)
 
 bool setup_cpu_model(Machine *m, const Options *o, GError **err)
 {
-    const char *text = o->cpu ? o->cpu : m->mc->default_cpu;
+    const AccelClass *cls = m->accel->cls;
+    X86CpuModel host;
 
-    if (!text) {
+    if (!m->cpu_text) {
         return true;
     }
-    X86CpuModel *model = x86_cpu_model_new(text, /* kvm= */ false, err);
+    bool on_host = cls->host_model && cls->host_model(m->accel, &host);
+    X86CpuModel *model = x86_cpu_model_new(m->cpu_text, on_host ? &host : NULL, err);
 
     if (!model) {
         return false;
@@ -367,61 +372,7 @@ bool setup_cpu_model(Machine *m, const Options *o, GError **err)
     model->dies = m->smp.dies;
     model->sockets = m->smp.sockets;
     m->cpu_model = model;
-    m->cpu_text = g_strdup(text);
     return true;
-}
-
-/* One accelerator by name. */
-static Accel *try_accel(Machine *m, const char *name, const Json *opts, GError **err)
-{
-    const AccelClass *cls = accel_find(name);
-
-    if (!cls) {
-        err_set(err,
-            !strcmp(name, "kvm") ? "KVM is not available in this version: use -accel tcg"
-                                 : "invalid accelerator %s",
-            name);
-        return NULL;
-    }
-    if (cls->available && !cls->available()) {
-        err_set(err, "accelerator %s is not available on this host", name);
-        return NULL;
-    }
-    return accel_new(cls, m, opts, err);
-}
-
-bool setup_accel(Machine *m, const Options *o, GError **err)
-{
-    const GPtrArray *items = o->items[OPT_ACCEL];
-    g_auto(GStrv) names =
-        g_strsplit(m->accel_text && *m->accel_text ? m->accel_text : "tcg", ":", -1);
-    unsigned n = items->len ? items->len : g_strv_length(names);
-
-    if (items->len && m->accel_text) {
-        return err_set(err, "The -accel and \"-machine accel=\" options are incompatible");
-    }
-    for (unsigned i = 0; i < n; i++) {
-        const OptItem *item = items->len ? items->pdata[i] : NULL;
-        g_autoptr(Json) opts = item ? json_copy(item->args) : json_object();
-        g_autofree char *name = g_strdup(item ? json_get_str_or(opts, "accel", "") : names[i]);
-        g_autoptr(GError) why = NULL;
-
-        json_remove(opts, "accel");
-        m->accel = try_accel(m, name, opts, &why);
-        if (m->accel) {
-            if (i) {
-                report_error("falling back to %s", name);
-            }
-            return true;
-        }
-        if (i + 1 == n || accel_find(name)) { /* the last hope, or a wrong property */
-            g_propagate_error(err, g_steal_pointer(&why));
-            g_autofree char *typed = g_strdup_printf("-machine accel=%s", m->accel_text);
-            options_prefix(err, item ? item->typed : m->accel_text ? typed : "-accel tcg");
-            return false;
-        }
-    }
-    g_assert_not_reached();
 }
 
 static void vcpus_run(void *opaque, bool running)

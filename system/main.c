@@ -58,7 +58,7 @@ static bool start(Options *o, Machine **ret_m, GError **err)
         return false;
     }
     /* The machine: memory, vCPUs, board. */
-    if (!setup_ram(m, o, err) || !setup_cpu_model(m, o, err) || !setup_accel(m, o, err) ||
+    if (!setup_ram(m, o, err) || !setup_accel(m, o, err) || !setup_cpu_model(m, o, err) ||
         !m->mc->init(m, err)) {
         return false;
     }

@@ -136,7 +136,11 @@ static bool opt_no_floppy(Options *o, const char *arg, GError **err)
 
 static bool opt_enable_kvm(Options *o, const char *arg, GError **err)
 {
-    return err_set(err, "KVM is not available in this version: use -accel tcg");
+    Json *args = json_object();
+
+    json_set(args, "accel", json_text("kvm"));
+    options_add(o, OPT_MACHINE, "-enable-kvm", "accel=kvm", args);
+    return true;
 }
 
 static bool opt_no_kvm(Options *o, const char *arg, GError **err)

@@ -10,6 +10,8 @@ const MachineClass *setup_machine_class(const Options *o, GError **err);
 bool setup_machine_options(Machine *m, const Options *o, GError **err);
 bool setup_ram(Machine *m, const Options *o, GError **err);
 bool setup_cpu_model(Machine *m, const Options *o, GError **err);
+/* accel-setup.c */
+void accel_take_machine_options(Machine *m, Json *args); /* takes those of an accelerator out */
 bool setup_accel(Machine *m, const Options *o, GError **err);
 void setup_run_state(Machine *m, const Options *o);
 

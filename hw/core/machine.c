@@ -335,6 +335,7 @@ static void machine_fini(Obj *o)
     g_ptr_array_unref(m->io_root.subs);
     ram_unref(m->ram);
     g_free(m->cpu_text);
+    json_unref(m->kvm_options);
     g_free(m->name);
     g_free(m->uuid_text);
     g_free(m->boot_order);

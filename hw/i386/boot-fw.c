@@ -212,6 +212,11 @@ static void make_e820(PcMachine *pc, struct DirectBoot *b)
         add_range(b, 0xb0000000, 0xc0000000, E820_RESERVED);
         add_range(b, 0xfed1c000, 0xfed20000, E820_RESERVED);
     }
+    if (pc->m.accel->cls->reserved_size) {
+        uint64_t at = pc->m.accel->cls->reserved_at;
+
+        add_range(b, at, at + pc->m.accel->cls->reserved_size, E820_RESERVED);
+    }
     add_range(b, four_gib - pc->rom.size, four_gib, E820_RESERVED);
     for (unsigned pass = 0; pass < 2; pass++) { /* RAM above, then what is reserved there */
         for (unsigned i = 0; i < n; i++) {
@@ -233,6 +238,7 @@ static void out8(PcMachine *pc, uint16_t port, uint8_t v)
  * at 18.2 Hz. */
 static void set_chips(PcMachine *pc)
 {
+    static const uint8_t imr[2] = { 0xb8, 0x8f }, elcr[2] = { 0x00, 0x0c };
     static const struct {
         uint16_t port;
         uint8_t val;
@@ -254,7 +260,12 @@ static void set_chips(PcMachine *pc)
         { 0x40, 0x00 },
     };
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(writes); i++) {
+    Accel *a = pc->m.accel;
+
+    if (accel_irqchip(a) == ACCEL_IRQCHIP_KERNEL) {
+        a->cls->irq->chips_firmware(a, imr, elcr);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(writes) && pc->pic; i++) {
         out8(pc, writes[i].port, writes[i].val);
     }
     if (pc->opt_i8042) { /* scan codes translated to set 1, keyboard interrupt on, mouse off */
@@ -290,6 +301,15 @@ static void set_mtrrs(PcMachine *pc, X86State *s)
     s->mtrr_var[1] = (phys & ~((UINT64_C(1) << 32) - hole - 1)) | 1 << 11;
 }
 
+static void lapic_store(VCpu *cpu, unsigned off, uint32_t val)
+{
+    if (cpu->lapic) {
+        lapic_mmio_write(cpu->lapic, off, val);
+    } else {
+        cpu->accel->cls->lapic_write(cpu, off, val);
+    }
+}
+
 /* The boot processor takes the PIC's interrupts through LINT0; the others wait for their start-up
  * message. */
 static void set_cpus(PcMachine *pc)
@@ -302,9 +322,9 @@ static void set_cpus(PcMachine *pc)
         set_mtrrs(pc, &s);
         vcpu_set_state(cpu, &s);
         if (i == 0) {
-            lapic_mmio_write(cpu->lapic, 0xf0, 0x1ff);
-            lapic_mmio_write(cpu->lapic, 0x350, 0x8700);
-            lapic_mmio_write(cpu->lapic, 0x360, 0x8400);
+            lapic_store(cpu, 0xf0, 0x1ff);
+            lapic_store(cpu, 0x350, 0x8700);
+            lapic_store(cpu, 0x360, 0x8400);
         }
     }
 }

@@ -24,6 +24,7 @@ typedef enum FeatureWord {
     F88_EBX,
     F6_EAX,
     FD1_EAX,
+    F4000_EAX,
     NWORDS,
 } FeatureWord;
 
@@ -98,7 +99,28 @@ static const WordInfo words[NWORDS] = {
     [F6_EAX] = { "CPUID.06H:EAX", FIELD(f6_eax), BIT(2), { [2] = "arat" } },
     [FD1_EAX] = { "CPUID.0DH:EAX", FIELD(fd1_eax), 0,
         { "xsaveopt", "xsavec", "xgetbv1", "xsaves", "xfd" } },
+    /* Documentation/virt/kvm/x86/cpuid.rst */
+    [F4000_EAX] = { "CPUID.40000001H:EAX", FIELD(f4000_eax), 0,
+        { [0] = "kvmclock",
+            [1] = "kvm-nopiodelay",
+            [2] = "kvm-mmu",
+            [4] = "kvm-asyncpf",
+            [5] = "kvm-steal-time",
+            [6] = "kvm-pv-eoi",
+            [7] = "kvm-pv-unhalt",
+            [9] = "kvm-pv-tlb-flush",
+            [10] = "kvm-asyncpf-vmexit",
+            [11] = "kvm-pv-ipi",
+            [12] = "kvm-poll-control",
+            [13] = "kvm-pv-sched-yield",
+            [14] = "kvm-asyncpf-int",
+            [15] = "kvm-msi-ext-dest-id",
+            [24] = "kvmclock-stable-bit" } },
 };
+
+/* What a named model shows under KVM without being asked: both clocks, no I/O delay, asynchronous
+ * page faults, steal time, EOI and the stable clock. */
+#define KVM_DEFAULTS (BIT(0) | BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(24))
 
 /* Other spellings of the same feature. */
 static const struct {
@@ -134,8 +156,9 @@ static const X86CpuModelInfo models[] = {
 /* A model being built. */
 typedef struct Build {
     X86CpuModel *m;
-    const char *type; /* "qemu64" in messages */
-    bool kvm, check, enforce;
+    const char *type;        /* "qemu64" in messages */
+    const X86CpuModel *host; /* KVM: what there is; NULL: the engine */
+    bool check, enforce;
     bool all;               /* max, host */
     uint32_t asked[NWORDS]; /* set by the user */
     GPtrArray *plus, *minus;
@@ -182,17 +205,36 @@ static void set_max(Build *b)
 {
     X86CpuModel *m = b->m;
 
+    b->all = true;
+    if (b->host) {
+        *m = *b->host;
+        m->hypervisor = m->host = true;
+        m->cores_per_die = m->threads_per_core = m->dies = m->sockets = 1;
+        m->f80000007_edx &= ~BIT(8); /* invtsc blocks migration: only on request */
+        return;
+    }
     m->family = 6;
     m->model = 6;
     m->stepping = 3;
     m->level = 0xd;
     m->xlevel = 0x8000000a;
     for (unsigned w = 0; w < NWORDS; w++) {
-        *word(m, w) = b->kvm ? ~0u : words[w].implemented;
+        *word(m, w) = words[w].implemented;
     }
-    m->f80000007_edx &= b->kvm ? ~0u : ~BIT(8); /* invtsc blocks migration: only on request */
+    m->f80000007_edx &= ~BIT(8);
     g_strlcpy(m->model_id, "QEMU TCG CPU version 2.5+", sizeof m->model_id);
-    b->all = true;
+}
+
+/* A named model under KVM: the host's vendor, since SYSCALL and SYSENTER are its, and what the
+ * kernel does for its guests. */
+static void set_kvm_defaults(Build *b)
+{
+    X86CpuModel *m = b->m;
+
+    memcpy(m->vendor, b->host->vendor, sizeof m->vendor);
+    m->phys_bits = MIN(m->phys_bits, b->host->phys_bits);
+    m->f1_ecx |= BIT(21) & b->host->f1_ecx; /* x2apic */
+    m->f4000_eax |= KVM_DEFAULTS & b->host->f4000_eax;
 }
 
 static bool set_model(Build *b, const char *name, GError **err)
@@ -205,6 +247,9 @@ static bool set_model(Build *b, const char *name, GError **err)
     g_strlcpy(m->vendor, "AuthenticAMD", sizeof m->vendor);
     if (!strcmp(name, "qemu64") || !strcmp(name, "qemu64-v1")) {
         set_qemu64(m);
+        if (b->host) {
+            set_kvm_defaults(b);
+        }
         return true;
     }
     if (!strcmp(name, "max")) {
@@ -215,7 +260,7 @@ static bool set_model(Build *b, const char *name, GError **err)
         return true;
     }
     if (!strcmp(name, "host")) {
-        if (!b->kvm) {
+        if (!b->host) {
             err_set(err, "CPU model 'host' requires KVM or HVF");
             return false;
         }
@@ -335,6 +380,7 @@ static bool set_phys_bits(const Build *b, const char *value, GError **err)
 static bool set_other(Build *b, const char *name, const char *value, bool *ret_known, GError **err)
 {
     X86CpuModel *m = b->m;
+    bool kvm = !m->kvm_hidden, host_bits = false;
     const struct {
         const char *name;
         uint32_t *field;
@@ -350,7 +396,8 @@ static bool set_other(Build *b, const char *name, const char *value, bool *ret_k
         const char *name;
         bool *field;
     } flags[] = { { "check", &b->check }, { "enforce", &b->enforce },
-        { "tcg-cpuid", &m->hypervisor } };
+        { "tcg-cpuid", &m->hypervisor }, { "host-phys-bits", &host_bits }, { "kvm", &kvm } };
+    bool flag_ok;
 
     *ret_known = true;
     for (unsigned i = 0; i < G_N_ELEMENTS(numbers); i++) {
@@ -360,7 +407,10 @@ static bool set_other(Build *b, const char *name, const char *value, bool *ret_k
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(flags); i++) {
         if (!strcmp(name, flags[i].name)) {
-            return parse_bool(b, name, value, flags[i].field, err);
+            flag_ok = parse_bool(b, name, value, flags[i].field, err);
+            m->kvm_hidden = !kvm;
+            m->phys_bits = host_bits && b->host ? b->host->phys_bits : m->phys_bits;
+            return flag_ok;
         }
     }
     if (!strcmp(name, "vendor")) {
@@ -437,13 +487,14 @@ static bool parse_items(Build *b, char **items, GError **err)
     return apply_signed(b, b->plus, true, err) && apply_signed(b, b->minus, false, err);
 }
 
-/* Drops what the engine does not implement. */
+/* Drops what the engine, or the host, does not have. */
 static bool filter(Build *b, GError **err)
 {
     bool missing = false;
 
-    for (unsigned w = 0; w < NWORDS && !b->kvm; w++) {
-        uint32_t *v = word(b->m, w), bad = *v & ~words[w].implemented;
+    for (unsigned w = 0; w < NWORDS; w++) {
+        uint32_t have = b->host ? word_get(b->host, w) : words[w].implemented;
+        uint32_t *v = word(b->m, w), bad = *v & ~have;
         for (unsigned bit = 0; bit < 32; bit++) {
             if (!(bad & BIT(bit))) {
                 continue;
@@ -451,14 +502,15 @@ static bool filter(Build *b, GError **err)
             missing = true;
             if (b->check || b->enforce) {
                 const char *name = words[w].bits[bit];
-                report_warning("TCG doesn't support requested feature: %s%s%s [bit %u]",
-                    words[w].name, name ? "." : "", name ? name : "", bit);
+                report_warning("%s doesn't support requested feature: %s%s%s [bit %u]",
+                    b->host ? "host" : "TCG", words[w].name, name ? "." : "", name ? name : "",
+                    bit);
             }
         }
         *v &= ~bad;
     }
     if (missing && b->enforce) {
-        err_set(err, "TCG doesn't support requested features");
+        err_set(err, "%s doesn't support requested features", b->host ? "Host" : "TCG");
         return false;
     }
     return true;
@@ -482,7 +534,7 @@ static void finish(Build *b)
     }
 }
 
-X86CpuModel *x86_cpu_model_new(const char *text, bool kvm, GError **err)
+X86CpuModel *x86_cpu_model_new(const char *text, const X86CpuModel *host, GError **err)
 {
     g_autofree X86CpuModel *m = g_new0(X86CpuModel, 1);
     g_autoptr(GPtrArray) plus = g_ptr_array_new_with_free_func(g_free);
@@ -493,7 +545,9 @@ X86CpuModel *x86_cpu_model_new(const char *text, bool kvm, GError **err)
         err_set(err, "-cpu option cannot be empty");
         return NULL;
     }
-    Build b = { .m = m, .type = items[0], .kvm = kvm, .check = true, .plus = plus, .minus = minus };
+    Build b = {
+        .m = m, .type = items[0], .host = host, .check = true, .plus = plus, .minus = minus
+    };
     if (!set_model(&b, items[0], err) || !parse_items(&b, items + 1, err) || !filter(&b, err)) {
         return NULL;
     }

@@ -87,7 +87,7 @@ static void lpc_update(Ich9Lpc *s, PcMachine *pc)
     }
     for (unsigned n = 0; n < 16; n++) {
         if ((irqs ^ s->irqs) >> n & 1) {
-            irq_set(pic_irq(pc->pic, n), irqs >> n & 1);
+            irq_set(pc_pic_irq(pc, n), irqs >> n & 1);
         }
     }
     s->irqs = irqs;

@@ -18,7 +18,11 @@ static void pic_intr_changed(void *opaque, unsigned n, bool level)
     PcMachine *pc = opaque;
     VCpu *cpu = g_ptr_array_index(pc->m.cpus, 0);
 
-    lapic_set_extint(cpu->lapic, level);
+    if (cpu->lapic) {
+        lapic_set_extint(cpu->lapic, level);
+    } else {
+        vcpu_request(cpu, VCPU_IRQ); /* it looks at pic_intr() itself */
+    }
 }
 
 /* Wire 0 is the keyboard controller's, wire 1 port 92's: either opens the gate. */
@@ -49,7 +53,37 @@ static void reset_wire(void *opaque, unsigned n, bool level)
     }
 }
 
-bool pc_irqchips_init(PcMachine *pc, GError **err)
+static bool ext_pending(void *pic)
+{
+    return pic_intr(pic);
+}
+
+static void ioapic_pin(void *opaque, unsigned pin, bool masked, uint64_t addr, uint32_t data)
+{
+    Accel *a = opaque;
+
+    a->cls->irq->ioapic_pin(a, pin, masked, addr, data);
+}
+
+static void eoi(void *lapics, uint8_t vector)
+{
+    lapic_bus_eoi(lapics, vector);
+}
+
+/* The local APICs are in the kernel, PIC and I/O APIC are ours. */
+static void split_irqchip(PcMachine *pc)
+{
+    Accel *a = pc->m.accel;
+
+    a->chips.ext_pending = ext_pending;
+    a->chips.ext_ack = pic_ack;
+    a->chips.ext_opaque = pc->pic;
+    a->chips.eoi = eoi;
+    a->chips.eoi_opaque = pc->lapics;
+    ioapic_on_change(pc->ioapic, ioapic_pin, a);
+}
+
+static void soft_irqchips(PcMachine *pc)
 {
     Machine *m = &pc->m;
 
@@ -59,6 +93,26 @@ bool pc_irqchips_init(PcMachine *pc, GError **err)
     pc->ioapic = ioapic_new(obj_container(&m->obj, pc->board->q35 ? "q35" : "i440fx"), &m->mem_root,
         0xfec00000, pc->lapics);
     gsi_init(&pc->gsi, pc->pic, pc->ioapic);
+    if (accel_irqchip(m->accel) == ACCEL_IRQCHIP_SPLIT) {
+        split_irqchip(pc);
+    }
+}
+
+Irq *pc_pic_irq(PcMachine *pc, unsigned n)
+{
+    return pc->pic ? pic_irq(pc->pic, n) : gsi_irq(&pc->gsi, n);
+}
+
+bool pc_irqchips_init(PcMachine *pc, GError **err)
+{
+    if (accel_irqchip(pc->m.accel) == ACCEL_IRQCHIP_KERNEL) {
+        kernel_chips_new(pc);
+    } else {
+        soft_irqchips(pc);
+    }
+    if (pc->m.accel && pc->m.accel->cls->host_model) {
+        kernel_clock_new(pc);
+    }
     irq_init(&pc->a20[0], a20_changed, pc, 0);
     irq_init(&pc->a20[1], a20_changed, pc, 1);
     irq_init(&pc->reset_wire, reset_wire, pc, 0);
@@ -70,7 +124,7 @@ void pc_isa_init(PcMachine *pc)
     isa_bus_init(&pc->isa, &pc->isa_fn->dev, &pc->isa_fn->dev.obj, &pc->m.io_root, pc->gsi.in);
 }
 
-static void make_timers(PcMachine *pc)
+static bool make_timers(PcMachine *pc, GError **err)
 {
     Machine *m = &pc->m;
     RtcConfig rtc = { .clock = m->rtc_clock_vm ? CLOCK_KIND_VIRTUAL : CLOCK_KIND_HOST,
@@ -82,17 +136,24 @@ static void make_timers(PcMachine *pc)
     }
     pc->rtc = rtc_new(
         &m->obj, &m->io_root, &rtc, pc->hpet ? hpet_legacy_in(pc->hpet, 1) : gsi_irq(&pc->gsi, 8));
-    if (pc->opt_pit) {
-        pit_new(m->unattached, &m->io_root,
-            pc->hpet ? hpet_legacy_in(pc->hpet, 0) : gsi_irq(&pc->gsi, 0));
+    if (!pc->opt_pit) {
+        return true;
     }
+    if (accel_irqchip(m->accel) == ACCEL_IRQCHIP_KERNEL) {
+        return kernel_pit_new(pc, err);
+    }
+    pit_new(
+        m->unattached, &m->io_root, pc->hpet ? hpet_legacy_in(pc->hpet, 0) : gsi_irq(&pc->gsi, 0));
+    return true;
 }
 
 bool pc_chips_init(PcMachine *pc, GError **err)
 {
     Machine *m = &pc->m;
 
-    make_timers(pc);
+    if (!make_timers(pc, err)) {
+        return false;
+    }
     dma8237_new(m->unattached, &m->io_root);
     pc_ports_init(&pc->ports, &m->obj, &m->io_root, gsi_irq(&pc->gsi, 13));
     if (pc->opt_i8042) {

@@ -99,12 +99,16 @@ bool pc_fw_init(PcMachine *pc, GError **err)
 
 unsigned pc_e820_fw(const PcMachine *pc, E820 *ret)
 {
+    const AccelClass *cls = pc->m.accel ? pc->m.accel->cls : NULL;
     unsigned n = 0;
 
     /* Addresses that AMD's IOMMUs take for HyperTransport: no RAM may lie there (AMD IOMMU
      * 48882, 2.1.2). */
     ret[n++] = (E820){ UINT64_C(0xfd00000000), UINT64_C(0x300000000), E820_RESERVED };
     ret[n++] = (E820){ 0, pc->below_4g, E820_RAM };
+    if (cls && cls->reserved_size) {
+        ret[n++] = (E820){ cls->reserved_at, cls->reserved_size, E820_RESERVED };
+    }
     if (pc->above_4g) {
         ret[n++] = (E820){ UINT64_C(1) << 32, pc->above_4g, E820_RAM };
     }

@@ -116,6 +116,14 @@ static void msi_sink(void *opaque, uint64_t addr, uint32_t data)
     lapic_bus_msi(opaque, addr, data);
 }
 
+/* Local APICs in the kernel: all messages go there. */
+static void accel_sink(void *opaque, uint64_t addr, uint32_t data)
+{
+    Accel *a = opaque;
+
+    a->cls->irq->msi(a, addr, data);
+}
+
 static unsigned bits_for(unsigned n)
 {
     unsigned b = 0;
@@ -150,6 +158,9 @@ static bool make_cpus(PcMachine *pc, GError **err)
     lapic_bus_init_region(pc->lapics, &pc->apic_page, current_lapic);
     region_map(&m->mem_root, 0xfee00000, &pc->apic_page, 4096);
     dma_set_msi_sink(m->mem, msi_sink, pc->lapics);
+    if (accel_irqchip(m->accel) != ACCEL_IRQCHIP_SOFT) {
+        lapic_bus_set_sink(pc->lapics, accel_sink, m->accel);
+    }
     for (unsigned i = 0; i < m->smp.cpus; i++) {
         VCpu *cpu;
 
@@ -157,6 +168,10 @@ static bool make_cpus(PcMachine *pc, GError **err)
         cpu = vcpu_new(m->accel, i, pc->apic_ids[i], err);
         if (!cpu) {
             return false;
+        }
+        if (accel_irqchip(m->accel) != ACCEL_IRQCHIP_SOFT) {
+            kernel_lapic_new(cpu);
+            continue;
         }
         cpu->lapic =
             lapic_new(pc->lapics, &cpu->obj, pc->apic_ids[i], i == 0, x2apic, &lapic_ops, cpu);

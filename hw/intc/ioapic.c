@@ -17,6 +17,8 @@ struct Ioapic {
     uint32_t level; /* pins as they are */
     uint8_t select, id;
     uint64_t redir[IOAPIC_PINS];
+    IoapicPinFn *pin_fn;
+    void *pin_opaque;
 };
 
 enum {
@@ -94,6 +96,25 @@ static void ioapic_eoi(void *opaque, uint8_t vector)
 }
 
 /* Lock held. */
+static void ioapic_tell(Ioapic *a, unsigned n)
+{
+    uint64_t r = a->redir[n], addr;
+    uint32_t data;
+
+    if (a->pin_fn) {
+        lapic_message(REDIR_DEST(r), r & REDIR_LOGICAL, REDIR_MODE(r), r & REDIR_VECTOR,
+            r & REDIR_LEVEL, &addr, &data);
+        a->pin_fn(a->pin_opaque, n, r & REDIR_MASKED, addr, data);
+    }
+}
+
+void ioapic_on_change(Ioapic *a, IoapicPinFn *fn, void *opaque)
+{
+    a->pin_fn = fn;
+    a->pin_opaque = opaque;
+}
+
+/* Lock held. */
 static uint32_t ioapic_reg_read(const Ioapic *a)
 {
     unsigned i = a->select - REG_REDIR;
@@ -129,6 +150,7 @@ static void ioapic_reg_write(Ioapic *a, uint32_t val)
     if (!(*r & REDIR_LEVEL)) {
         *r &= ~REDIR_RIRR; /* guests without the EOI register clear it by way of edge mode */
     }
+    ioapic_tell(a, i / 2);
     ioapic_check_level(a, i / 2);
 }
 
@@ -176,6 +198,7 @@ static void ioapic_reset(Obj *o)
     a->select = a->id = 0;
     for (unsigned n = 0; n < IOAPIC_PINS; n++) {
         a->redir[n] = REDIR_MASKED;
+        ioapic_tell(a, n);
     }
     g_mutex_unlock(&a->lock);
 }

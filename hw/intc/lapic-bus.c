@@ -132,13 +132,40 @@ void lapic_bus_send(
 void lapic_bus_deliver(
     LapicBus *b, uint32_t dest, bool logical, uint8_t mode, uint8_t vector, bool level)
 {
+    if (b->sink) {
+        uint64_t addr;
+        uint32_t data;
+
+        lapic_message(dest, logical, mode, vector, level, &addr, &data);
+        b->sink(b->sink_opaque, addr, data);
+        return;
+    }
     lapic_bus_send(b, dest, logical, /* x2= */ dest > 0xff, mode, vector, level);
+}
+
+void lapic_bus_set_sink(
+    LapicBus *b, void (*fn)(void *opaque, uint64_t addr, uint32_t data), void *opaque)
+{
+    b->sink = fn;
+    b->sink_opaque = opaque;
+}
+
+/* SDM vol. 3, 11.11. */
+void lapic_message(uint32_t dest, bool logical, uint8_t mode, uint8_t vector, bool level,
+    uint64_t *ret_addr, uint32_t *ret_data)
+{
+    *ret_addr = 0xfee00000u | (uint64_t)(dest & 0xff) << 12 | (logical ? 1u << 2 : 0);
+    *ret_data = vector | (uint32_t)(mode & 7) << 8 | (level ? 3u << 14 : 0);
 }
 
 void lapic_bus_msi(LapicBus *b, uint64_t addr, uint32_t data)
 {
     bool level = data >> 15 & 1;
 
+    if (b->sink) {
+        b->sink(b->sink_opaque, addr, data);
+        return;
+    }
     if (level && !(data >> 14 & 1)) {
         return; /* deassert: nobody keeps a level for it */
     }

@@ -109,6 +109,8 @@ struct LapicBus {
     int (*pic_ack)(void *opaque);
     void *pic_opaque;
     Lapic *(*current)(void);
+    void (*sink)(void *opaque, uint64_t addr, uint32_t data); /* NULL: the list above */
+    void *sink_opaque;
 };
 
 static inline uint32_t lapic_get(const _Atomic uint32_t *r)
@@ -142,7 +144,6 @@ void lapic_bus_remove(LapicBus *b, Lapic *l);
 void lapic_bus_send(
     LapicBus *b, uint32_t dest, bool logical, bool x2, uint8_t mode, uint8_t vector, bool level);
 void lapic_bus_one(Lapic *l, uint8_t mode, uint8_t vector, bool level);
-void lapic_bus_eoi(LapicBus *b, uint8_t vector);
 
 /* lapic-timer.c */
 void lapic_timer_init(Lapic *l);

@@ -49,6 +49,8 @@ struct Hpet {
     uint64_t base; /* running: counter minus the clock's ticks; else the counter */
     HpetTimer t[NTIMERS];
     Irq legacy[2];
+    void (*legacy_fn)(void *opaque, bool on);
+    void *legacy_opaque;
 };
 
 static uint64_t hpet_counter_at(Hpet *h, int64_t now)
@@ -202,6 +204,9 @@ static void hpet_write_cfg(Hpet *h, uint32_t val)
         hpet_set_counter(h, val & CFG_ENABLE, hpet_counter_at(h, clock_ns(CLOCK_KIND_VIRTUAL)));
     }
     h->cfg = val & (CFG_ENABLE | CFG_LEGACY);
+    if (changed & CFG_LEGACY && h->legacy_fn) {
+        h->legacy_fn(h->legacy_opaque, val & CFG_LEGACY);
+    }
     for (unsigned n = 0; n < NTIMERS; n++) {
         if (changed & CFG_ENABLE) {
             hpet_arm(&h->t[n], false);
@@ -299,6 +304,12 @@ Irq *hpet_legacy_in(Hpet *h, unsigned n)
 {
     g_assert(n < 2);
     return &h->legacy[n];
+}
+
+void hpet_on_legacy(Hpet *h, void (*fn)(void *opaque, bool on), void *opaque)
+{
+    h->legacy_fn = fn;
+    h->legacy_opaque = opaque;
 }
 
 static void hpet_reset(Obj *o)

@@ -1,6 +1,6 @@
 /*
- * Accelerators behind one table: tcg (our own engine), qtest, later kvm. Nothing above this header
- * knows which one runs. One thread per vCPU; all of it is paused by accel_pause() and resumed by
+ * Accelerators behind one table: tcg (our own engine), kvm, qtest. Nothing above this header knows
+ * which one runs. One thread per vCPU; all of it is paused by accel_pause() and resumed by
  * accel_resume().
  */
 #pragma once
@@ -13,6 +13,33 @@ typedef struct VCpu VCpu;
 typedef struct Chardev Chardev;
 typedef struct Lapic Lapic;
 struct Machine;
+
+/* Where the interrupt controllers are: devices of ours, the local APICs alone in the kernel, or all
+ * of them and the PIT there. */
+typedef enum AccelIrqchip {
+    ACCEL_IRQCHIP_SOFT,
+    ACCEL_IRQCHIP_SPLIT,
+    ACCEL_IRQCHIP_KERNEL
+} AccelIrqchip;
+typedef enum AccelChip { ACCEL_CHIP_PIC, ACCEL_CHIP_IOAPIC, ACCEL_CHIP_PIT } AccelChip;
+
+/* Interrupts that the accelerator delivers itself. Rows may be NULL where irqchip() is SOFT. */
+typedef struct AccelIrqOps {
+    AccelIrqchip (*irqchip)(const Accel *a);
+    void (*line)(Accel *a, unsigned gsi, bool level);         /* KERNEL; VM lock */
+    void (*msi)(Accel *a, uint64_t addr, uint32_t data);      /* any thread */
+    int (*route_add)(Accel *a, uint64_t addr, uint32_t data); /* a GSI; -1: none left */
+    bool (*route_set)(Accel *a, int gsi, uint64_t addr, uint32_t data);
+    void (*route_del)(Accel *a, int gsi);
+    /* resample -1: edges. add false: takes it away */
+    bool (*irqfd)(Accel *a, unsigned gsi, int fd, int resample, bool add);
+    /* SPLIT: the I/O APIC's pin sends this message; masked: none */
+    void (*ioapic_pin)(Accel *a, unsigned pin, bool masked, uint64_t addr, uint32_t data);
+    bool (*pit_new)(Accel *a, GError **err);      /* KERNEL */
+    void (*pit_legacy)(Accel *a, bool hpet);      /* the HPET took over interrupt 0 */
+    void (*chip_reset)(Accel *a, AccelChip chip); /* KERNEL */
+    void (*chips_firmware)(Accel *a, const uint8_t imr[2], const uint8_t elcr[2]); /* KERNEL */
+} AccelIrqOps;
 
 typedef struct AccelClass {
     const char *name;        /* "tcg", "qtest", "kvm" */
@@ -34,7 +61,20 @@ typedef struct AccelClass {
      * instruction. False: too many. */
     bool (*set_debug)(VCpu *cpu, const uint64_t *at, unsigned n, bool step); /* NULL: not offered */
     void (*set_a20)(VCpu *cpu, bool on); /* any thread, VM lock; NULL: nothing to do */
-    bool doorbells;                      /* ioeventfds work */
+    bool doorbells;                      /* the table of doorbell.c works */
+    /* NULL: doorbells says it. False: not possible, the device takes the access itself */
+    bool (*ioeventfd)(Accel *a, const Doorbell *d, bool add);
+    const AccelIrqOps *irq; /* NULL: ACCEL_IRQCHIP_SOFT, messages by a call */
+    /* What the host's CPU can show: each feature word, signature, names. NULL: the engine's own. */
+    bool (*host_model)(Accel *a, X86CpuModel *ret);
+    void (*run_changed)(Accel *a, bool running); /* before the vCPUs go, after they stand; NULL */
+    /* Writes to [at, at + size) may reach their region later, before any other access. NULL: no */
+    void (*coalesce)(Accel *a, const AddrSpace *as, uint64_t at, unsigned size);
+    /* A local APIC that is not ours. NULL: there is none */
+    uint32_t (*lapic_read)(VCpu *cpu, unsigned off); /* paused */
+    void (*lapic_write)(VCpu *cpu, unsigned off, uint32_t val);
+    unsigned max_breakpoints;            /* for set_debug; 0: the stub's own bound */
+    uint64_t reserved_at, reserved_size; /* guest memory the host keeps for itself */
 } AccelClass;
 extern const AccelClass *const accel_classes[]; /* accel/accel.c */
 
@@ -48,6 +88,15 @@ struct Accel {
     DoorbellTable *_Atomic doorbells; /* doorbell.c: immutable, replaced through RCU */
     ObjClass cpu_class;               /* "qemu64-x86_64-cpu" */
     char *cpu_class_name;
+    /* The board's chips, for an accelerator with local APICs of its own; set before the first run.
+     * Any thread. */
+    struct {
+        bool (*ext_pending)(void *opaque); /* the PIC's INTR; NULL: no PIC of ours */
+        int (*ext_ack)(void *opaque);      /* its vector */
+        void *ext_opaque;
+        void (*eoi)(void *opaque, uint8_t vector); /* of a level-triggered one; NULL: nobody asks */
+        void *eoi_opaque;
+    } chips;
 };
 
 /* What others ask of a vCPU (bits of VCpu.request, set by vcpu_request()). */
@@ -83,8 +132,11 @@ struct VCpu {
 };
 
 const AccelClass *accel_find(const char *name);
-/* names: "kvm:tcg" parts in order; the first that can be made wins. opts: its -accel properties,
- * may be NULL. */
+/* opts: its -accel properties, may be NULL. */
+Accel *accel_make(const AccelClass *cls, struct Machine *m, const Json *opts, GError **err);
+/* False: the host does not have it; errno may say why. accel_free() it then. */
+bool accel_init(Accel *a, GError **err);
+/* both */
 Accel *accel_new(const AccelClass *cls, struct Machine *m, const Json *opts, GError **err);
 /* made paused; its thread starts in accel_start */
 VCpu *vcpu_new(Accel *a, unsigned index, uint32_t apic_id, GError **err);
@@ -129,6 +181,9 @@ bool accel_is_qtest(const Accel *a);
 bool accel_ioeventfd_add(Accel *a, const Doorbell *d);
 void accel_ioeventfd_del(Accel *a, const Doorbell *d);
 bool accel_has_irqfd(const Accel *a);
+/* NULL is fine: SOFT. */
+AccelIrqchip accel_irqchip(const Accel *a);
+void accel_coalesce(Accel *a, const AddrSpace *as, uint64_t at, unsigned size);
 /* A vCPU's store: signals the eventfd of a doorbell that lies there. False: none does. Any thread
  * that is RCU-online. */
 bool accel_doorbell_ring(Accel *a, const AddrSpace *as, uint64_t at, unsigned size, uint64_t val);

@@ -2,6 +2,7 @@
  * state exchange it. */
 #pragma once
 
+#include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -51,8 +52,14 @@ typedef struct X86CpuModel {
     uint32_t cores_per_die, threads_per_core, dies, sockets;
     bool hypervisor; /* leaf 0x40000000: "TCGTCGTCGTCG" */
     uint8_t phys_bits;
+    /* KVM only */
+    bool host;         /* host, max: leaves without a word here are the host's */
+    bool kvm_hidden;   /* kvm=off: no leaf 0x40000000 */
+    uint32_t f4000_eax; /* CPUID.40000001H:EAX */
 } X86CpuModel;
 
 /* Answers CPUID for l->leaf and l->subleaf; fills has_subleaf and the four registers. apic_id: of
  * the asking CPU. */
 void x86_cpuid(const X86CpuModel *m, uint32_t apic_id, X86CpuidLeaf *l);
+/* Registers as text, whole lines: info registers. */
+void x86_state_describe(const X86State *s, GString *out);

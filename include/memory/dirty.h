@@ -19,3 +19,13 @@ void dirty_log_sync(DirtyLog *l); /* moves what was written since into all clien
  */
 typedef void RamCleanHook(void *opaque, RamBlock *b);
 void ram_set_clean_hook(RamCleanHook *fn, void *opaque);
+/*
+ * For an accelerator whose vCPUs write past us. logging: b's first client came or its last one went
+ * (b->dirty stands during the call). sync: to put what vCPUs wrote into b->dirty now. One per
+ * process; VM lock.
+ */
+typedef struct RamLogHooks {
+    void (*logging)(void *opaque, RamBlock *b, bool on);
+    void (*sync)(void *opaque, RamBlock *b);
+} RamLogHooks;
+void ram_set_log_hooks(const RamLogHooks *hooks, void *opaque);

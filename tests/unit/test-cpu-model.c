@@ -24,7 +24,7 @@ static void assert_leaf(const X86CpuModel *m, uint32_t leaf, const uint32_t want
 static X86CpuModel *model(const char *text)
 {
     g_autoptr(GError) err = NULL;
-    X86CpuModel *m = x86_cpu_model_new(text, /* kvm= */ false, &err);
+    X86CpuModel *m = x86_cpu_model_new(text, /* host= */ NULL, &err);
 
     g_assert_no_error(err);
     return m;
@@ -34,7 +34,7 @@ static void assert_refused(const char *text, const char *message)
 {
     g_autoptr(GError) err = NULL;
 
-    g_assert_null(x86_cpu_model_new(text, /* kvm= */ false, &err));
+    g_assert_null(x86_cpu_model_new(text, /* host= */ NULL, &err));
     g_assert_cmpstr(err->message, ==, message);
 }
 

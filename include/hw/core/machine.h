@@ -87,7 +87,8 @@ struct Machine {
     bool wakes_up; /* the board suspends to RAM and wakes up again: query-current-machine */
     char *memory_backend, *memory_encryption;
     bool mem_merge, dump_guest_core, usb, graphics;
-    char *accel_text; /* -machine accel=, "kvm:tcg" */
+    char *accel_text;  /* -machine accel=, "kvm:tcg" */
+    Json *kvm_options; /* of -machine, for the kvm accelerator; NULL: none */
     /* machine.c's */
     ObjClass *oc; /* "<name>-machine" */
     GPtrArray *reset_hooks;

@@ -21,11 +21,11 @@ const X86CpuModelInfo *x86_cpu_models(unsigned *ret_n);
 
 /*
  * Parses "model[,feature][,+feature][,-feature][,name=value]..". Features that the engine does not
- * implement are dropped with a warning (with enforce: refused). kvm: "host" is allowed and nothing
- * is dropped; "host" and "max" ask for every feature bit and the caller intersects with
- * KVM_GET_SUPPORTED_CPUID. Topology fields are left at 1. NULL: *err is set. Free with g_free().
+ * implement are dropped with a warning (with enforce: refused). host: what the host's CPU can show
+ * under KVM (AccelClass.host_model), which takes the engine's place; NULL: the engine. Topology
+ * fields are left at 1. NULL: *err is set. Free with g_free().
  */
-X86CpuModel *x86_cpu_model_new(const char *text, bool kvm, GError **err);
+X86CpuModel *x86_cpu_model_new(const char *text, const X86CpuModel *host, GError **err);
 
 /* The text of -cpu help. Free with g_free(). */
 char *x86_cpu_help(void);

@@ -111,6 +111,7 @@ bool pc_ready(Machine *m, GError **err);
 void pc_reset(Machine *m);
 bool pc_irqchips_init(PcMachine *pc, GError **err); /* before PCI */
 bool pc_chips_init(PcMachine *pc, GError **err);    /* timers, ports, serial lines */
+Irq *pc_pic_irq(PcMachine *pc, unsigned n);         /* the PIC's input alone, where there is one */
 void pc_isa_init(PcMachine *pc);                    /* behind the ISA bridge's function */
 void pc_hotplug_init(PcMachine *pc, uint16_t port);
 void pc_hotplug_ready(PcMachine *pc);
@@ -122,6 +123,15 @@ void pc_acpi_refresh(PcMachine *pc);               /* builds the ACPI files agai
 /* contents of "bootorder"; g_free. NULL: nobody has a bootindex */
 char *boot_order_text(Machine *m);
 extern const PropSpec pc_props[], q35_props[];
+
+/* hw/i386/kernel-chips.c: stand-ins for chips that the accelerator has, so that the tree shows and
+ * resets them. */
+extern const ObjClass kernel_lapic_class, kernel_ioapic_class, kernel_pic_class, kernel_pit_class,
+    kernel_clock_class;
+void kernel_lapic_new(VCpu *cpu);
+void kernel_chips_new(PcMachine *pc); /* PIC, I/O APIC and the wires to them */
+bool kernel_pit_new(PcMachine *pc, GError **err);
+void kernel_clock_new(PcMachine *pc);
 
 /* hw/i386/e820.c: the memory map that firmware and direct boot show. */
 typedef struct E820 {

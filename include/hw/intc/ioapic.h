@@ -14,4 +14,8 @@ extern const ObjClass ioapic_class; /* "ioapic" */
 Ioapic *ioapic_new(Obj *tree, Region *mem, uint64_t base, LapicBus *bus);
 Irq *ioapic_irq(Ioapic *i,
     unsigned pin); /* input 0..23, level as on the wire after polarity: true is asserted */
+/* Told of each pin's message when it changes (KVM's routes); masked: the pin sends none. VM lock or
+ * the pins' lock held. */
+typedef void IoapicPinFn(void *opaque, unsigned pin, bool masked, uint64_t addr, uint32_t data);
+void ioapic_on_change(Ioapic *i, IoapicPinFn *fn, void *opaque);
 void ioapic_describe(const Ioapic *i, GString *out);

@@ -47,7 +47,15 @@ void lapic_bus_init_region(LapicBus *b, Region *r, Lapic *(*current)(void));
 void lapic_bus_msi(LapicBus *b, uint64_t addr, uint32_t data);
 void lapic_bus_deliver(
     LapicBus *b, uint32_t dest, bool logical, uint8_t mode, uint8_t vector, bool level);
-/* EOI of a level-triggered vector: IOAPICs listen. */
+/* The local APICs are elsewhere (KVM): messages go there. Any thread. */
+void lapic_bus_set_sink(
+    LapicBus *b, void (*fn)(void *opaque, uint64_t addr, uint32_t data), void *opaque);
+/* The message that lapic_bus_deliver() would send. */
+void lapic_message(uint32_t dest, bool logical, uint8_t mode, uint8_t vector, bool level,
+    uint64_t *ret_addr, uint32_t *ret_data);
+/* EOI of a level-triggered vector: IOAPICs listen. The LAPIC's, or the accelerator's that has them.
+ */
+void lapic_bus_eoi(LapicBus *b, uint8_t vector);
 void lapic_bus_on_eoi(LapicBus *b, void (*fn)(void *opaque, uint8_t vector), void *opaque);
 /* The PIC pair's INTR output, wired to LINT0 of the boot CPU; ack reads the PIC. */
 void lapic_set_extint(Lapic *l, bool level);

@@ -16,3 +16,6 @@ Hpet *hpet_new(
 /* Inputs the PIT's channel 0 (n = 0) and the RTC (n = 1) drive instead of GSI 0 and 8: cut off in
  * legacy replacement mode. */
 Irq *hpet_legacy_in(Hpet *h, unsigned n);
+/* Told when legacy replacement is switched: a timer that has no wire here stops driving interrupt
+ * 0. */
+void hpet_on_legacy(Hpet *h, void (*fn)(void *opaque, bool on), void *opaque);

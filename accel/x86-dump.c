@@ -1,5 +1,7 @@
-/* info registers: one vCPU's state in the layout people know. */
-#include "monitor-internal.h"
+/* One vCPU's state in the layout people know: info registers, and what is printed when KVM gives
+ * up.
+ */
+#include "accel/x86-state.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -101,7 +103,7 @@ static void put_fpu(GString *out, const uint8_t *fx, unsigned nxmm)
     }
 }
 
-void hmp_registers(const X86State *s, GString *out)
+void x86_state_describe(const X86State *s, GString *out)
 {
     static const char flags[] = "DOSZAPC";
     static const uint8_t bits[] = { 10, 11, 7, 6, 4, 2, 0 };
