@@ -328,8 +328,9 @@ static size_t blk_config_len(VirtioDev *d)
 {
     const VirtioBlk *s = (VirtioBlk *)d;
 
-    /* QEMU compat: as long as the last field whose feature is offered. */
-    return s->write_zeroes ? offsetof(BlkConfig, write_zeroes_may_unmap) + 1
+    /* QEMU compat: as long as the last field whose feature is offered; with the padding behind it,
+     * which has to read 0: VIRTIO 1.4, 5.2.5.2. */
+    return s->write_zeroes ? sizeof(BlkConfig)
            : s->discard    ? offsetof(BlkConfig, max_write_zeroes_sectors)
                            : offsetof(BlkConfig, max_discard_sectors);
 }

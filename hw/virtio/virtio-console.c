@@ -56,6 +56,7 @@ struct SerialPort {
     Chardev *chr;
     ChardevFe fe;
     bool console, guest_open, host_open;
+    bool added;    /* the driver was told of it: VIRTIO 1.4, 5.3.6.2.1 */
     size_t skip;   /* bytes of the first transmit chain that the back end has already taken */
     size_t in_len; /* received, but the driver had too few buffers */
     uint8_t in[IN_BUF];
@@ -104,18 +105,19 @@ static void ctrl_flush(VirtioSerial *s)
     }
 }
 
-static void ctrl_send(
+/* False: the driver will not hear of it. */
+static bool ctrl_send(
     VirtioSerial *s, uint32_t port, uint16_t event, uint16_t value, const char *name)
 {
     ConControl c = { le32_of(port), le16_of(event), le16_of(value) };
     g_autoptr(GByteArray) b = g_byte_array_new();
 
     if (!s->device_ready || !multiport(s)) {
-        return;
+        return false;
     }
     if (s->ctrl.length >= CTRL_PENDING_MAX) {
         log_guest_error("virtio-serial: the driver takes no control messages, one is lost");
-        return;
+        return false;
     }
     g_byte_array_append(b, (const uint8_t *)&c, sizeof c);
     if (name) {
@@ -123,6 +125,13 @@ static void ctrl_send(
     }
     g_queue_push_tail(&s->ctrl, g_byte_array_free_to_bytes(g_steal_pointer(&b)));
     ctrl_flush(s);
+    return true;
+}
+
+/* Once for each port, however often the driver says that it is ready. */
+static void ctrl_add(VirtioSerial *s, SerialPort *p)
+{
+    p->added = p->added || ctrl_send(s, p->nr, PORT_ADD, 1, NULL);
 }
 
 static void port_guest_open(SerialPort *p, bool open)
@@ -171,7 +180,7 @@ static VqVerdict ctrl_request(VirtioDev *d, VqElem *e)
         s->device_ready = value;
         for (unsigned i = 0; value && i < s->max_ports; i++) {
             if (s->ports[i]) {
-                ctrl_send(s, i, PORT_ADD, 1, NULL);
+                ctrl_add(s, s->ports[i]);
             }
         }
         return VQ_DONE;
@@ -364,7 +373,7 @@ static bool port_realize(Obj *o, GError **err)
     p->vser->ports[p->nr] = p;
     /* A console is open from the start; a port when the guest opens it. */
     chardev_fe_set_open(&p->fe, p->console);
-    ctrl_send(p->vser, p->nr, PORT_ADD, 1, NULL);
+    ctrl_add(p->vser, p);
     return true;
 }
 
@@ -375,7 +384,10 @@ static void port_unrealize(Obj *o)
     if (p->vser->ports[p->nr] != p) {
         return;
     }
-    ctrl_send(p->vser, p->nr, PORT_REMOVE, 1, NULL);
+    if (p->added) {
+        ctrl_send(p->vser, p->nr, PORT_REMOVE, 1, NULL);
+        p->added = false;
+    }
     p->vser->ports[p->nr] = NULL;
     chardev_fe_fini(&p->fe);
     /* What the driver still sends here goes nowhere, but comes back. */
@@ -511,6 +523,7 @@ static void serial_reset(VirtioDev *d)
         SerialPort *p = s->ports[i];
         if (p) {
             p->skip = p->in_len = 0;
+            p->added = false;
             port_guest_open(p, false);
         }
     }

@@ -16,6 +16,7 @@ DEVICE(virtio_rng);
 DEVICE(virtio_blk);
 DEVICE(virtio_net);
 DEVICE(virtio_serial);
+DEVICE(virtio_balloon);
 extern const ObjClass virtconsole_class, virtserialport_class;
 
 const ObjClass *const obj_classes[] = {
@@ -29,6 +30,7 @@ const ObjClass *const obj_classes[] = {
     CLASSES(virtio_blk),
     CLASSES(virtio_net),
     CLASSES(virtio_serial),
+    CLASSES(virtio_balloon),
     CLASSES(dummy),
     &virtconsole_class,
     &virtserialport_class,

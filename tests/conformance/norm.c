@@ -38,7 +38,7 @@ void norm_note(const char *fmt, ...)
 
 void norm_open(Norm *x, const char *driver, const char *opts, unsigned how)
 {
-    bool blk = strstr(driver, "-blk-");
+    bool blk = strstr(driver, "-blk-") && (!opts || !strstr(opts, "'drive'"));
     g_autofree char *json =
         g_strdup_printf("{'driver': '%s', 'addr': '4'%s%s%s}", driver, blk ? ", 'drive': 'd'" : "",
             strstr(driver, "-net-") ? ", 'romfile': ''" : "", opts ? opts : "");
@@ -78,7 +78,7 @@ void norm_close(Norm *x)
 }
 
 static const char *const base_types[] = { "virtio-rng-pci", "virtio-blk-pci", "virtio-net-pci",
-    "virtio-serial-pci", "dummy-pci" };
+    "virtio-serial-pci", "virtio-balloon-pci", "dummy-pci" };
 
 static void with_type(const char *name, const char *opts, void (*fn)(Norm *x, const char *driver))
 {

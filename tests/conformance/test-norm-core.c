@@ -144,6 +144,7 @@ static void check_known(Norm *x, const char *driver)
         { 2, 0x0000000000027e76 },
         { 3, 0x7 },
         { 4, 0 },
+        { 5, 0x3f },
         { 40, 0 },
     };
     const VirtioDev *d = norm_pci(x)->vd;

@@ -94,8 +94,8 @@ static void disc_1(Norm *x)
 
 static void check_device_id(Norm *x, const char *driver)
 {
-    static const uint16_t ids[][2] = { { 0x1000, 1 }, { 0x1001, 2 }, { 0x1003, 3 }, { 0x1005, 4 },
-        { 0x1030, 40 } };
+    static const uint16_t ids[][2] = { { 0x1000, 1 }, { 0x1001, 2 }, { 0x1002, 5 }, { 0x1003, 3 },
+        { 0x1005, 4 }, { 0x1030, 40 } };
     unsigned id = norm_cfg(x, 2, 2), type = norm_pci(x)->vd->ops->id;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(ids); i++) {
