@@ -132,6 +132,9 @@ static bool bell_wanted(const VirtioPci *p, unsigned i, unsigned kind, Doorbell 
 
 void vpci_update_bells(VirtioPci *p)
 {
+    if (!accel_of(p)) {
+        return;
+    }
     for (unsigned i = 0; i < p->vd->nvqs; i++) {
         VpciQueue *q = &p->q[i];
 
