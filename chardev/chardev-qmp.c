@@ -166,19 +166,43 @@ static Json *qmp_chardev_remove(G_GNUC_UNUSED void *m, const void *args, GError 
 }
 
 typedef struct RingArgs {
-    char *device, *data, *format;
-    uint64_t size;
+    char *device, *data;
+    int format;
+    int64_t size;
 } RingArgs;
-static const PropSpec ring_props[] = {
+enum { FORMAT_UTF8, FORMAT_BASE64 };
+static const char *const format_names[] = { "utf8", "base64", NULL };
+static PROP_ENUM_TYPE(prop_data_format, "DataFormat", format_names);
+static const PropSpec ring_write_props[] = {
     { .name = "device",
         .type = &prop_str,
         .offset = PROP_AT(RingArgs, device, char *),
         .bit = -1,
         .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
         .help = "ring buffer" },
-    PROP_STR("data", RingArgs, data, "text to write"),
-    PROP_STR("format", RingArgs, format, "utf8 or base64"),
-    PROP_U64("size", RingArgs, size, 0, "bytes to read"),
+    { .name = "data",
+        .type = &prop_str,
+        .offset = PROP_AT(RingArgs, data, char *),
+        .bit = -1,
+        .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
+        .help = "text to write" },
+    PROP_ENUM("format", RingArgs, format, prop_data_format, FORMAT_UTF8, NULL),
+    PROP_END,
+};
+static const PropSpec ring_read_props[] = {
+    { .name = "device",
+        .type = &prop_str,
+        .offset = PROP_AT(RingArgs, device, char *),
+        .bit = -1,
+        .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
+        .help = "ring buffer" },
+    { .name = "size",
+        .type = &prop_i64,
+        .offset = PROP_AT(RingArgs, size, int64_t),
+        .bit = -1,
+        .flags = PROP_REQUIRED,
+        .help = "bytes to read" },
+    PROP_ENUM("format", RingArgs, format, prop_data_format, FORMAT_UTF8, NULL),
     PROP_END,
 };
 
@@ -203,9 +227,15 @@ static Json *qmp_ringbuf_write(G_GNUC_UNUSED void *m, const void *args, GError *
     if (!c) {
         return NULL;
     }
-    gsize n = a->data ? strlen(a->data) : 0;
-    g_autofree guchar *raw =
-        a->format && !strcmp(a->format, "base64") && a->data ? g_base64_decode(a->data, &n) : NULL;
+    gsize n = strlen(a->data);
+
+    if (a->format == FORMAT_BASE64 &&
+        strspn(a->data, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") != n) {
+        err_set(err, "Base64 data contains invalid characters");
+        return NULL;
+    }
+    g_autofree guchar *raw = a->format == FORMAT_BASE64 ? g_base64_decode(a->data, &n) : NULL;
+
     ringbuf_write(c, raw ? raw : (const uint8_t *)a->data, n);
     return json_object();
 }
@@ -218,8 +248,12 @@ static Json *qmp_ringbuf_read(G_GNUC_UNUSED void *m, const void *args, GError **
     if (!c) {
         return NULL;
     }
-    g_autoptr(GByteArray) b = ringbuf_read(c, a->size);
-    if (a->format && !strcmp(a->format, "base64")) {
+    if (a->size <= 0) {
+        err_set(err, "size must be greater than zero");
+        return NULL;
+    }
+    g_autoptr(GByteArray) b = ringbuf_read(c, (uint64_t)a->size);
+    if (a->format == FORMAT_BASE64) {
         g_autofree char *text = g_base64_encode(b->data, b->len);
         return json_str(text);
     }
@@ -236,11 +270,11 @@ const QmpCmd chardev_qmp_cmds[] = {
         .args_size = sizeof(IdArgs),
         .run = qmp_chardev_remove },
     { .name = "ringbuf-write",
-        .args_spec = ring_props,
+        .args_spec = ring_write_props,
         .args_size = sizeof(RingArgs),
         .run = qmp_ringbuf_write },
     { .name = "ringbuf-read",
-        .args_spec = ring_props,
+        .args_spec = ring_read_props,
         .args_size = sizeof(RingArgs),
         .run = qmp_ringbuf_read },
     { .name = NULL },

@@ -20,13 +20,6 @@ typedef struct HmpInfo {
     const char *args;
 } HmpInfo; /* tables end with { NULL } */
 
-/* An event for query-qmp-schema: its members' names and types ("str", "int", "bool"; a leading '*':
- * optional). */
-typedef struct QmpEventInfo {
-    const char *name;
-    const char *const *members; /* name, type pairs; NULL: none */
-} QmpEventInfo;
-
 /* Types for qom-list-types that no ObjClass stands for. */
 typedef void QomTypeFn(const char *name, const char *parent, bool abstract, void *opaque);
 typedef struct QomTypes {

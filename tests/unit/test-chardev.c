@@ -170,17 +170,22 @@ static void test_ringbuf(void)
         read = strcmp(c->name, "ringbuf-read") ? read : c;
         write = strcmp(c->name, "ringbuf-write") ? write : c;
     }
-    char name[] = "r", data[] = "YWI=", base64[] = "base64", nobody[] = "zz";
+    char name[] = "r", data[] = "YWI=", nobody[] = "zz", nonsense[] = "Y!";
     struct {
-        char *device, *data, *format;
-        uint64_t size;
-    } a = { name, data, base64, 100 }, bad = { .device = nobody };
+        char *device, *data;
+        int format;
+        int64_t size;
+    } a = { name, data, /* base64 */ 1, 100 }, bad = { .device = nobody };
     g_autofree char *odd = make_error("{'backend': 'ringbuf', 'id': 'r', 'size': 3}");
     g_assert_cmpstr(odd, ==, "size of ringbuf chardev must be power of two");
     front_init(&f, make("{'backend': 'ringbuf', 'id': 'r', 'size': 8}"), 0);
     g_assert_cmpuint(chardev_write(&f.fe, "0123456789", 10), ==, 10); /* the oldest are lost */
     g_autoptr(Json) ok = write->run(NULL, &a, &err);
-    a.format = NULL;
+    a.data = nonsense;
+    g_assert_null(write->run(NULL, &a, &err));
+    g_assert_cmpstr(err->message, ==, "Base64 data contains invalid characters");
+    g_clear_error(&err);
+    a.format = 0;
     g_autoptr(Json) text = read->run(NULL, &a, &err);
     g_assert_no_error(err);
     g_assert_cmpstr(json_get_str(text), ==, "456789ab");

@@ -1,0 +1,130 @@
+/* The types of what QMP says and hears, as far as no property table knows them. Tested by
+ * tests/system/test_schema.py. */
+#include "qmp-types.h"
+
+/* clang-format off */
+const QmpTypeRow qmp_named_types[] = {
+    { "Shutdown", "{guest:bool,reason:<host-error|host-qmp-quit|host-qmp-system-reset|host-signal|host-ui|"
+        "guest-shutdown|guest-reset|guest-panic>}" },
+    { "Property", "{name:str,type:str,*description:str,*default-value:any}" },
+    { "CpuPlace", "{*socket-id:int,*die-id:int,*core-id:int,*thread-id:int}" },
+    { "CpuModel", "{name:str,*props:any}" },
+    { "Features", "{transports:[str],*dev-features:[str],*unknown-dev-features:int,*unknown-dev-features2:int}" },
+    { "Node", "{file:str,*node-name:str,ro:bool,drv:str,*backing_file:str,backing_file_depth:int,active:bool,"
+        "encrypted:bool,detect_zeroes:<off|on|unmap>,bps:int,bps_rd:int,bps_wr:int,iops:int,iops_rd:int,iops_wr:int,"
+        "image:$Image,cache:{writeback:bool,direct:bool,no-flush:bool},write_threshold:int}" },
+    { "Image", "{filename:str,format:str,*dirty-flag:bool,*actual-size:int,virtual-size:int,*cluster-size:int,"
+        "*encrypted:bool,*compressed:bool,*backing-filename:str,*full-backing-filename:str,*backing-filename-format:str,"
+        "*backing-image:$Image}" },
+    { "Stats", "{rd_bytes:int,wr_bytes:int,unmap_bytes:int,*zone_append_bytes:int,rd_operations:int,wr_operations:int,"
+        "flush_operations:int,unmap_operations:int,*zone_append_operations:int,*rd_total_time_ns:int,"
+        "*wr_total_time_ns:int,*flush_total_time_ns:int,*unmap_total_time_ns:int,*wr_highest_offset:int,*rd_merged:int,"
+        "*wr_merged:int,*unmap_merged:int,*idle_time_ns:int,failed_rd_operations:int,failed_wr_operations:int,"
+        "failed_flush_operations:int,failed_unmap_operations:int,*invalid_rd_operations:int,"
+        "*invalid_wr_operations:int,*invalid_flush_operations:int,*invalid_unmap_operations:int,*account_invalid:bool,"
+        "*account_failed:bool}" },
+    { "BlockStats", "{*device:str,*qdev:str,*node-name:str,stats:$Stats,*parent:$BlockStats,*backing:$BlockStats}" },
+    { "PciRange", "{base:int,limit:int}" },
+    { "PciBridge", "{bus:{number:int,secondary:int,subordinate:int,io_range:$PciRange,memory_range:$PciRange,"
+        "prefetchable_range:$PciRange},*devices:[$PciDevice]}" },
+    { "PciDevice", "{bus:int,slot:int,function:int,class_info:{*desc:str,class:int},"
+        "id:{device:int,vendor:int,*subsystem:int,*subsystem-vendor:int},*irq:int,irq_pin:int,qdev_id:str,"
+        "*pci_bridge:$PciBridge,regions:[{bar:int,type:str,address:int,size:int,*prefetch:bool,*mem_type_64:bool}]}" },
+    { "SocketAddress", "{type:<inet|unix|fd>@type inet={data:{host:str,port:str,*to:int,*ipv4:bool,*ipv6:bool}} "
+        "unix={data:{path:str,*abstract:bool,*tight:bool}} fd={data:{str:str}}}" },
+    { "Chardev", "{type:<null|socket|file|pipe|serial|pty|stdio|ringbuf>@type null={data:{$Log}} "
+        "socket={data:{addr:$SocketAddress,*server:bool,*wait:bool,*nodelay:bool,*reconnect:int,*reconnect-ms:int,$Log}} "
+        "file={data:{out:str,*append:bool,$Log}} pipe={data:{device:str,$Log}} serial={data:{device:str,$Log}} "
+        "pty={data:{$Log}} stdio={data:{*signal:bool,$Log}} ringbuf={data:{*size:int,$Log}}}" },
+    { "Log", "*logfile:str,*logappend:bool" }, /* a part of others */
+    { NULL, NULL },
+};
+
+const QmpTypeRow qmp_returns[] = {
+    { "qmp_capabilities", "{}" },
+    { "chardev-add", "{*pty:str}" },
+    { "chardev-change", "{*pty:str}" },
+    { "device-list-properties", "[$Property]" },
+    { "human-monitor-command", "str" },
+    { "qom-get", "any" },
+    { "qom-list", "[$Property]" },
+    { "qom-list-properties", "[$Property]" },
+    { "qom-list-types", "[{name:str,*abstract:bool,*parent:str}]" },
+    { "query-balloon", "{actual:int}" },
+    { "query-block", "[{device:str,*qdev:str,type:str,removable:bool,locked:bool,*inserted:$Node,*tray_open:bool,"
+        "*io-status:<ok|failed|nospace>}]" },
+    { "query-blockstats", "[$BlockStats]" },
+    { "query-chardev", "[{label:str,filename:str,frontend-open:bool}]" },
+    { "query-chardev-backends", "[{name:str}]" },
+    { "query-command-line-options", "[{option:str,parameters:[{name:str,type:<string|boolean|number|size>,*help:str,"
+        "*default:str}]}]" },
+    { "query-commands", "[{name:str}]" },
+    { "query-cpu-definitions", "[{name:str,*migration-safe:bool,static:bool,*unavailable-features:[str],typename:str,"
+        "*alias-of:str,deprecated:bool}]" },
+    { "query-cpu-model-expansion", "{model:$CpuModel}" },
+    { "query-cpus-fast", "[{cpu-index:int,qom-path:str,thread-id:int,*props:$CpuPlace,target:<x86_64>}]" },
+    { "query-current-machine", "{wakeup-suspend-support:bool}" },
+    { "query-hotpluggable-cpus", "[{type:str,vcpus-count:int,props:$CpuPlace,*qom-path:str}]" },
+    { "query-iothreads", "[{id:str,thread-id:int,poll-max-ns:int,poll-grow:int,poll-shrink:int,aio-max-batch:int}]" },
+    { "query-kvm", "{enabled:bool,present:bool}" },
+    { "query-machines", "[{name:str,*alias:str,*is-default:bool,cpu-max:int,hotpluggable-cpus:bool,"
+        "numa-mem-supported:bool,deprecated:bool,*default-cpu-type:str,*default-ram-id:str,acpi:bool}]" },
+    { "query-memdev", "[{*id:str,size:int,merge:bool,dump:bool,prealloc:bool,share:bool,*reserve:bool,host-nodes:[int],"
+        "policy:<default|preferred|bind|interleave>}]" },
+    { "query-memory-size-summary", "{base-memory:int,*plugged-memory:int}" },
+    { "query-name", "{*name:str}" },
+    { "query-named-block-nodes", "[$Node]" },
+    { "query-pci", "[{bus:int,devices:[$PciDevice]}]" },
+    { "query-qmp-schema", "[{name:str,meta-type:<builtin|enum|array|object|alternate|command|event>,*features:[str]"
+        "@meta-type builtin={json-type:<string|number|int|boolean|null|object|array|value>} enum={members:[{name:str}],values:[str]} array={element-type:str} "
+        "object={members:[{name:str,type:str,*default:any}],*tag:str,*variants:[{case:str,type:str}]} "
+        "alternate={members:[{type:str}]} command={arg-type:str,ret-type:str,*allow-oob:bool} event={arg-type:str}}]" },
+    { "query-rx-filter", "[{name:str,promiscuous:bool,multicast:<normal|none|all>,unicast:<normal|none|all>,"
+        "vlan:<normal|none|all>,broadcast-allowed:bool,multicast-overflow:bool,unicast-overflow:bool,main-mac:str,"
+        "vlan-table:[int],unicast-table:[str],multicast-table:[str]}]" },
+    { "query-status", "{running:bool,status:<prelaunch|running|paused|shutdown|io-error|internal-error|debug|suspended|"
+        "inmigrate|guest-panicked>}" },
+    { "query-target", "{arch:<x86_64>}" },
+    { "query-uuid", "{UUID:str}" },
+    { "query-version", "{qemu:{major:int,minor:int,micro:int},package:str}" },
+    { "ringbuf-read", "str" },
+    { "x-query-virtio", "[{path:str,name:str}]" },
+    { "x-query-virtio-queue-element", "{name:str,index:int,descs:[{addr:int,len:int,flags:[str]}],"
+        "avail:{flags:int,idx:int,ring:int},used:{flags:int,idx:int}}" },
+    { "x-query-virtio-queue-status", "{name:str,queue-index:int,inuse:int,vring-num:int,vring-num-default:int,"
+        "vring-align:int,vring-desc:int,vring-avail:int,vring-used:int,*last-avail-idx:int,*shadow-avail-idx:int,"
+        "used-idx:int,signalled-used:int,signalled-used-valid:bool}" },
+    { "x-query-virtio-status", "{name:str,device-id:int,vhost-started:bool,device-endian:str,guest-features:$Features,"
+        "host-features:$Features,backend-features:$Features,num-vqs:int,status:{statuses:[str],*unknown-statuses:int},"
+        "isr:int,queue-sel:int,vm-running:bool,broken:bool,disabled:bool,use-started:bool,started:bool,"
+        "start-on-kick:bool,disable-legacy-check:bool,bus-name:str,use-guest-notifier-mask:bool}" },
+    { "x-query-virtio-vhost-queue-status", "{name:str,kick:int,call:int,desc:int,avail:int,used:int,num:int,"
+        "desc-phys:int,desc-size:int,avail-phys:int,avail-size:int,used-phys:int,used-size:int}" },
+    { NULL, NULL },
+};
+
+const QmpTypeRow qmp_arguments[] = {
+    { "qmp_capabilities", "{*enable:[<oob>]}" },
+    { "device_add", "{driver:str,*bus:str,*id:str}" },
+    { "chardev-add", "{id:str,backend:$Chardev}" },
+    { "chardev-change", "{id:str,backend:$Chardev}" },
+    { NULL, NULL },
+};
+
+const QmpTypeRow qmp_event_types[] = {
+    { "SHUTDOWN", "$Shutdown" },
+    { "RESET", "$Shutdown" },
+    { "POWERDOWN", "{}" },
+    { "STOP", "{}" },
+    { "RESUME", "{}" },
+    { "SUSPEND_DISK", "{}" },
+    { "DEVICE_DELETED", "{*device:str,path:str}" },
+    { "GUEST_PANICKED", "{action:<pause|run>}" },
+    { "GUEST_CRASHLOADED", "{action:<pause|run>}" },
+    { "DEVICE_TRAY_MOVED", "{device:str,id:str,tray-open:bool}" },
+    { "RTC_CHANGE", "{offset:int,qom-path:str}" },
+    { "VSERPORT_CHANGE", "{id:str,open:bool}" },
+    { "NIC_RX_FILTER_CHANGED", "{*name:str,path:str}" },
+    { "BALLOON_CHANGE", "{actual:int}" },
+    { NULL, NULL },
+};
