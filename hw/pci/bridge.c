@@ -25,6 +25,13 @@ static void window(
     }
 }
 
+static void tell_bridge_changed(PciFn *f, void *opaque)
+{
+    if (f->ops->bridge_changed && f->config) {
+        f->ops->bridge_changed(f);
+    }
+}
+
 void pci_bridge_update(PciFn *f)
 {
     PciBridge *b = (PciBridge *)f;
@@ -50,6 +57,7 @@ void pci_bridge_update(PciFn *f)
     window(b, &b->win_pref, &b->mem, cmd & PCI_CMD_MEM, pref_base, pref_limit, up->mem);
     mem_commit();
     b->sec.number = c[PCI_SECONDARY_BUS];
+    pci_bus_walk(&b->sec, tell_bridge_changed, NULL);
     if (reset && !b->in_reset) {
         for (unsigned i = 0; i < 256; i++) {
             if (b->sec.fn[i]) {

@@ -1,8 +1,12 @@
 /*
  * MSI-X (PCI Local Bus 3.0, 6.8.2): table and pending bits in a BAR, per-vector and function masks.
- * msix_fire() may come from any thread; the table's lock is a leaf and is not held while the
- * message is written. Covered by tests/unit/test-msix.c.
+ *
+ * msix_fire() may come from any thread. A message to a local APIC is sent with the table's lock
+ * held, so that none follows the write that masks it (6.8.3.5); an accelerator with irqfds gets a
+ * route and an eventfd for each vector at its first use, which go and come with the mask. Covered
+ * by tests/unit/test-msix.c, tests/system/test_kvm.py.
  */
+#include "accel/accel.h"
 #include "hw/pci/pci-internal.h"
 #include "util/bitmap.h"
 #include "util/fd.h"
@@ -12,8 +16,21 @@
 
 enum { ENTRY = 16, CTRL_MASKED = 1, MC_ENABLE = 1 << 15, MC_FMASK = 1 << 14 };
 
+/* A vector's way into the accelerator; changed under VM lock and table lock, read under either. */
+typedef struct Vector {
+    int fd, gsi;   /* -1: none yet */
+    bool attached; /* the accelerator listens: not masked */
+    bool outside;  /* somebody else signals fd; while masked we listen, for the pending bit */
+    bool refused;  /* no route left: messages by a call */
+    bool sent;     /* it was used without one */
+    LoopFd *watch;
+    struct Msix *msix;
+} Vector;
+
 typedef struct Msix {
     PciFn *fn;
+    Vector *vec;
+    bool posted; /* lock: attach_used() is on its way */
     unsigned n, cap;
     Region table_mr, pba_mr;
     GMutex lock;
@@ -37,25 +54,159 @@ static bool is_masked(const Msix *x, unsigned v)
     return x->fmask || (entry_word(x, v, 3) & CTRL_MASKED);
 }
 
-/* Sends every pending message that is no longer masked (6.8.3.4). */
-static void send_unmasked(Msix *x)
+static Accel *accel_of(const Msix *x)
 {
-    for (unsigned v = 0; v < x->n; v++) {
-        uint64_t addr;
-        uint32_t data;
-        bool fire;
+    return pci_bus_of(x->fn)->machine->accel;
+}
 
-        g_mutex_lock(&x->lock);
-        fire = atomic_load_explicit(&x->enabled, memory_order_relaxed) && bitmap_test(x->pba, v) &&
-               !is_masked(x, v);
-        if (fire) {
-            bitmap_clear(x->pba, v);
+static uint64_t message_addr(const Msix *x, unsigned v)
+{
+    return entry_word(x, v, 0) | (uint64_t)entry_word(x, v, 1) << 32;
+}
+
+/* Lock held. Messages pass: enabled, unmasked, and the function may write at all. */
+static bool is_live(const Msix *x, unsigned v)
+{
+    return atomic_load_explicit(&x->enabled, memory_order_relaxed) && !is_masked(x, v) &&
+           dma_space_master(x->fn->dma);
+}
+
+static void watch_fired(void *opaque, uint32_t events);
+
+/* VM lock and table lock held: what the accelerator has of v follows the table. */
+static void vector_sync(Msix *x, unsigned v)
+{
+    Vector *c = &x->vec[v];
+    Accel *a = accel_of(x);
+
+    if (c->fd < 0) {
+        return;
+    }
+    if (!is_live(x, v)) {
+        if (c->attached) {
+            a->cls->irq->irqfd(a, (unsigned)c->gsi, c->fd, -1, /* add= */ false);
+            c->attached = false;
         }
-        addr = entry_word(x, v, 0) | (uint64_t)entry_word(x, v, 1) << 32;
-        data = entry_word(x, v, 2);
+        if (c->outside && !c->watch) {
+            c->watch = loop_fd_add(loop_main(), c->fd, EPOLLIN, watch_fired, c);
+        }
+        return;
+    }
+    bool routed = a->cls->irq->route_set(a, c->gsi, message_addr(x, v), entry_word(x, v, 2));
+    if (!c->attached) {
+        g_clear_pointer(&c->watch, loop_fd_del);
+        /* What was signalled meanwhile is sent by this call: KVM API, 4.75. */
+        c->attached = routed && a->cls->irq->irqfd(a, (unsigned)c->gsi, c->fd, -1, /* add= */ true);
+    }
+    if (!c->attached && c->outside && !c->watch) {
+        c->watch = loop_fd_add(loop_main(), c->fd, EPOLLIN, watch_fired, c);
+    }
+}
+
+/* VM lock and table lock held. */
+static bool vector_new(Msix *x, unsigned v)
+{
+    Vector *c = &x->vec[v];
+    Accel *a = accel_of(x);
+
+    if (c->fd >= 0) {
+        return true;
+    }
+    if (c->refused || !accel_has_irqfd(a)) {
+        return false;
+    }
+    c->gsi = a->cls->irq->route_add(a, message_addr(x, v), entry_word(x, v, 2));
+    c->refused = c->gsi < 0;
+    if (c->refused) {
+        return false;
+    }
+    c->fd = fd_eventfd();
+    vector_sync(x, v);
+    return true;
+}
+
+/* VM lock and table lock held. */
+static void vector_free(Msix *x, unsigned v)
+{
+    Vector *c = &x->vec[v];
+    Accel *a = accel_of(x);
+
+    if (c->fd >= 0) {
+        if (c->attached) {
+            a->cls->irq->irqfd(a, (unsigned)c->gsi, c->fd, -1, /* add= */ false);
+        }
+        g_clear_pointer(&c->watch, loop_fd_del);
+        a->cls->irq->route_del(a, c->gsi);
+        close(c->fd);
+    }
+    *c = (Vector){ .fd = -1, .gsi = -1, .msix = x };
+}
+
+/* Main loop: vectors that other threads used get their routes. */
+static void attach_used(void *opaque)
+{
+    Msix *x = ((PciFn *)opaque)->msix;
+
+    if (x) {
+        g_mutex_lock(&x->lock);
+        x->posted = false;
+        for (unsigned v = 0; v < x->n; v++) {
+            if (x->vec[v].sent && is_live(x, v)) {
+                vector_new(x, v);
+            }
+        }
         g_mutex_unlock(&x->lock);
-        if (fire) {
-            dma_msi(x->fn->dma, addr, data);
+    }
+    obj_unref(&((PciFn *)opaque)->dev.obj);
+}
+
+/* Lock held: the vector was used and has no route yet. */
+static void want_route(Msix *x, unsigned v)
+{
+    Vector *c = &x->vec[v];
+
+    if (c->sent || !accel_has_irqfd(accel_of(x))) {
+        return;
+    }
+    c->sent = true;
+    if (!x->posted) {
+        x->posted = true;
+        obj_ref(&x->fn->dev.obj);
+        loop_post(loop_main(), attach_used, x->fn);
+    }
+}
+
+/* Lock held on entry, released on return: sends v's message, which is unmasked. */
+static void send_unlock(Msix *x, unsigned v)
+{
+    uint64_t addr = message_addr(x, v);
+    uint32_t data = entry_word(x, v, 2);
+    bool local = addr >> 20 == 0xfee; /* a local APIC: takes no lock and waits for nobody */
+
+    if (x->vec[v].attached) {
+        fd_signal(x->vec[v].fd);
+    } else if (local) {
+        want_route(x, v);
+        dma_msi(x->fn->dma, addr, data);
+    }
+    g_mutex_unlock(&x->lock);
+    if (!local) {
+        dma_msi(x->fn->dma, addr, data);
+    }
+}
+
+/* Sends what is pending of [first, end) and no longer masked (6.8.3.4). VM lock. */
+static void table_changed(Msix *x, unsigned first, unsigned end)
+{
+    for (unsigned v = first; v < end; v++) {
+        g_mutex_lock(&x->lock);
+        vector_sync(x, v);
+        if (atomic_load_explicit(&x->enabled, memory_order_relaxed) && bitmap_test(x->pba, v) &&
+            !is_masked(x, v)) {
+            bitmap_clear(x->pba, v);
+            send_unlock(x, v);
+        } else {
+            g_mutex_unlock(&x->lock);
         }
     }
 }
@@ -63,8 +214,6 @@ static void send_unmasked(Msix *x)
 void msix_fire(PciFn *f, unsigned vector)
 {
     Msix *x = f->msix;
-    uint64_t addr;
-    uint32_t data;
 
     /* Pairs with the release in msix_config_wrote(). */
     if (!x || vector >= x->n || !atomic_load_explicit(&x->enabled, memory_order_acquire)) {
@@ -76,10 +225,17 @@ void msix_fire(PciFn *f, unsigned vector)
         g_mutex_unlock(&x->lock);
         return;
     }
-    addr = entry_word(x, vector, 0) | (uint64_t)entry_word(x, vector, 1) << 32;
-    data = entry_word(x, vector, 2);
-    g_mutex_unlock(&x->lock);
-    dma_msi(f->dma, addr, data);
+    send_unlock(x, vector);
+}
+
+/* The other end's signals while the accelerator does not listen. */
+static void watch_fired(void *opaque, uint32_t events)
+{
+    Vector *c = opaque;
+
+    if (fd_drain(c->fd)) {
+        msix_fire(c->msix->fn, (unsigned)(c - c->msix->vec));
+    }
 }
 
 void msix_clear_pending(PciFn *f, unsigned vector)
@@ -105,8 +261,19 @@ unsigned msix_vectors(const PciFn *f)
 
 int msix_irqfd(PciFn *f, unsigned vector)
 {
-    return -1; /* no accelerator here injects from an eventfd by itself; callers watch theirs and
-                  call msix_fire() */
+    Msix *x = f->msix;
+    int fd = -1;
+
+    if (x && vector < x->n) {
+        g_mutex_lock(&x->lock);
+        if (vector_new(x, vector)) {
+            x->vec[vector].outside = true;
+            vector_sync(x, vector);
+            fd = x->vec[vector].fd;
+        }
+        g_mutex_unlock(&x->lock);
+    }
+    return fd;
 }
 
 static uint64_t table_read(void *opaque, uint64_t off, unsigned size)
@@ -140,13 +307,19 @@ static void table_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
         }
     }
     g_mutex_unlock(&x->lock);
-    send_unmasked(x);
+    table_changed(x, (unsigned)(off / ENTRY), (unsigned)((off + size - 1) / ENTRY) + 1);
 }
 
 static uint64_t pba_read(void *opaque, uint64_t off, unsigned size)
 {
     Msix *x = opaque;
     uint64_t val = 0;
+
+    for (unsigned v = 0; v < x->n; v++) { /* what was signalled and not yet seen counts */
+        if (x->vec[v].watch) {
+            watch_fired(&x->vec[v], EPOLLIN);
+        }
+    }
 
     if (off + size <= x->pba_size) {
         g_mutex_lock(&x->lock);
@@ -202,6 +375,10 @@ bool msix_init(PciFn *f, unsigned vectors, Region *bar, unsigned bar_index, uint
     x->pba_size = pba_size;
     x->table = g_malloc0(x->table_size);
     x->pba = g_malloc0(x->pba_size);
+    x->vec = g_new(Vector, vectors);
+    for (unsigned v = 0; v < vectors; v++) {
+        x->vec[v] = (Vector){ .fd = -1, .gsi = -1, .msix = x };
+    }
     mask_all(x);
     region_init_io(&x->table_mr, &f->dev.obj, "msix-table", &table_ops, x, x->table_size);
     region_init_io(&x->pba_mr, &f->dev.obj, "msix-pba", &pba_ops, x, x->pba_size);
@@ -223,11 +400,15 @@ void msix_fini(PciFn *f)
 
     if (x) {
         f->msix = NULL;
+        for (unsigned v = 0; v < x->n; v++) {
+            vector_free(x, v);
+        }
         region_unmap(&x->table_mr);
         region_unmap(&x->pba_mr);
         region_fini(&x->table_mr);
         region_fini(&x->pba_mr);
         g_mutex_clear(&x->lock);
+        g_free(x->vec);
         g_free(x->table);
         g_free(x->pba);
         g_free(x);
@@ -244,6 +425,13 @@ void msix_reset(PciFn *f)
         atomic_store_explicit(&x->enabled, false, memory_order_relaxed);
         x->fmask = false;
         mask_all(x);
+        for (unsigned v = 0; v < x->n; v++) {
+            if (x->vec[v].outside) {
+                vector_sync(x, v);
+            } else {
+                vector_free(x, v);
+            }
+        }
         g_mutex_unlock(&x->lock);
     }
 }
@@ -260,10 +448,10 @@ void msix_config_wrote(PciFn *f)
     /* Pairs with the acquire in msix_fire(). */
     atomic_store_explicit(&x->enabled, mc & MC_ENABLE, memory_order_release);
     g_mutex_unlock(&x->lock);
-    if (mc & MC_ENABLE) {
-        if (!was) {
-            pci_set_irq(f, false); /* a function uses INTx or MSI-X, not both: 6.8.2.3 */
-        }
-        send_unmasked(x);
+    if (mc & MC_ENABLE && !was) {
+        pci_set_irq(f, false); /* a function uses INTx or MSI-X, not both: 6.8.2.3 */
+    }
+    if (was || mc & MC_ENABLE) {
+        table_changed(x, 0, x->n);
     }
 }

@@ -97,21 +97,34 @@ static Accel *accel_of(const VirtioPci *p)
     return pci_bus_of(&p->fn)->machine->accel;
 }
 
+/* Is that what the guest reaches there: no bridge's window closed, no other function's BAR above?
+ */
+static bool shows(const AddrSpace *as, uint64_t at, const Region *r, uint64_t off)
+{
+    const FlatRange *f = flatmap_find(addrspace_map(as), at);
+
+    return f && f->region == r && f->off + (at - f->at) == off;
+}
+
 static bool bell_wanted(const VirtioPci *p, unsigned i, unsigned kind, Doorbell *ret)
 {
     const Machine *m = pci_bus_of(&p->fn)->machine;
     const VpciQueue *q = &p->q[i];
     bool data = virtio_has(p->vd, VIRTIO_F_NOTIFICATION_DATA);
 
-    if (!p->ioeventfd || !p->started || !q->enabled || !m->accel) {
+    if (!p->ioeventfd || !p->started || !q->enabled || !m->accel || !dma_space_master(p->fn.dma)) {
         return false;
     }
-    *ret = (Doorbell){ .size = data ? 4 : 2, .eventfd = -1 };
+    *ret = (Doorbell){ .size = 2, .eventfd = -1 };
     switch (kind) {
     case VPCI_BELL_MODERN:
+        /* Any value in any width: the ring says what NOTIFICATION_DATA would (2.9). KVM looks
+         * neither at the store's width nor at its value then. */
         ret->as = m->mem;
+        ret->size = 0;
         ret->at = p->fn.bar[4].addr + VPCI_NOTIFY_AT + (uint64_t)i * p->notify_mult;
-        return p->modern && p->fn.bar[4].mapped;
+        return p->modern && p->fn.bar[4].mapped &&
+               shows(m->mem, ret->at, &p->notify, (uint64_t)i * p->notify_mult);
     case VPCI_BELL_PIO:
         ret->as = m->io;
         ret->at = p->fn.bar[2].addr;
@@ -126,8 +139,10 @@ static bool bell_wanted(const VirtioPci *p, unsigned i, unsigned kind, Doorbell 
     if (data) {
         return false; /* no value to match: the upper half changes with each one (2.9) */
     }
-    return kind == VPCI_BELL_PIO ? p->modern && p->modern_pio_notify && p->fn.bar[2].mapped
-                                 : p->legacy && p->fn.bar[0].mapped;
+    return kind == VPCI_BELL_PIO
+               ? p->modern && p->modern_pio_notify && p->fn.bar[2].mapped &&
+                     shows(m->io, ret->at, &p->bar_pio, 0)
+               : p->legacy && p->fn.bar[0].mapped && shows(m->io, ret->at, &p->bar_legacy, 0x10);
 }
 
 void vpci_update_bells(VirtioPci *p)
@@ -149,10 +164,8 @@ void vpci_update_bells(VirtioPci *p)
             if (want && !q->bell_on[kind]) {
                 now.eventfd = virtio_queue_kick_fd(p->vd, i);
                 q->bell[kind] = now;
+                /* False: the guest's writes come as accesses. */
                 q->bell_on[kind] = accel_ioeventfd_add(accel_of(p), &now);
-                if (!q->bell_on[kind]) {
-                    return; /* this accelerator knows none: the guest's writes come as accesses */
-                }
             }
         }
     }

@@ -335,6 +335,11 @@ static void vpci_config_wrote(PciFn *f, unsigned off, unsigned len)
     vpci_update_bells(p);
 }
 
+static void vpci_bridge_changed(PciFn *f)
+{
+    vpci_update_bells(vpci_of(f));
+}
+
 static uint32_t vpci_config_read(PciFn *f, unsigned off, unsigned len, uint32_t val)
 {
     return vpci_cfg_window_read(vpci_of(f), off, len, val);
@@ -348,7 +353,8 @@ static void vpci_run_changed(PciFn *f, bool running)
 #define VPCI_OPS                                                                                   \
     .vendor = 0x1af4, .class_code = 0x00ff00, .is_express = true, .realize = vpci_realize,         \
     .unrealize = vpci_unrealize, .reset = vpci_reset, .config_wrote = vpci_config_wrote,           \
-    .config_read = vpci_config_read, .run_changed = vpci_run_changed
+    .config_read = vpci_config_read, .bridge_changed = vpci_bridge_changed,                        \
+    .run_changed = vpci_run_changed
 const PciOps virtio_pci_ops = { VPCI_OPS };
 const PciOps virtio_pci_transitional_ops = { VPCI_OPS };
 const PciOps virtio_pci_non_transitional_ops = { VPCI_OPS };

@@ -70,6 +70,11 @@ bool fake_ring(uint64_t at, uint64_t val)
     return false;
 }
 
+bool accel_has_irqfd(const Accel *a)
+{
+    return false;
+}
+
 bool accel_is_running(const Accel *a)
 {
     return false;

@@ -39,6 +39,7 @@ typedef struct PciOps {                             /* ObjClass.ops of a PCI dev
     void (*config_wrote)(PciFn *f, unsigned off, unsigned len);
     /* may change what is read; NULL */
     uint32_t (*config_read)(PciFn *f, unsigned off, unsigned len, uint32_t val);
+    void (*bridge_changed)(PciFn *f);            /* a bridge's window above it moved; NULL */
     void (*run_changed)(PciFn *f, bool running); /* the VM starts or stops; NULL: does not care */
     const char *romfile;                         /* default option ROM; NULL: none */
 } PciOps;
