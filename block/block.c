@@ -277,6 +277,11 @@ Blk *blk_new(const char *id, BlkNode *n)
     return b;
 }
 
+Blk *blk_new_empty(void)
+{
+    return blk_new(NULL, NULL);
+}
+
 /* The locks of a node and of what lies below it. */
 static bool node_lock(BlkNode *n, bool on, bool share_rw, GError **err)
 {

@@ -28,6 +28,9 @@ extern const ObjClass pci_device_class, virtio_pci_class, virtio_device_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class;
 extern const ObjClass memory_backend_class, memory_backend_ram_class, memory_backend_file_class, memory_backend_memfd_class,
     memory_backend_shm_class, iothread_class;
+extern const ObjClass virtio_scsi_class, virtio_scsi_pci_base_class, virtio_scsi_pci_class,
+    virtio_scsi_pci_transitional_class, virtio_scsi_pci_non_transitional_class, scsi_device_class,
+    scsi_disk_base_class, scsi_hd_class, scsi_cd_class;
 extern const ObjClass virtio_balloon_class, virtio_balloon_pci_base_class, virtio_balloon_pci_class,
     virtio_balloon_pci_transitional_class, virtio_balloon_pci_non_transitional_class;
 extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class, virtio_rng_pci_transitional_class,
@@ -69,6 +72,9 @@ const ObjClass *const obj_classes[] = {
     &rng_backend_class, &rng_builtin_class, &rng_random_class,
     &memory_backend_class, &memory_backend_ram_class, &memory_backend_file_class, &memory_backend_memfd_class,
     &memory_backend_shm_class, &iothread_class,
+    &virtio_scsi_class, &virtio_scsi_pci_base_class, &virtio_scsi_pci_class,
+    &virtio_scsi_pci_transitional_class, &virtio_scsi_pci_non_transitional_class,
+    &scsi_device_class, &scsi_disk_base_class, &scsi_hd_class, &scsi_cd_class,
     &virtio_balloon_class, &virtio_balloon_pci_base_class, &virtio_balloon_pci_class,
     &virtio_balloon_pci_transitional_class, &virtio_balloon_pci_non_transitional_class,
     &virtio_rng_class, &virtio_rng_pci_base_class, &virtio_rng_pci_class, &virtio_rng_pci_transitional_class,
@@ -77,6 +83,7 @@ const ObjClass *const obj_classes[] = {
 };
 
 const ObjAlias obj_aliases[] = {
+    { "virtio-scsi", "virtio-scsi-pci" },
     { "virtio-balloon", "virtio-balloon-pci" },
     { "virtio-rng", "virtio-rng-pci" },
     { "virtio-blk", "virtio-blk-pci" },

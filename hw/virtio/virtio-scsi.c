@@ -1,0 +1,710 @@
+/* virtio-scsi: a SCSI host adapter (VIRTIO 1.4, 5.6). Requests and task management run in the
+ * device's loop; events for hot plug come from main by rendezvous. Tested by test-virtio-scsi. */
+#include "backends/iothread.h"
+#include "hw/core/machine.h"
+#include "hw/scsi/scsi.h"
+#include "hw/virtio/virtio-pci.h"
+
+#include <string.h>
+
+enum { F_INOUT = 0, F_HOTPLUG = 1, F_CHANGE = 2 };
+enum { Q_CONTROL, Q_EVENT, Q_REQUEST };
+enum {
+    S_OK = 0,
+    S_OVERRUN = 1,
+    S_ABORTED = 2,
+    S_BAD_TARGET = 3,
+    S_RESET = 4,
+    S_FAILURE = 9,
+    S_SUCCEEDED = 10,
+    S_REJECTED = 11,
+    S_INCORRECT_LUN = 12
+};
+enum { T_TMF = 0, T_AN_QUERY = 1, T_AN_SUBSCRIBE = 2 };
+enum {
+    TMF_ABORT_TASK,
+    TMF_ABORT_TASK_SET,
+    TMF_CLEAR_ACA,
+    TMF_CLEAR_TASK_SET,
+    TMF_NEXUS_RESET,
+    TMF_UNIT_RESET,
+    TMF_QUERY_TASK,
+    TMF_QUERY_TASK_SET
+};
+enum { EV_TRANSPORT_RESET = 1, EV_PARAM_CHANGE = 3 };
+static const uint32_t EV_MISSED = 0x80000000;
+enum { RESET_HARD = 0, RESET_RESCAN = 1, RESET_REMOVED = 2 };
+enum {
+    SENSE_DEFAULT = 96,
+    CDB_DEFAULT = 32,
+    SENSE_LIMIT = 65535,
+    CDB_LIMIT = 255,
+    QUEUES_AUTO = UINT32_MAX,
+    QUEUES_MAX = VIRTIO_QUEUE_MAX - 2
+};
+
+typedef struct ScsiConfig {
+    le32 num_queues, seg_max, max_sectors, cmd_per_lun, event_info_size, sense_size, cdb_size;
+    le16 max_channel, max_target;
+    le32 max_lun;
+} ScsiConfig;
+_Static_assert(sizeof(ScsiConfig) == 36, "VIRTIO 1.4, 5.6.4");
+
+typedef struct CmdHead { /* device-readable, before the CDB */
+    uint8_t lun[8];
+    le64 id;
+    uint8_t task_attr, prio, crn;
+} __attribute__((packed)) CmdHead;
+_Static_assert(sizeof(CmdHead) == 19, "VIRTIO 1.4, 5.6.6.1");
+
+typedef struct CmdResponse { /* before the sense data */
+    le32 sense_len, residual;
+    le16 status_qualifier;
+    uint8_t status, response;
+} CmdResponse;
+_Static_assert(sizeof(CmdResponse) == 12, "VIRTIO 1.4, 5.6.6.1");
+
+typedef struct Tmf {
+    le32 type, subtype;
+    uint8_t lun[8];
+    le64 id;
+} Tmf;
+_Static_assert(sizeof(Tmf) == 24, "VIRTIO 1.4, 5.6.6.2");
+
+typedef struct Event {
+    le32 event;
+    uint8_t lun[8];
+    le32 reason;
+} Event;
+_Static_assert(sizeof(Event) == 16, "VIRTIO 1.4, 5.6.6.3");
+
+typedef struct VirtioScsi {
+    VirtioDev vd;
+    ScsiBus bus;
+    bool bus_ready;
+    uint32_t num_queues, virtqueue_size, max_sectors, cmd_per_lun;
+    bool hotplug, param_change, seg_max_adjust;
+    char *iothread_id;
+    IoThread *iothread;
+    uint32_t sense_size, cdb_size; /* the driver's */
+    bool missed;                   /* events that found no buffer */
+    VqSpec control, event, request;
+} VirtioScsi;
+
+typedef struct CmdReq {
+    VqElem e; /* first: vq.h */
+    ScsiReq r;
+    uint32_t sense_size;
+    GSList *waiters; /* TmfReq*: they end when this one has */
+} CmdReq;
+
+typedef struct TmfReq {
+    VqElem e;
+    unsigned waits; /* for so many requests */
+    uint8_t response;
+} TmfReq;
+
+static VirtioScsi *of_bus(ScsiBus *b)
+{
+    return (VirtioScsi *)((char *)b - offsetof(VirtioScsi, bus));
+}
+
+/* ---- units ---- */
+
+/* {1, target, flat or peripheral lun, 0 ...}: false for what addresses nothing here (5.6.6.1). */
+static bool parse_lun(const uint8_t *v, unsigned *ret_target, uint16_t *ret_lun)
+{
+    if (v[0] == 0xc1 && v[1] == 1) {
+        *ret_target = 0;
+        *ret_lun = SCSI_WLUN_REPORT_LUNS;
+        return true;
+    }
+    if (v[0] != 1) {
+        return false;
+    }
+    *ret_target = v[1];
+    if (v[2] == 0xc1 && v[3] == 1) {
+        *ret_lun = SCSI_WLUN_REPORT_LUNS;
+        return true;
+    }
+    *ret_lun = (uint16_t)((v[2] & 0x3f) << 8 | v[3]);
+    return v[2] >> 6 <= 1;
+}
+
+static void put_lun(const ScsiDev *d, uint8_t *v)
+{
+    memset(v, 0, 8);
+    v[0] = 1;
+    v[1] = (uint8_t)d->id;
+    v[2] = (uint8_t)(d->lun < 256 ? 0 : 0x40 | d->lun >> 8);
+    v[3] = (uint8_t)d->lun;
+}
+
+static ScsiDev *find_unit(VirtioScsi *s, const uint8_t *v, uint16_t *ret_lun)
+{
+    unsigned target;
+
+    if (!parse_lun(v, &target, ret_lun)) {
+        return NULL;
+    }
+    if (*ret_lun == SCSI_WLUN_REPORT_LUNS && v[0] == 0xc1 && s->bus.devs->len) {
+        target = ((ScsiDev *)g_ptr_array_index(s->bus.devs, 0))->id;
+    }
+    return scsi_find(&s->bus, target, *ret_lun);
+}
+
+/* ---- requests ---- */
+
+static void answer(CmdReq *c, uint8_t response)
+{
+    static const uint8_t zeros[256];
+    const ScsiReq *r = &c->r;
+    VirtQueue *vq = c->e.vq;
+    CmdResponse h = { .sense_len = le32_of(MIN(r->sense_len, c->sense_size)),
+        .residual = le32_of((uint32_t)MIN(r->residual, UINT32_MAX)),
+        .status = r->status,
+        .response = response };
+    size_t sense = MIN(r->sense_len, c->sense_size), rest = c->sense_size - sense;
+    bool ok = giov_put(&c->e.in, &h, sizeof h) && giov_put(&c->e.in, r->sense, sense);
+
+    while (ok && rest) { /* nothing of ours is left in what the driver reads */
+        size_t some = MIN(rest, sizeof zeros);
+        ok = giov_put(&c->e.in, zeros, some);
+        rest -= some;
+    }
+    g_assert(ok);
+    vq_push(&c->e);
+    vq_notify_soon(vq);
+}
+
+static void tmf_done(TmfReq *t)
+{
+    VirtQueue *vq = t->e.vq;
+    bool ok = giov_put(&t->e.in, &t->response, 1);
+
+    g_assert(ok);
+    vq_push(&t->e);
+    vq_notify(vq);
+}
+
+static void cmd_done(ScsiReq *r)
+{
+    static const uint8_t responses[] = { [SCSI_OK] = S_OK,
+        [SCSI_OVERRUN] = S_OVERRUN,
+        [SCSI_ABORTED] = S_ABORTED,
+        [SCSI_RESET] = S_RESET };
+    CmdReq *c = (CmdReq *)((char *)r - offsetof(CmdReq, r));
+    GSList *waiters = c->waiters;
+
+    if (r->result != SCSI_OK) {
+        r->residual = 0;
+    }
+    answer(c, responses[r->result]);
+    /* Only then: the driver sees the effects before the function's own end (5.6.6.2). */
+    for (GSList *w = waiters; w; w = w->next) {
+        TmfReq *t = w->data;
+
+        if (!--t->waits) {
+            tmf_done(t);
+        }
+    }
+    g_slist_free(waiters);
+}
+
+static VqVerdict cmd_request(VirtioDev *d, VqElem *e)
+{
+    VirtioScsi *s = (VirtioScsi *)d;
+    CmdReq *c = (CmdReq *)e;
+    CmdHead h;
+    uint8_t cdb[CDB_LIMIT + 1];
+    uint16_t lun;
+
+    memset(&c->r, 0, sizeof c->r);
+    c->waiters = NULL;
+    c->sense_size = s->sense_size;
+    if (!giov_get(&e->out, &h, sizeof h) || !giov_get(&e->out, cdb, s->cdb_size) ||
+        !vq_split_in(e, sizeof(CmdResponse) + s->sense_size)) {
+        vq_fail(e->vq, "virtio-scsi: request or response is too short");
+        return VQ_DONE;
+    }
+    memcpy(c->r.cdb, cdb, MIN(s->cdb_size, sizeof c->r.cdb));
+    c->r.residual = e->out.left + e->in2.left;
+    if (e->out.left && e->in2.left) { /* INOUT is not offered (5.6.6.1.1) */
+        answer(c, S_FAILURE);
+        return VQ_HELD;
+    }
+    ScsiDev *dev = find_unit(s, h.lun, &lun);
+
+    if (!dev) {
+        c->r.residual = 0;
+        answer(c, S_BAD_TARGET);
+        return VQ_HELD;
+    }
+    c->r.lun = lun;
+    c->r.tag = le64_get(h.id);
+    c->r.out = &e->out;
+    c->r.in = &e->in2;
+    c->r.done = cmd_done;
+    scsi_submit(dev, &c->r);
+    return VQ_HELD;
+}
+
+/* ---- task management ---- */
+
+/* t waits for r, which ends as `how`. */
+static void cancel(TmfReq *t, ScsiReq *r, ScsiResult how)
+{
+    CmdReq *c = (CmdReq *)((char *)r - offsetof(CmdReq, r));
+
+    c->waiters = g_slist_prepend(c->waiters, t);
+    t->waits++;
+    scsi_cancel(r, how);
+}
+
+static void cancel_unit(TmfReq *t, ScsiDev *d, ScsiResult how)
+{
+    for (ScsiReq *r = d->reqs, *next; r; r = next) {
+        next = r->next;
+        cancel(t, r, how);
+    }
+}
+
+static ScsiReq *find_task(const ScsiDev *d, uint64_t tag)
+{
+    ScsiReq *r = d->reqs;
+
+    while (r && r->tag != tag) {
+        r = r->next;
+    }
+    return r;
+}
+
+static void reset_unit(TmfReq *t, ScsiDev *d)
+{
+    cancel_unit(t, d, SCSI_RESET);
+    scsi_unit_reset(d);
+}
+
+/* The function's outcome, unless it has to wait for requests: t->waits. */
+static uint8_t tmf(VirtioScsi *s, TmfReq *t, const Tmf *m)
+{
+    unsigned what = le32_get(m->subtype), target;
+    uint16_t lun;
+    ScsiDev *d = find_unit(s, m->lun, &lun);
+    ScsiReq *r;
+
+    if (what > TMF_QUERY_TASK_SET || what == TMF_CLEAR_ACA) {
+        return S_REJECTED;
+    }
+    if (!d || !parse_lun(m->lun, &target, &lun)) {
+        return S_BAD_TARGET;
+    }
+    if (what == TMF_NEXUS_RESET) { /* all units of the target */
+        for (unsigned i = 0; i < s->bus.devs->len; i++) {
+            ScsiDev *each = g_ptr_array_index(s->bus.devs, i);
+
+            if (each->id == d->id) {
+                reset_unit(t, each);
+            }
+        }
+        return S_OK;
+    }
+    if (d->lun != lun) {
+        return S_INCORRECT_LUN;
+    }
+    switch (what) {
+    case TMF_ABORT_TASK:
+        r = find_task(d, le64_get(m->id));
+        if (r) {
+            cancel(t, r, SCSI_ABORTED);
+        }
+        return S_OK;
+    case TMF_ABORT_TASK_SET:
+    case TMF_CLEAR_TASK_SET:
+        cancel_unit(t, d, SCSI_ABORTED);
+        return S_OK;
+    case TMF_UNIT_RESET:
+        reset_unit(t, d);
+        return S_OK;
+    case TMF_QUERY_TASK:
+        return find_task(d, le64_get(m->id)) ? S_SUCCEEDED : S_OK;
+    default:
+        return d->reqs ? S_SUCCEEDED : S_OK;
+    }
+}
+
+static VqVerdict control_request(VirtioDev *d, VqElem *e)
+{
+    VirtioScsi *s = (VirtioScsi *)d;
+    TmfReq *t = (TmfReq *)e;
+    Tmf m = { 0 };
+    uint8_t an[12]; /* lun, event_requested */
+    struct {
+        le32 event_actual;
+        uint8_t response;
+    } __attribute__((packed)) none = { .response = S_OK };
+
+    if (!giov_get(&e->out, &m.type, sizeof m.type)) {
+        vq_fail(e->vq, "virtio-scsi: control request without a type");
+        return VQ_DONE;
+    }
+    switch (le32_get(m.type)) {
+    case T_TMF:
+        if (!giov_get(&e->out, &m.subtype, sizeof m - sizeof m.type) || !e->in.left) {
+            vq_fail(e->vq, "virtio-scsi: task management function is too short");
+            return VQ_DONE;
+        }
+        t->waits = 1; /* this call */
+        t->response = tmf(s, t, &m);
+        if (!--t->waits) {
+            tmf_done(t);
+        }
+        return VQ_HELD;
+    case T_AN_QUERY:
+    case T_AN_SUBSCRIBE:
+        /* No unit here reports such events (5.6.6.2). */
+        if (!giov_get(&e->out, an, sizeof an) || !giov_put(&e->in, &none, sizeof none)) {
+            vq_fail(e->vq, "virtio-scsi: asynchronous notification request is too short");
+        }
+        return VQ_DONE;
+    default:
+        vq_fail(e->vq, "virtio-scsi: unknown control request %u", le32_get(m.type));
+        return VQ_DONE;
+    }
+}
+
+/* ---- events ---- */
+
+static bool put_event(VirtioScsi *s, const Event *ev)
+{
+    VqElem *e = vq_pop(virtio_queue(&s->vd, Q_EVENT));
+
+    if (!e) {
+        return false;
+    }
+    if (!giov_put(&e->in, ev, sizeof *ev)) {
+        vq_fail(e->vq, "virtio-scsi: event buffer is too short");
+        vq_drop(e);
+        return false;
+    }
+    vq_push(e);
+    vq_notify(virtio_queue(&s->vd, Q_EVENT));
+    return true;
+}
+
+static void event_refilled(VirtioDev *d, G_GNUC_UNUSED VirtQueue *vq)
+{
+    VirtioScsi *s = (VirtioScsi *)d;
+    Event ev = { .event = le32_of(EV_MISSED) }; /* no event, but some were lost (5.6.6.3) */
+
+    if (s->missed && put_event(s, &ev)) {
+        s->missed = false;
+    }
+}
+
+typedef struct EventCall {
+    VirtioScsi *s;
+    const ScsiDev *dev;
+    uint32_t event, reason;
+} EventCall;
+
+static void send_event_there(void *opaque)
+{
+    const EventCall *c = opaque;
+    VirtioScsi *s = c->s;
+    Event ev = { .event = le32_of(c->event | (s->missed ? EV_MISSED : 0)),
+        .reason = le32_of(c->reason) };
+
+    if (!vq_ready(virtio_queue(&s->vd, Q_EVENT))) {
+        return;
+    }
+    put_lun(c->dev, ev.lun);
+    s->missed = !put_event(s, &ev);
+}
+
+static void send_event(VirtioScsi *s, const ScsiDev *dev, uint32_t event, uint32_t reason)
+{
+    EventCall c = { s, dev, event, reason };
+
+    if (virtio_has(&s->vd, event == EV_PARAM_CHANGE ? F_CHANGE : F_HOTPLUG)) {
+        loop_call(s->vd.loop, send_event_there, &c);
+    }
+}
+
+/* The others of the target tell that its list has changed (SPC-4, 6.33). */
+static void luns_changed(void *opaque)
+{
+    const ScsiDev *d = opaque;
+    const GPtrArray *devs = d->bus->devs;
+
+    for (unsigned i = 0; i < devs->len; i++) {
+        ScsiDev *other = g_ptr_array_index(devs, i);
+
+        if (other != d && other->id == d->id) {
+            scsi_attention(other, SCSI_SENSE(SCSI_UNIT_ATTENTION, 0x3f, 0x0e));
+        }
+    }
+}
+
+static void unit_plugged(ScsiBus *b, ScsiDev *d)
+{
+    if (d->dev.hotplugged) {
+        loop_call(b->loop, luns_changed, d);
+        send_event(of_bus(b), d, EV_TRANSPORT_RESET, RESET_RESCAN);
+    }
+}
+
+static void unit_unplugged(ScsiBus *b, ScsiDev *d)
+{
+    loop_call(b->loop, luns_changed, d);
+    send_event(of_bus(b), d, EV_TRANSPORT_RESET, RESET_REMOVED);
+}
+
+typedef struct Change {
+    ScsiDev *d;
+    ScsiSense what;
+} Change;
+
+static void change_there(void *opaque)
+{
+    const Change *c = opaque;
+
+    scsi_attention(c->d, c->what);
+}
+
+static void unit_changed(ScsiBus *b, ScsiDev *d, ScsiSense what)
+{
+    Change c = { d, what };
+
+    loop_call(b->loop, change_there, &c);
+    if (d->type != 5) { /* never for MMC devices (5.6.6.3) */
+        send_event(of_bus(b), d, EV_PARAM_CHANGE, what.asc | (uint32_t)what.ascq << 8);
+    }
+}
+
+static const ScsiHostOps host_ops = {
+    .plugged = unit_plugged, .unplugged = unit_unplugged, .changed = unit_changed
+};
+
+/* ---- configuration, life ---- */
+
+static void scsi_config(VirtioDev *d, void *cfg)
+{
+    const VirtioScsi *s = (const VirtioScsi *)d;
+    ScsiConfig c = { .num_queues = le32_of(s->num_queues),
+        .seg_max = le32_of(s->seg_max_adjust ? s->virtqueue_size - 2 : 128 - 2),
+        .max_sectors = le32_of(s->max_sectors),
+        .cmd_per_lun = le32_of(s->cmd_per_lun),
+        .event_info_size = le32_of(sizeof(Event)),
+        .sense_size = le32_of(s->sense_size),
+        .cdb_size = le32_of(s->cdb_size),
+        .max_target = le16_of(SCSI_TARGET_MAX),
+        .max_lun = le32_of(SCSI_LUN_MAX) };
+
+    memcpy(cfg, &c, sizeof c);
+}
+
+typedef struct SizesCall {
+    VirtioScsi *s;
+    uint32_t sense, cdb;
+} SizesCall;
+
+static void set_sizes(void *opaque)
+{
+    const SizesCall *c = opaque;
+
+    c->s->sense_size = c->sense;
+    c->s->cdb_size = c->cdb;
+}
+
+static void scsi_config_wrote(VirtioDev *d, const void *cfg, size_t off, size_t len)
+{
+    VirtioScsi *s = (VirtioScsi *)d;
+    ScsiConfig c;
+
+    memcpy(&c, cfg, sizeof c);
+    SizesCall call = { s, le32_get(c.sense_size), le32_get(c.cdb_size) };
+
+    if (off >= offsetof(ScsiConfig, max_channel) || off + len <= offsetof(ScsiConfig, sense_size)) {
+        return; /* nothing else is the driver's */
+    }
+    if (call.sense > SENSE_LIMIT || call.cdb > CDB_LIMIT) {
+        virtio_fail(
+            d, "virtio-scsi: sense_size %u or cdb_size %u is not possible", call.sense, call.cdb);
+        return;
+    }
+    loop_call(d->loop, set_sizes, &call);
+}
+
+static VirtioFeatures scsi_offer(VirtioDev *d, VirtioFeatures f)
+{
+    const VirtioScsi *s = (const VirtioScsi *)d;
+
+    vf_set(&f, F_HOTPLUG, s->hotplug);
+    vf_set(&f, F_CHANGE, s->param_change);
+    return f;
+}
+
+/* On a reset the core waits for what is still out; a VM that stops has it finished. */
+static void scsi_stop(VirtioDev *d)
+{
+    if (d->paused) {
+        scsi_bus_drain(&((VirtioScsi *)d)->bus);
+    }
+}
+
+static void scsi_queue_reset(VirtioDev *d, G_GNUC_UNUSED unsigned i)
+{
+    scsi_bus_drain(&((VirtioScsi *)d)->bus);
+}
+
+static void units_reset(void *opaque)
+{
+    const VirtioScsi *s = opaque;
+
+    for (unsigned i = 0; i < s->bus.devs->len; i++) {
+        ScsiDev *d = g_ptr_array_index(s->bus.devs, i);
+
+        scsi_unit_reset(d);
+        d->nattention = 0;
+        scsi_attention(d, SCSI_SENSE(SCSI_UNIT_ATTENTION, 0x29, 0)); /* power on or reset */
+    }
+}
+
+static void scsi_reset(VirtioDev *d)
+{
+    VirtioScsi *s = (VirtioScsi *)d;
+
+    s->sense_size = SENSE_DEFAULT; /* 5.6.4.2 */
+    s->cdb_size = CDB_DEFAULT;
+    s->missed = false;
+    scsi_bus_drain(&s->bus);
+    loop_call(s->bus.loop, units_reset, s);
+}
+
+static unsigned scsi_queue_count(VirtioDev *d)
+{
+    return ((VirtioScsi *)d)->num_queues + 2;
+}
+
+static const VqSpec *scsi_queue_spec(VirtioDev *d, unsigned i, uint16_t *ret_size)
+{
+    const VirtioScsi *s = (const VirtioScsi *)d;
+
+    *ret_size = (uint16_t)s->virtqueue_size;
+    return i == Q_CONTROL ? &s->control : i == Q_EVENT ? &s->event : &s->request;
+}
+
+static bool scsi_props_ok(VirtioScsi *s, GError **err)
+{
+    if (s->num_queues == QUEUES_AUTO) {
+        s->num_queues = s->vd.bus_ops && s->vd.bus_ops->default_queues
+                            ? s->vd.bus_ops->default_queues(s->vd.transport)
+                            : 1;
+    }
+    if (!s->num_queues || s->num_queues > QUEUES_MAX) {
+        return err_set(err,
+            "Invalid number of queues (= %u), must be a positive integer less than %d.",
+            s->num_queues, QUEUES_MAX);
+    }
+    if (s->virtqueue_size <= 2) {
+        return err_set(
+            err, "invalid virtqueue_size property (= %u), must be > 2", s->virtqueue_size);
+    }
+    if (s->virtqueue_size > 1024 || s->virtqueue_size & (s->virtqueue_size - 1)) {
+        return err_set(err,
+            "invalid virtqueue_size property (= %u), must be a power of 2 (max 1024)",
+            s->virtqueue_size);
+    }
+    return true;
+}
+
+static bool scsi_realize(VirtioDev *d, GError **err)
+{
+    VirtioScsi *s = (VirtioScsi *)d;
+    const Dev *proxy = (const Dev *)d->transport;
+    const Machine *m = dev_machine(proxy);
+
+    if (!scsi_props_ok(s, err)) {
+        return false;
+    }
+    if (s->iothread_id) {
+        s->iothread = iothread_find(m ? m->objects : NULL, s->iothread_id, err);
+        if (!s->iothread) {
+            return false;
+        }
+        d->loop = s->iothread->loop;
+    }
+    s->control = (VqSpec){ "control", 128, sizeof(TmfReq), control_request };
+    s->event = (VqSpec){ "event", 128, sizeof(VqElem), .refilled = event_refilled };
+    s->request = (VqSpec){ "request", 128, sizeof(CmdReq), cmd_request };
+    s->sense_size = SENSE_DEFAULT;
+    s->cdb_size = CDB_DEFAULT;
+    g_autofree char *name = proxy && proxy->id ? g_strdup_printf("%s.0", proxy->id) : NULL;
+
+    s->bus.max_target = SCSI_TARGET_MAX;
+    s->bus.max_lun = SCSI_LUN_MAX;
+    scsi_bus_init(&s->bus, &d->dev, &host_ops, name);
+    scsi_bus_set_loop(&s->bus, d->loop);
+    s->bus_ready = true;
+    return true;
+}
+
+static void scsi_unrealize(VirtioDev *d)
+{
+    VirtioScsi *s = (VirtioScsi *)d;
+
+    if (s->bus_ready) {
+        scsi_bus_fini(&s->bus);
+        s->bus_ready = false;
+    }
+    if (s->iothread) {
+        d->loop = loop_main();
+        obj_unref(&s->iothread->obj);
+        s->iothread = NULL;
+    }
+}
+
+/* clang-format off */
+const PropSpec virtio_scsi_props[] = {
+    PROP_U32("num_queues", VirtioScsi, num_queues, QUEUES_AUTO, "request queues; 4294967295: one per vCPU"),
+    PROP_U32("virtqueue_size", VirtioScsi, virtqueue_size, 256, "descriptors in each queue"),
+    PROP_U32("max_sectors", VirtioScsi, max_sectors, 0xffff, "hint: sectors of one transfer"),
+    PROP_U32("cmd_per_lun", VirtioScsi, cmd_per_lun, 128, "hint: commands of one unit at once"),
+    PROP_BOOL("hotplug", VirtioScsi, hotplug, true, "tell of units that come and go"),
+    PROP_BOOL("param_change", VirtioScsi, param_change, true, "tell of changed parameters"),
+    PROP_BOOL("seg_max_adjust", VirtioScsi, seg_max_adjust, true, "seg_max follows the queue size"),
+    PROP_IOTHREAD("iothread", VirtioScsi, iothread_id, "thread of the data path"),
+    PROP_END,
+};
+/* clang-format on */
+
+static const VirtioOps scsi_ops = {
+    .id = 8,
+    .transitional_id = 0x1004,
+    .pci_class = 0x010000,
+    .queue_count = scsi_queue_count,
+    .queue_spec = scsi_queue_spec,
+    .config_size = sizeof(ScsiConfig),
+    .offer = scsi_offer,
+    .config = scsi_config,
+    .config_wrote = scsi_config_wrote,
+    .stop = scsi_stop,
+    .reset = scsi_reset,
+    .queue_reset = scsi_queue_reset,
+    .realize = scsi_realize,
+    .unrealize = scsi_unrealize,
+};
+
+const ObjClass virtio_scsi_class = {
+    .name = "virtio-scsi-device",
+    .parent = "virtio-device",
+    .help = "a SCSI host adapter",
+    .category = "Storage",
+    .size = sizeof(VirtioScsi),
+    .flags = OBJ_DEVICE,
+    .bus = "virtio-bus",
+    .props = (const PropGroup[]){ { virtio_scsi_props, NULL }, { NULL, NULL } },
+    .ops = &scsi_ops,
+};
+VIRTIO_PCI_TYPES(virtio_scsi, "virtio-scsi", virtio_scsi_class, virtio_scsi_props, "Storage");
