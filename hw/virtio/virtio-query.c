@@ -171,7 +171,7 @@ static void loop_queue_status(void *opaque)
     uint16_t signalled = vq->enabled ? vq->signalled : 0;
     Json *j = c->j;
 
-    json_set(j, "inuse", json_int(vq->held));
+    json_set(j, "inuse", json_int(vq_held(vq)));
     json_set(j, "vring-num", json_int(num));
     json_set(j, "vring-num-default", json_int(vq->max_size));
     json_set(j, "vring-align", json_int(LEGACY_ALIGN));

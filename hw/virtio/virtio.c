@@ -159,6 +159,7 @@ void virtio_fail(VirtioDev *d, const char *fmt, ...)
     va_end(ap);
     log_guest_error("%s: %s", name, why);
     d->broken = true;
+    d->halted = true;
     if (vm_lock_held()) {
         set_needs_reset(d);
     } else if (!atomic_exchange_explicit(&d->fail_posted, true,
@@ -176,9 +177,11 @@ static void loop_start(void *opaque)
 
     d->paused = false;
     d->started = true;
+    d->halted = d->broken;
     c->ok = !d->ops->start || d->ops->start(d, c->err);
     if (!c->ok) {
         d->started = false;
+        d->halted = true;
     }
 }
 
@@ -212,6 +215,7 @@ static void loop_stop(void *opaque)
         d->ops->stop(d);
     }
     d->started = false;
+    d->halted = true;
     for (unsigned i = 0; i < d->nvqs; i++) {
         vq_notify(d->vqs[i]);
         d->vqs[i]->stopped = false;
@@ -506,6 +510,7 @@ bool virtio_realize(VirtioDev *d, Obj *transport, const VirtioBusOps *bus_ops, G
     d->transport = transport;
     d->bus_ops = bus_ops;
     d->dma = bus_ops->dma(transport);
+    d->halted = true;
     if (!d->loop) {
         d->loop = loop_main();
     }
@@ -585,7 +590,7 @@ void virtio_describe(const VirtioDev *d, JsonWriter *w)
         jw_int(w, "max-size", vq->max_size);
         jw_int(w, "last-avail-idx", vq->rs.avail);
         jw_int(w, "used-idx", vq->rs.used);
-        jw_int(w, "inuse", vq->held);
+        jw_int(w, "inuse", vq_held(vq));
         jw_end_object(w);
     }
     jw_end_array(w);

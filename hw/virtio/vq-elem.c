@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static const uint16_t class_iovs[VQ_CLASSES - 1] = { VQ_SMALL_IOVS, 72 };
 static const uint16_t class_keep[VQ_CLASSES] = { VQ_SMALL_KEEP, 64, 0 };
@@ -274,26 +275,36 @@ static size_t block_iov_offset(const VirtQueue *vq)
     return (BLOCK_HEAD + MAX(vq->spec->elem_size, sizeof(VqElem)) + 15) / 16 * 16;
 }
 
-static VqBlock *block_new(const VirtQueue *vq, unsigned cls, unsigned niov)
+static VqBlock *block_new(VirtQueue *vq, unsigned cls, unsigned niov)
 {
     size_t at = block_iov_offset(vq);
     VqBlock *b = g_malloc(at + niov * (sizeof(struct iovec) + sizeof(DmaWin *)));
 
     memset(b, 0, at);
+    vq_elem_of(b)->vq = vq;
     b->cls = (uint8_t)cls;
+    b->plain = !cls;
     b->iov = (struct iovec *)((char *)b + at);
     b->wins = (DmaWin **)(b->iov + niov);
     return b;
+}
+
+void vq_small_blocks(VirtQueue *vq, unsigned n)
+{
+    while (vq->nfree[0] < n) {
+        VqBlock *b = block_new(vq, 0, VQ_SMALL_IOVS);
+
+        b->next = vq->free[0];
+        vq->free[0] = b;
+        vq->nfree[0]++;
+    }
 }
 
 void vq_gather_begin(VirtQueue *vq)
 {
     VqGather *g = &vq->g;
 
-    if (!vq->free[0]) {
-        vq->free[0] = block_new(vq, 0, VQ_SMALL_IOVS);
-        vq->nfree[0] = 1;
-    }
+    vq_small_blocks(vq, 1);
     g->small = vq->free[0];
     g->iov = g->small->iov;
     g->wins = g->small->wins;
@@ -317,8 +328,21 @@ static VqBlock *block_get(VirtQueue *vq, unsigned niov)
     return b;
 }
 
+void vq_trim(VirtQueue *vq)
+{
+    while (vq->nfree[0] > VQ_SMALL_KEEP) {
+        VqBlock *b = vq->free[0];
+
+        vq->free[0] = b->next;
+        vq->nfree[0]--;
+        g_free(b);
+    }
+}
+
 void vq_block_put(VirtQueue *vq, VqBlock *b)
 {
+    b->done = b->redone = false;
+    b->plain = !b->cls;
     if (VQ_UNLIKELY(b->cls == 2 || vq->nfree[b->cls] >= class_keep[b->cls])) {
         g_free(b);
         return;
@@ -356,9 +380,16 @@ VqElem *vq_gather_elem(VirtQueue *vq, uint16_t id, uint16_t ndescs)
     if (g->win) {
         g->win->refs++; /* one for all of the chain */
     }
-    e = vq_elem_init(vq, b, g->win, g->nout, g->n - g->nout, g->out_len, g->total - g->out_len);
+    e = vq_elem_of(b);
+    vq_elem_init(vq, b, b->iov + g->nout, b->iov + g->n, g->out_len, g->total - g->out_len);
+    b->win = g->win;
+    b->plain = g->win && !b->cls;
+    b->before = vq->rs.avail;
+    b->before_wrap = vq->rs.avail_wrap;
+    b->order_next = NULL;
     e->id = id;
     e->ndescs = ndescs;
+    memset(e + 1, 0, vq->elem_extra);
     return e;
 }
 
@@ -383,6 +414,29 @@ static void mark_written(const VqBlock *b, size_t written)
 
         ram_written(ram, (uint64_t)((uint8_t *)iov[i].iov_base - ram->host), here);
         written -= here;
+    }
+}
+
+enum { FLAGS_ON_HEAP = 4096 };
+
+uint8_t *vq_flags_new(size_t n)
+{
+    void *p;
+
+    if (n <= FLAGS_ON_HEAP) {
+        return g_malloc0(n);
+    }
+    p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    g_assert(p != MAP_FAILED); /* as any other allocation */
+    return p;
+}
+
+void vq_flags_free(uint8_t *flags, size_t n)
+{
+    if (flags && n > FLAGS_ON_HEAP) {
+        munmap(flags, n);
+    } else {
+        g_free(flags);
     }
 }
 

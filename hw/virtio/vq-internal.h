@@ -12,12 +12,14 @@
 
 #define VQ_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define VQ_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define VQ_COLD        __attribute__((noinline, cold))
 
 enum {
     VQ_SIZE_MAX = 32768, /* VIRTIO 1.4, 2.7 and 2.8 */
     VQ_TABLE_MIN = 1024, /* descriptors an indirect table may always have */
     VQ_IOV_EXTRA = 64,   /* host pieces beyond descriptors: a buffer splits where RAM blocks meet */
     VQ_BUDGET = 256,     /* chains per turn of the loop, so that one queue starves nobody */
+    VQ_TAKE = 16,        /* chains taken together by the short way at most */
     VQ_BATCH = 64,       /* finished chains published together at most */
     VQ_CLASSES = 3,      /* block sizes of the element pool */
     VQ_SMALL_KEEP = 256, /* blocks of the smallest size that stay in the pool */
@@ -64,14 +66,16 @@ typedef struct VqGather {
     uint8_t *table; /* a copy of an indirect table that is not in one stretch */
 } VqGather;
 
-/* One used entry: of one chain, or with IN_ORDER of nchains whose last it names. */
+/* One used entry: of one chain, or with IN_ORDER of several whose last it names. */
 typedef struct VqDone {
-    uint16_t id, nchains;
-    uint16_t ndescs; /* ring descriptors of all of them */
+    uint16_t id, ndescs; /* ring descriptors, in a split ring heads, of all of them */
     uint32_t len;
 } VqDone;
 
 typedef struct VqRingOps {
+    /* Takes up to max chains of a few buffers in one stretch of RAM. It stops without a trace at
+     * one that is anything else, or wrong: pop() will tell. */
+    unsigned (*take)(VirtQueue *vq, VqElem **ret, unsigned max);
     VqElem *(*pop)(
         VirtQueue *vq); /* validates and maps one chain; NULL: none, or vq_fail() was called */
     void (*publish)(VirtQueue *vq, const VqDone *done, unsigned n);
@@ -94,10 +98,12 @@ struct VqBlock {
     uint32_t epoch, used_len;
     uint16_t nout, nin;
     uint8_t cls;
-    bool done;          /* IN_ORDER: finished, waits for older ones */
-    bool full;          /* IN_ORDER: all of the writable part was written */
-    bool redone;        /* came from the redo list: VQ_STOP puts it back there */
-    VqRingState before; /* the ring before this chain was taken */
+    bool plain;       /* of the smallest size, and all of it in one window */
+    bool done;        /* IN_ORDER: finished, waits for older ones */
+    bool full;        /* IN_ORDER: all of the writable part was written */
+    bool redone;      /* came from the redo list: VQ_STOP puts it back there */
+    bool before_wrap; /* the ring's position before this chain was taken */
+    uint16_t before;
 };
 enum { BLOCK_HEAD = (sizeof(VqBlock) + 15) / 16 * 16 };
 static inline VqBlock *vq_block_of(VqElem *e)
@@ -118,6 +124,7 @@ struct VirtQueue {
     DmaTlb *tlb;
     uint64_t generation; /* that the rings and the windows were found in */
     bool enabled, broken;
+    bool live; /* enabled and not broken */
     bool mapped;
     bool stopped; /* VQ_STOP: until vq_resume() */
     bool armed, need_notify;
@@ -129,15 +136,16 @@ struct VirtQueue {
     uint16_t signalled;  /* used index at the last interrupt, for EVENT_IDX */
     VqLayout at;
     RingMap desc, driver, device;
-    uint64_t *inflight; /* split: heads that are out; packed: buffer ids */
-    size_t inflight_bits;
-    unsigned since;       /* packed: descriptors used since the last interrupt */
-    unsigned ring_out;    /* ring descriptors of the chains that are out */
-    unsigned ahead;       /* descriptors seen beyond rs.avail: chains that were put back */
-    unsigned held;        /* chains of this epoch that are out */
-    _Atomic unsigned out; /* chains of any epoch that are out; written in the loop only */
-    uint32_t epoch;       /* a reset starts a new one; older chains publish nothing */
-    unsigned ndone, ndone_chains;
+    uint8_t *inflight; /* split: heads that are out; packed: buffer ids. A byte each */
+    size_t inflight_len;
+    unsigned since;         /* packed: descriptors used since the last interrupt */
+    unsigned ring_out;      /* ring descriptors of the chains that are out */
+    unsigned ahead;         /* descriptors seen beyond rs.avail: chains that were put back */
+    _Atomic unsigned out;   /* chains of any epoch that are out; written in the loop only */
+    unsigned strangers;     /* of them: chains of an older epoch */
+    uint32_t epoch;         /* a reset starts a new one; older chains publish nothing */
+    VqElem *taken[VQ_TAKE]; /* within vq_run() only */
+    unsigned ndone;
     bool done_full;        /* the last one was written in full */
     VqDone done[VQ_BATCH]; /* finished, not published yet; empty between turns */
     VqGather g;
@@ -174,12 +182,16 @@ unsigned virtio_held(const VirtioDev *d); /* chains out, all queues */
 /* vq-elem.c, for vq.c */
 void vq_unmap_rings(void *vq);
 void vq_block_put(VirtQueue *vq, VqBlock *b);
+void vq_trim(VirtQueue *vq);    /* frees small blocks beyond what a pool keeps */
 void vq_elem_rewind(VqElem *e); /* as it was when it was taken */
 void vq_elem_free(VqElem *e);   /* unmaps; gives the block back */
 void vq_elem_unmap(VqElem *e);
 void vq_gather_fini(VirtQueue *vq);
+uint8_t *vq_flags_new(size_t n); /* zeroed bytes; long ones cost only what is touched */
+void vq_flags_free(uint8_t *flags, size_t n);
 /* for the ring files */
 bool vq_map_rings(VirtQueue *vq, size_t desc_len, size_t driver_len, size_t device_len);
+void vq_small_blocks(VirtQueue *vq, unsigned n); /* at least n of them are free now */
 void vq_gather_begin(VirtQueue *vq);
 /* Adds one buffer to the chain; false: it may not be there, vq_fail() was called. */
 bool vq_gather_add(VirtQueue *vq, uint64_t addr, uint32_t len, bool write);
@@ -193,6 +205,12 @@ void vq_ring_written_slow(const RingMap *m, size_t off, size_t len);
 static inline bool vq_feature(const VirtQueue *vq, unsigned bit)
 {
     return virtio_has(vq->d, bit);
+}
+
+/* Chains of this epoch that are out. */
+static inline unsigned vq_held(const VirtQueue *vq)
+{
+    return atomic_load_explicit(&vq->out, memory_order_relaxed) - vq->strangers;
 }
 
 /* Where byte off of a ring part lies. A field never crosses a page. */
@@ -220,87 +238,64 @@ static inline void vq_ring_written(const RingMap *m, size_t off, size_t len)
     }
 }
 
-/* A chain in block b: nout pieces of out_len bytes to read, nin of in_len to write. */
-static inline VqElem *vq_elem_init(VirtQueue *vq, VqBlock *b, DmaWin *win, unsigned nout,
-    unsigned nin, uint64_t out_len, uint64_t in_len)
+/*
+ * A chain in block b: what to read is in b->iov up to in, out_len bytes; what to write from there
+ * to end, in_len bytes. What is the same for every chain of the block stands there already.
+ */
+static inline void vq_elem_init(VirtQueue *vq, VqBlock *b, const struct iovec *in,
+    const struct iovec *end, uint64_t out_len, uint64_t in_len)
 {
     VqElem *e = vq_elem_of(b);
+    unsigned nout = (unsigned)(in - b->iov), nin = (unsigned)(end - in);
 
-    b->win = win;
-    b->order_next = NULL;
     b->epoch = vq->epoch;
     b->nout = (uint16_t)nout;
     b->nin = (uint16_t)nin;
-    b->done = b->redone = false;
-    e->vq = vq;
-    e->out = (GIov){ .v = b->iov, .n = nout, .left = out_len };
-    e->in = (GIov){ .v = b->iov + nout, .n = nin, .left = in_len };
-    e->in2 = (GIov){ .v = NULL };
-    e->in_size = in_len;
-    e->in2_size = 0;
+    e->out.v = b->iov;
+    e->out.n = nout;
+    e->out.off = 0;
+    e->out.left = out_len;
+    e->in.v = in;
+    e->in.n = nin;
+    e->in.off = 0;
+    e->in.left = e->in_size = in_len;
+    e->in2.left = e->in2_size = 0;
     e->next = NULL;
-    if (VQ_UNLIKELY(vq->elem_extra)) {
-        memset(e + 1, 0, vq->elem_extra);
-    }
-    return e;
 }
 
-/*
- * The short way for chains of a few buffers in one stretch of RAM. Whatever else there is, or is
- * wrong, makes it give up without a trace: the caller then collects from the start, with every
- * check by name.
- */
+/* The short way: what a turn of the loop knows beforehand of the one window it looks at. */
 typedef struct VqFast {
-    VqBlock *b;
-    struct iovec *iov, *end, *in; /* next one, last possible, first writable */
     DmaWin *win;
-    uint64_t total, out_len;
+    uint64_t at, len;
+    uint64_t delta; /* from an address to the host's */
 } VqFast;
 
-static inline bool vq_fast_begin(VirtQueue *vq, VqFast *f)
+/* False: the window is not for both directions. */
+static inline bool vq_fast_begin(const VirtQueue *vq, VqFast *f)
 {
-    f->b = vq->free[0];
-    if (VQ_UNLIKELY(!f->b || !vq->desc.host)) {
-        return false;
-    }
-    f->iov = f->b->iov;
-    f->end = f->iov + vq->fast_max;
-    f->win = vq->tlb->slot[0];
-    f->in = f->iov;
-    f->total = f->out_len = 0;
-    return true;
+    DmaWin *w = vq->tlb->slot[0];
+
+    *f = (VqFast){ w, w->at, w->len[1], (uintptr_t)w->host - w->at };
+    return w->len[0] == w->len[1];
 }
 
-static inline bool vq_fast_add(VqFast *f, uint64_t addr, uint32_t len, bool write)
+/* One buffer; false: it is empty, or not in the window. */
+static inline bool vq_fast_add(const VqFast *f, struct iovec *iov, uint64_t addr, uint64_t len)
 {
-    const DmaWin *w = f->win;
-    uint64_t off = addr - w->at;
+    uint64_t off = addr - f->at, last = off + len - 1;
 
-    /* len 0 becomes the largest number and fails with those that do not fit. */
-    if (VQ_UNLIKELY(
-            off >= w->len[write] || (uint64_t)len - 1 >= w->len[write] - off || f->iov == f->end)) {
+    if (VQ_UNLIKELY(off >= f->len)) {
         return false;
     }
-    f->iov->iov_base = w->host + off;
-    f->iov->iov_len = len;
-    f->iov++;
-    f->total += len;
+    if (VQ_UNLIKELY(last >= f->len)) {
+        return false;
+    }
+    if (VQ_UNLIKELY(!len)) {
+        return false;
+    }
+    iov->iov_base = (void *)(uintptr_t)(addr + f->delta);
+    iov->iov_len = len;
     return true;
-}
-
-static inline VqElem *vq_fast_elem(VirtQueue *vq, VqFast *f, uint16_t id, uint16_t ndescs)
-{
-    VqBlock *b = f->b;
-    VqElem *e;
-
-    vq->free[0] = b->next;
-    vq->nfree[0]--;
-    f->win->refs++;
-    e = vq_elem_init(vq, b, f->win, (unsigned)(f->in - b->iov), (unsigned)(f->iov - f->in),
-        f->out_len, f->total - f->out_len);
-    e->id = id;
-    e->ndescs = ndescs;
-    return e;
 }
 
 /* Reads a descriptor of an indirect table once; returns its second half. */

@@ -6,7 +6,6 @@
  * << 15, le16 flags
  */
 #include "hw/virtio/vq-internal.h"
-#include "util/bitmap.h"
 
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_AVAIL = 1 << 7, DESC_USED = 1 << 15 };
 enum { EVENT_ENABLE = 0, EVENT_DISABLE = 1, EVENT_DESC = 2 };
@@ -39,13 +38,20 @@ static Desc desc_of(uint64_t addr, uint64_t rest)
 
 /* The half with the flags first: if they say "available", the rest was written before (2.8.17.1).
  */
-static inline Desc ring_desc(const VirtQueue *vq, unsigned pos)
+static inline uint64_t load_rest(const uint8_t *at, uint64_t *ret_addr)
 {
-    const _Atomic uint64_t *p =
-        (const _Atomic uint64_t *)(const void *)vq_ring_at(&vq->desc, pos * 16u);
+    const _Atomic uint64_t *p = (const _Atomic uint64_t *)(const void *)at;
     uint64_t rest = le64toh(atomic_load_explicit(p + 1, memory_order_acquire));
 
-    return desc_of(le64toh(atomic_load_explicit(p, memory_order_relaxed)), rest);
+    *ret_addr = le64toh(atomic_load_explicit(p, memory_order_relaxed));
+    return rest;
+}
+
+static Desc ring_desc(const VirtQueue *vq, unsigned pos)
+{
+    uint64_t addr, rest = load_rest(vq_ring_at(&vq->desc, pos * 16u), &addr);
+
+    return desc_of(addr, rest);
 }
 
 static inline bool map(VirtQueue *vq)
@@ -69,6 +75,26 @@ static inline void advance(uint16_t *pos, bool *wrap, unsigned n, uint16_t size)
         *wrap = !*wrap;
     }
     *pos = (uint16_t)p;
+}
+
+/* A chain of n descriptors is out. */
+static inline void took(VirtQueue *vq, uint16_t id, unsigned n)
+{
+    vq->inflight[id] = true;
+    vq->ring_out += n;
+    if (VQ_UNLIKELY(vq->ahead)) {
+        vq->ahead -= MIN(vq->ahead, n);
+    }
+    advance(&vq->rs.avail, &vq->rs.avail_wrap, n, vq->at.size);
+}
+
+/* One behind another that is available: the driver wrote it before (2.8.17.1). */
+static inline uint64_t load_desc(const uint8_t *at, uint64_t *ret_rest)
+{
+    const _Atomic uint64_t *p = (const _Atomic uint64_t *)(const void *)at;
+
+    *ret_rest = le64toh(atomic_load_explicit(p + 1, memory_order_relaxed));
+    return le64toh(atomic_load_explicit(p, memory_order_relaxed));
 }
 
 /* 2.8.7: all of the table belongs to the buffer; only WRITE counts in it. */
@@ -121,77 +147,11 @@ static unsigned walk(VirtQueue *vq, Desc d, uint16_t *ret_id)
     return 0;
 }
 
-/* The short way; 0: the long one will tell. */
-static inline unsigned walk_fast(const VirtQueue *vq, VqFast *f, Desc d, uint16_t *ret_id)
-{
-    const uint8_t *ring = vq->desc.host;
-    unsigned pos = vq->rs.avail, n = 1;
-    bool write = false;
-
-    for (;; n++) {
-        const _Atomic uint64_t *p;
-        uint64_t rest;
-
-        if (!write && d.flags & DESC_WRITE) {
-            write = true;
-            f->in = f->iov;
-            f->out_len = f->total;
-        }
-        if (VQ_UNLIKELY((d.flags & DESC_INDIRECT) || (write && !(d.flags & DESC_WRITE)) ||
-                        !vq_fast_add(f, d.addr, d.len, write))) {
-            return 0;
-        }
-        if (!(d.flags & DESC_NEXT)) {
-            break;
-        }
-        pos = pos + 1 == vq->at.size ? 0 : pos + 1;
-        p = (const _Atomic uint64_t *)(const void *)(ring + pos * 16u);
-        rest = le64toh(atomic_load_explicit(p + 1, memory_order_relaxed));
-        d = desc_of(le64toh(atomic_load_explicit(p, memory_order_relaxed)), rest);
-    }
-    if (!write) {
-        f->in = f->iov;
-        f->out_len = f->total;
-    }
-    *ret_id = d.id;
-    return f->total <= UINT32_MAX && vq->ring_out + n <= vq->at.size &&
-                   !bitmap_test(vq->inflight, d.id)
-               ? n
-               : 0;
-}
-
-static VqElem *pop_slow(VirtQueue *vq, Desc d)
-{
-    unsigned n;
-    uint16_t id = 0;
-
-    vq_gather_begin(vq);
-    n = walk(vq, d, &id);
-    if (n && !vq_gather_ok(vq)) {
-        n = 0;
-    }
-    if (n && vq->ring_out + n > vq->at.size) {
-        vq_fail(vq, "more descriptors available than the ring has");
-        n = 0;
-    }
-    if (n && bitmap_test(vq->inflight, id)) {
-        vq_fail(vq, "buffer id %u is available while it is in use", id);
-        n = 0;
-    }
-    if (!n) {
-        vq_gather_undo(vq);
-        return NULL;
-    }
-    bitmap_set(vq->inflight, id);
-    advance(&vq->rs.avail, &vq->rs.avail_wrap, n, vq->at.size);
-    return vq_gather_elem(vq, id, (uint16_t)n);
-}
-
 static VqElem *packed_pop(VirtQueue *vq)
 {
     unsigned n;
-    uint16_t id;
-    VqFast f;
+    uint16_t id = 0;
+    VqElem *e;
     Desc d;
 
     if (!map(vq)) {
@@ -201,12 +161,124 @@ static VqElem *packed_pop(VirtQueue *vq)
     if (!is_available(vq, d.flags)) {
         return NULL;
     }
-    if (VQ_UNLIKELY(!vq_fast_begin(vq, &f) || !(n = walk_fast(vq, &f, d, &id)))) {
-        return pop_slow(vq, d);
+    vq_gather_begin(vq);
+    n = walk(vq, d, &id);
+    if (n && !vq_gather_ok(vq)) {
+        n = 0;
     }
-    bitmap_set(vq->inflight, id);
-    advance(&vq->rs.avail, &vq->rs.avail_wrap, n, vq->at.size);
-    return vq_fast_elem(vq, &f, id, (uint16_t)n);
+    if (n && vq->ring_out + n > vq->at.size) {
+        vq_fail(vq, "more descriptors available than the ring has");
+        n = 0;
+    }
+    if (n && vq->inflight[id]) {
+        vq_fail(vq, "buffer id %u is available while it is in use", id);
+        n = 0;
+    }
+    if (!n) {
+        vq_gather_undo(vq);
+        return NULL;
+    }
+    e = vq_gather_elem(vq, id, (uint16_t)n);
+    took(vq, id, n);
+    return e;
+}
+
+/* Readable buffers, then writable ones, into b: how many descriptors; 0: pop() will tell. The first
+ * one was read already. */
+static inline unsigned take_one(
+    VirtQueue *vq, const VqFast *f, VqBlock *b, unsigned pos, uint64_t addr, uint64_t rest)
+{
+    unsigned size = vq->at.size, flags = (unsigned)(rest >> 48), n;
+    const uint8_t *ring = vq->desc.host;
+    struct iovec *iov = b->iov, *end = iov + vq->fast_max, *in;
+    uint64_t total = 0, out_len;
+    VqElem *e = vq_elem_of(b);
+
+    while (!(flags & (DESC_WRITE | DESC_INDIRECT))) {
+        if (iov == end || !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
+            return 0;
+        }
+        iov++;
+        total += (uint32_t)rest;
+        if (!(flags & DESC_NEXT)) {
+            break;
+        }
+        pos = pos + 1 == size ? 0 : pos + 1;
+        addr = load_desc(ring + pos * 16u, &rest);
+        flags = (unsigned)(rest >> 48);
+    }
+    in = iov;
+    out_len = total;
+    if (flags & (DESC_WRITE | DESC_INDIRECT)) {
+        for (;;) {
+            if (VQ_UNLIKELY((flags & (DESC_WRITE | DESC_INDIRECT)) != DESC_WRITE || iov == end) ||
+                !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
+                return 0;
+            }
+            iov++;
+            total += (uint32_t)rest;
+            if (!(flags & DESC_NEXT)) {
+                break;
+            }
+            pos = pos + 1 == size ? 0 : pos + 1;
+            addr = load_desc(ring + pos * 16u, &rest);
+            flags = (unsigned)(rest >> 48);
+        }
+    }
+    n = (unsigned)(iov - b->iov);
+    e->id = (uint16_t)(rest >> 32); /* in the last one: 2.8.6 */
+    if (VQ_UNLIKELY(total > UINT32_MAX || vq->inflight[e->id] || vq->ring_out + n > size)) {
+        return 0;
+    }
+    b->win = f->win;
+    vq_elem_init(vq, b, in, iov, out_len, total - out_len);
+    e->ndescs = (uint16_t)n;
+    return n;
+}
+
+static unsigned packed_take(VirtQueue *vq, VqElem **ret, unsigned max)
+{
+    unsigned n, size = vq->at.size, pos = vq->rs.avail, wanted;
+    VqBlock *b = vq->free[0];
+    VqFast f;
+
+    if (!map(vq) || !vq->desc.host || !vq_fast_begin(vq, &f)) {
+        return 0;
+    }
+    wanted = vq->rs.avail_wrap ? DESC_AVAIL : DESC_USED;
+    for (n = 0; n < max; n++) {
+        uint64_t addr, rest = load_rest(vq->desc.host + pos * 16u, &addr);
+        VqElem *e = vq_elem_of(b);
+        unsigned len;
+
+        if ((rest >> 48 & (DESC_AVAIL | DESC_USED)) != wanted) {
+            break;
+        }
+        len = take_one(vq, &f, b, pos, addr, rest);
+        if (VQ_UNLIKELY(!len)) {
+            break;
+        }
+        b->before = (uint16_t)pos;
+        b->before_wrap = wanted == DESC_AVAIL;
+        vq->inflight[e->id] = true;
+        vq->ring_out += len;
+        pos += len;
+        if (pos >= size) {
+            pos -= size;
+            wanted ^= DESC_AVAIL | DESC_USED;
+        }
+        if (VQ_UNLIKELY(vq->ahead)) {
+            vq->ahead -= MIN(vq->ahead, len);
+        }
+        ret[n] = e;
+        b = b->next;
+    }
+    vq->rs.avail = (uint16_t)pos;
+    vq->rs.avail_wrap = wanted == DESC_AVAIL;
+    vq->free[0] = b;
+    vq->nfree[0] -= n;
+    f.win->refs += n;
+    return n;
 }
 
 static void packed_publish(VirtQueue *vq, const VqDone *done, unsigned n)
@@ -331,6 +403,7 @@ static bool packed_load(VirtQueue *vq, VqRingState s)
 }
 
 const VqRingOps vq_packed_ops = {
+    .take = packed_take,
     .pop = packed_pop,
     .publish = packed_publish,
     .wants_notify = packed_wants_notify,

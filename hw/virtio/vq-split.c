@@ -7,9 +7,6 @@
  * id, len}[N], le16 avail_event
  */
 #include "hw/virtio/vq-internal.h"
-#include "util/bitmap.h"
-
-#include <string.h>
 
 enum {
     DESC_NEXT = 1,
@@ -42,16 +39,23 @@ static Desc desc_of(uint64_t addr, uint64_t rest)
     return (Desc){ addr, (uint32_t)rest, (uint16_t)(rest >> 32), (uint16_t)(rest >> 48) };
 }
 
-static inline Desc ring_desc(const VirtQueue *vq, unsigned i)
+/* Each half once; returns the address. */
+static inline uint64_t load_desc(const uint8_t *at, uint64_t *ret_rest)
 {
-    const _Atomic uint64_t *p =
-        (const _Atomic uint64_t *)(const void *)vq_ring_at(&vq->desc, i * 16u);
-    uint64_t addr = le64toh(atomic_load_explicit(p, memory_order_relaxed));
+    const _Atomic uint64_t *p = (const _Atomic uint64_t *)(const void *)at;
 
-    return desc_of(addr, le64toh(atomic_load_explicit(p + 1, memory_order_relaxed)));
+    *ret_rest = le64toh(atomic_load_explicit(p + 1, memory_order_relaxed));
+    return le64toh(atomic_load_explicit(p, memory_order_relaxed));
 }
 
-static bool map_slow(VirtQueue *vq)
+static Desc ring_desc(const VirtQueue *vq, unsigned i)
+{
+    uint64_t rest, addr = load_desc(vq_ring_at(&vq->desc, i * 16u), &rest);
+
+    return desc_of(addr, rest);
+}
+
+static VQ_COLD bool map_slow(VirtQueue *vq)
 {
     size_t event = vq_feature(vq, VIRTIO_F_EVENT_IDX) ? 2 : 0;
 
@@ -150,78 +154,124 @@ static inline bool look(VirtQueue *vq)
     return idx != vq->rs.avail;
 }
 
-/* The short way; false: the long one will tell. */
-static inline bool walk_fast(const VirtQueue *vq, VqFast *f, unsigned head)
+static VqElem *split_pop(VirtQueue *vq)
 {
-    const uint8_t *table = vq->desc.host;
-    unsigned i = head, mask = vq->at.size - 1u;
-    bool write = false;
+    unsigned head;
+    VqElem *e;
 
-    for (;;) {
-        const _Atomic uint64_t *p = (const _Atomic uint64_t *)(const void *)(table + i * 16u);
-        uint64_t addr = le64toh(atomic_load_explicit(p, memory_order_relaxed));
-        uint64_t rest = le64toh(atomic_load_explicit(p + 1, memory_order_relaxed));
-        unsigned flags = (unsigned)(rest >> 32);
-
-        if (!write && flags & DESC_WRITE) {
-            write = true;
-            f->in = f->iov;
-            f->out_len = f->total;
-        }
-        if (VQ_UNLIKELY((flags & DESC_INDIRECT) || (write && !(flags & DESC_WRITE)) ||
-                        !vq_fast_add(f, addr, (uint32_t)rest, write))) {
-            return false;
-        }
-        if (!(flags & DESC_NEXT)) {
-            break;
-        }
-        i = flags >> 16;
-        if (VQ_UNLIKELY(i > mask)) {
-            return false;
-        }
+    if (!map(vq) || (vq->avail_seen == vq->rs.avail && !look(vq))) {
+        return NULL;
     }
-    if (!write) {
-        f->in = f->iov;
-        f->out_len = f->total;
+    head = load16(vq_ring_at(&vq->driver, 4 + (vq->rs.avail & (vq->at.size - 1u)) * 2u));
+    if (head >= vq->at.size) {
+        vq_fail(vq, "head %u is outside the descriptor table of %u", head, vq->at.size);
+        return NULL;
     }
-    return f->total <= UINT32_MAX;
-}
-
-static VqElem *pop_slow(VirtQueue *vq, unsigned head)
-{
+    if (vq->inflight[head]) {
+        vq_fail(vq, "head %u is available while it is in use", head);
+        return NULL;
+    }
     vq_gather_begin(vq);
     if (!walk(vq, head) || !vq_gather_ok(vq)) {
         vq_gather_undo(vq);
         return NULL;
     }
-    bitmap_set(vq->inflight, head);
+    e = vq_gather_elem(vq, (uint16_t)head, 1);
+    vq->inflight[head] = true;
+    vq->ring_out++;
     vq->rs.avail++;
-    return vq_gather_elem(vq, (uint16_t)head, 1);
+    return e;
 }
 
-static VqElem *split_pop(VirtQueue *vq)
+/* Readable buffers, then writable ones, into b; false: pop() will tell. */
+static inline bool take_one(VirtQueue *vq, const VqFast *f, VqBlock *b, unsigned i)
 {
-    unsigned head, mask = vq->at.size - 1u;
+    const uint8_t *table = vq->desc.host;
+    unsigned size = vq->at.size, flags;
+    struct iovec *iov = b->iov, *end = iov + vq->fast_max, *in;
+    uint64_t addr, rest, out_len, total = 0;
+
+    for (;;) {
+        addr = load_desc(table + i * 16u, &rest);
+        flags = (unsigned)(rest >> 32);
+        if (flags & (DESC_WRITE | DESC_INDIRECT)) {
+            break;
+        }
+        if (iov == end || !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
+            return false;
+        }
+        iov++;
+        total += (uint32_t)rest;
+        if (!(flags & DESC_NEXT)) {
+            break;
+        }
+        i = flags >> 16;
+        if (VQ_UNLIKELY(i >= size)) {
+            return false;
+        }
+    }
+    in = iov;
+    out_len = total;
+    if (flags & (DESC_WRITE | DESC_INDIRECT)) {
+        for (;;) {
+            if (VQ_UNLIKELY((flags & (DESC_WRITE | DESC_INDIRECT)) != DESC_WRITE || iov == end) ||
+                !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
+                return false;
+            }
+            iov++;
+            total += (uint32_t)rest;
+            if (!(flags & DESC_NEXT)) {
+                break;
+            }
+            i = flags >> 16;
+            if (VQ_UNLIKELY(i >= size)) {
+                return false;
+            }
+            addr = load_desc(table + i * 16u, &rest);
+            flags = (unsigned)(rest >> 32);
+        }
+    }
+    if (VQ_UNLIKELY(total > UINT32_MAX)) {
+        return false;
+    }
+    b->win = f->win;
+    vq_elem_init(vq, b, in, iov, out_len, total - out_len);
+    return true;
+}
+
+static unsigned split_take(VirtQueue *vq, VqElem **ret, unsigned max)
+{
+    unsigned n, mask = vq->at.size - 1u, avail = vq->rs.avail;
+    const uint8_t *ring;
+    VqBlock *b = vq->free[0];
     VqFast f;
 
-    if (!map(vq) || (vq->avail_seen == vq->rs.avail && !look(vq))) {
-        return NULL;
+    if (!map(vq) || (vq->avail_seen == vq->rs.avail && !look(vq)) || !vq->desc.host ||
+        !vq->driver.host || !vq_fast_begin(vq, &f)) {
+        return 0;
     }
-    head = load16(vq_ring_at(&vq->driver, 4 + (vq->rs.avail & mask) * 2u));
-    if (VQ_UNLIKELY(head > mask)) {
-        vq_fail(vq, "head %u is outside the descriptor table of %u", head, vq->at.size);
-        return NULL;
+    max = MIN(max, (uint16_t)(vq->avail_seen - avail));
+    ring = vq->driver.host + 4;
+    for (n = 0; n < max; n++) {
+        unsigned head = load16(ring + (avail & mask) * 2u);
+        VqElem *e = vq_elem_of(b);
+
+        if (VQ_UNLIKELY(head > mask || vq->inflight[head] || !take_one(vq, &f, b, head))) {
+            break;
+        }
+        vq->inflight[head] = true;
+        b->before = (uint16_t)avail++;
+        e->id = (uint16_t)head;
+        e->ndescs = 1;
+        ret[n] = e;
+        b = b->next;
     }
-    if (VQ_UNLIKELY(bitmap_test(vq->inflight, head))) {
-        vq_fail(vq, "head %u is available while it is in use", head);
-        return NULL;
-    }
-    if (VQ_UNLIKELY(!vq_fast_begin(vq, &f) || !walk_fast(vq, &f, head))) {
-        return pop_slow(vq, head);
-    }
-    bitmap_set(vq->inflight, head);
-    vq->rs.avail++;
-    return vq_fast_elem(vq, &f, (uint16_t)head, 1);
+    vq->free[0] = b;
+    vq->nfree[0] -= n;
+    vq->rs.avail = (uint16_t)avail;
+    vq->ring_out += n;
+    f.win->refs += n;
+    return n;
 }
 
 static void split_publish(VirtQueue *vq, const VqDone *done, unsigned n)
@@ -233,7 +283,7 @@ static void split_publish(VirtQueue *vq, const VqDone *done, unsigned n)
         return;
     }
     watched = vq_ring_watched(&vq->device);
-    for (unsigned i = 0; i < n; used += done[i++].nchains) {
+    for (unsigned i = 0; i < n; used += done[i++].ndescs) {
         size_t at = 4 + (used & mask) * 8u;
         _Atomic uint32_t *id = (_Atomic uint32_t *)(void *)vq_ring_at(&vq->device, at);
         _Atomic uint32_t *len =
@@ -271,7 +321,7 @@ static bool split_wants_notify(VirtQueue *vq)
     /* The used index must be visible before the driver's wish is read. Pairs with the driver's
      * barrier: 2.7.7.2. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (vq_feature(vq, VIRTIO_F_NOTIFY_ON_EMPTY) && !vq->held && split_empty(vq)) {
+    if (vq_feature(vq, VIRTIO_F_NOTIFY_ON_EMPTY) && !vq_held(vq) && split_empty(vq)) {
         return true;
     }
     if (!vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
@@ -329,6 +379,7 @@ static bool split_load(VirtQueue *vq, VqRingState s)
 }
 
 const VqRingOps vq_split_ops = {
+    .take = split_take,
     .pop = split_pop,
     .publish = split_publish,
     .wants_notify = split_wants_notify,

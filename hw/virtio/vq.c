@@ -3,7 +3,7 @@
  * a ring looks like is in vq-split.c and vq-packed.c. Covered by tests/unit/test-vq-split.c.
  */
 #include "hw/virtio/vq-internal.h"
-#include "util/bitmap.h"
+#include "util/fd.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -23,13 +23,15 @@ uint16_t vq_size(const VirtQueue *vq)
     return vq->enabled ? vq->at.size : 0;
 }
 
+/* The queue is enabled and whole, and its device runs. */
+static inline bool sound(const VirtQueue *vq, const VirtioDev *d)
+{
+    return vq->live & !atomic_load_explicit(&d->halted, memory_order_acquire);
+}
+
 static inline bool ready(const VirtQueue *vq)
 {
-    const VirtioDev *d = vq->d;
-
-    return d && vq->enabled && !vq->broken &&
-           !atomic_load_explicit(&d->broken, memory_order_relaxed) &&
-           atomic_load_explicit(&d->started, memory_order_acquire); /* pairs with loop_start() */
+    return vq->d && sound(vq, vq->d);
 }
 
 bool vq_ready(const VirtQueue *vq)
@@ -46,6 +48,7 @@ void vq_fail(VirtQueue *vq, const char *fmt, ...)
     why = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     vq->broken = true;
+    vq->live = false;
     virtio_fail(vq->d, "queue %u (%s): %s", vq->index, vq->spec->name, why);
 }
 
@@ -63,12 +66,13 @@ static inline void count_out(VirtQueue *vq, int by)
     atomic_store_explicit(&vq->out, n + (unsigned)by, memory_order_release);
 }
 
-static inline void release_held(VirtQueue *vq, bool current)
+/* n chains are no longer out, of them so many of an older epoch. */
+static inline void release_held(VirtQueue *vq, unsigned n, unsigned strangers)
 {
     VirtioDev *d = vq->d;
 
-    vq->held -= current;
-    count_out(vq, -1);
+    vq->strangers -= strangers;
+    count_out(vq, -(int)n);
     if (VQ_UNLIKELY(atomic_load_explicit(&d->reset_pending, memory_order_relaxed))) {
         /* The last chain of a reset that waits for it. Our count before the others': queues may
          * finish in several threads. */
@@ -86,43 +90,65 @@ static VqElem *take_redone(VirtQueue *vq)
 
     vq->redo_head = b->next;
     b->redone = true;
-    vq->held++;
     count_out(vq, 1);
     return vq_elem_of(b);
 }
 
-/* The queue is ready. */
-static inline VqElem *take_ready(VirtQueue *vq)
+static inline void order_add(VirtQueue *vq, VqElem *e)
 {
-    VqRingState before = vq->rs;
-    VqElem *e;
-    VqBlock *b;
+    VqBlock *b = vq_block_of(e);
 
-    if (VQ_UNLIKELY(vq->redo_head != NULL)) {
-        return take_redone(vq);
-    }
-    e = vq->ops->pop(vq);
-    if (!e) {
-        return NULL;
-    }
-    b = vq_block_of(e);
-    b->before = before;
-    vq->ring_out += e->ndescs;
-    if (VQ_UNLIKELY(vq->ahead)) {
-        vq->ahead -= MIN(vq->ahead, e->ndescs);
-    }
-    if (vq_feature(vq, VIRTIO_F_IN_ORDER)) {
-        *(vq->order_head ? &vq->order_tail->order_next : &vq->order_head) = b;
-        vq->order_tail = b;
-    }
-    vq->held++;
-    count_out(vq, 1);
-    return e;
+    b->order_next = NULL;
+    *(vq->order_head ? &vq->order_tail->order_next : &vq->order_head) = b;
+    vq->order_tail = b;
 }
 
 static VqElem *take(VirtQueue *vq)
 {
-    return ready(vq) ? take_ready(vq) : NULL;
+    VqElem *e;
+
+    if (!ready(vq)) {
+        return NULL;
+    }
+    if (vq->redo_head) {
+        return take_redone(vq);
+    }
+    e = vq->ops->pop(vq);
+    if (e) {
+        count_out(vq, 1);
+        if (vq_feature(vq, VIRTIO_F_IN_ORDER)) {
+            order_add(vq, e);
+        }
+    }
+    return e;
+}
+
+/* Several at once into vq->taken. */
+static unsigned take_some(VirtQueue *vq, unsigned max, bool in_order)
+{
+    unsigned n = 0;
+
+    if (VQ_LIKELY(!vq->redo_head)) {
+        max = MIN(max, VQ_TAKE);
+        if (VQ_UNLIKELY(vq->nfree[0] < max)) {
+            vq_small_blocks(vq, max);
+        }
+        n = vq->ops->take(vq, vq->taken, max);
+    }
+    if (VQ_UNLIKELY(!n)) {
+        vq->taken[0] = take(vq);
+        return vq->taken[0] != NULL;
+    }
+    count_out(vq, (int)n);
+    if (vq->elem_extra) {
+        for (unsigned i = 0; i < n; i++) {
+            memset(vq->taken[i] + 1, 0, vq->elem_extra);
+        }
+    }
+    for (unsigned i = 0; i < n && in_order; i++) {
+        order_add(vq, vq->taken[i]);
+    }
+    return n;
 }
 
 static void order_remove(VirtQueue *vq, VqBlock *b)
@@ -149,7 +175,7 @@ static void untake(VqElem *e)
 
     if (!elem_is_current(vq, e)) {
         vq_elem_free(e);
-        release_held(vq, false);
+        release_held(vq, 1, 1);
         return;
     }
     if (b->redone) {
@@ -164,17 +190,17 @@ static void untake(VqElem *e)
         VqRingState s = vq->ops->save(vq);
         bool ok;
 
-        bitmap_clear(vq->inflight, e->id);
+        vq->inflight[e->id] = false;
         order_remove(vq, b);
         vq->ring_out -= e->ndescs;
         vq->ahead += e->ndescs;
-        s.avail = b->before.avail;
-        s.avail_wrap = b->before.avail_wrap;
+        s.avail = b->before;
+        s.avail_wrap = b->before_wrap;
         ok = vq->ops->load(vq, s);
         g_assert(ok);
         vq_elem_free(e);
     }
-    release_held(vq, true);
+    release_held(vq, 1, 0);
 }
 
 static inline void disarm(VirtQueue *vq)
@@ -252,20 +278,25 @@ bool vq_empty(VirtQueue *vq)
  */
 static inline void done_add(VirtQueue *vq, const VqElem *e, uint32_t len, bool full, bool in_order)
 {
-    VqDone *last = &vq->done[vq->ndone - 1u];
+    VqDone *at = &vq->done[vq->ndone];
 
-    if (in_order && vq->ndone && vq->done_full) {
-        last->id = e->id;
-        last->nchains++;
-        last->ndescs = (uint16_t)(last->ndescs + e->ndescs);
-        last->len = len;
+    if (in_order) {
+        if (vq->ndone && vq->done_full) {
+            at--;
+            at->ndescs = (uint16_t)(at->ndescs + e->ndescs);
+        } else {
+            at->ndescs = e->ndescs;
+            vq->ndone++;
+        }
+        vq->done_full = full;
     } else {
-        vq->done[vq->ndone++] = (VqDone){ e->id, 1, e->ndescs, len };
+        at->ndescs = e->ndescs;
+        vq->ndone++;
     }
-    vq->done_full = full;
-    vq->ndone_chains++;
+    at->id = e->id;
+    at->len = len;
     vq->ring_out -= e->ndescs;
-    bitmap_clear(vq->inflight, e->id);
+    vq->inflight[e->id] = false;
 }
 
 static inline void flush_done(VirtQueue *vq)
@@ -273,7 +304,7 @@ static inline void flush_done(VirtQueue *vq)
     if (vq->ndone) {
         unsigned n = vq->ndone;
 
-        vq->ndone = vq->ndone_chains = 0;
+        vq->ndone = 0;
         if (vq->enabled && !atomic_load_explicit(&vq->d->reset_pending, memory_order_relaxed)) {
             vq->ops->publish(vq, vq->done, n);
             vq->need_notify = true;
@@ -281,12 +312,12 @@ static inline void flush_done(VirtQueue *vq)
     }
 }
 
-static void collect_in_order(VirtQueue *vq)
+static VQ_COLD void collect_in_order(VirtQueue *vq)
 {
     while (vq->order_head && vq->order_head->done) {
         VqBlock *b = vq->order_head;
 
-        if (vq->ndone_chains == VQ_BATCH) {
+        if (vq->ndone == VQ_BATCH) {
             flush_done(vq);
         }
         vq->order_head = b->order_next;
@@ -296,65 +327,78 @@ static void collect_in_order(VirtQueue *vq)
 }
 
 /* Chains of a reset queue, or of one that failed: nothing is published. */
-static void finish_stranger(VirtQueue *vq, VqElem *e, bool current)
+static VQ_COLD void finish_stranger(VirtQueue *vq, VqElem *e, bool current)
 {
     if (current) {
         vq->ring_out -= e->ndescs;
-        bitmap_clear(vq->inflight, e->id);
+        vq->inflight[e->id] = false;
         order_remove(vq, vq_block_of(e));
     }
     vq_elem_free(e);
-    release_held(vq, current);
+    release_held(vq, 1, !current);
 }
 
-/* VIRTIO 1.4, 2.7.9: used in the order made available. */
-static void finish_in_order(VirtQueue *vq, VqElem *e, size_t len, bool full)
+/* Takes e, which is of this epoch; the caller flushes, and counts it out. */
+static VQ_COLD void finish_slow(VirtQueue *vq, VqElem *e, bool in_order)
 {
     VqBlock *b = vq_block_of(e);
+    size_t len = e->in_size - e->in.left;
+    bool full = false;
 
-    vq_elem_unmap(e);
-    b->used_len = (uint32_t)len;
-    b->full = full;
-    b->done = true;
-    collect_in_order(vq);
+    if (!e->in.left) {
+        len += e->in2_size - e->in2.left;
+        full = !e->in2.left;
+    }
+    if (in_order) { /* VIRTIO 1.4, 2.7.9: used in the order made available */
+        vq_elem_unmap(e);
+        b->used_len = (uint32_t)len;
+        b->full = full;
+        b->done = true;
+        collect_in_order(vq);
+    } else {
+        done_add(vq, e, (uint32_t)len, full, in_order);
+        vq_elem_free(e);
+    }
 }
 
-/* Takes e; the caller flushes. */
-static inline void finish(VirtQueue *vq, VqElem *e, bool in_order)
+/* The same for the usual case. */
+static inline void finish_current(VirtQueue *vq, VqElem *e, bool in_order)
 {
     VqBlock *b = vq_block_of(e);
     size_t len = e->in_size - e->in.left; /* the written prefix: VIRTIO 1.4, 2.7.8.2 */
-    bool full = !e->in.left && !e->in2.left;
+    bool full = false;
 
-    if (VQ_UNLIKELY(!elem_is_current(vq, e) || vq->broken)) {
-        finish_stranger(vq, e, elem_is_current(vq, e));
-        return;
+    if (VQ_UNLIKELY(vq->ndone == VQ_BATCH)) {
+        flush_done(vq);
     }
     if (!e->in.left) {
         len += e->in2_size - e->in2.left;
+        full = !e->in2.left;
     }
-    if (in_order && vq->order_head != b) {
-        finish_in_order(vq, e, len, full);
-    } else {
-        if (vq->ndone_chains == VQ_BATCH) {
-            flush_done(vq);
-        }
-        done_add(vq, e, (uint32_t)len, full, in_order);
+    if (VQ_UNLIKELY(
+            !b->plain || (len && vq_watched(b->win->block)) ||
+            (in_order && (vq->order_head != b || (b->order_next && b->order_next->done))))) {
+        finish_slow(vq, e, in_order);
+        return;
+    }
+    done_add(vq, e, (uint32_t)len, full, in_order);
+    if (in_order) {
         vq->order_head = b->order_next;
-        if (VQ_UNLIKELY(
-                !b->win || vq->nfree[0] >= VQ_SMALL_KEEP || b->cls || vq_watched(b->win->block))) {
-            vq_elem_free(e);
-        } else { /* the same for the usual case */
-            dma_win_put(b->win, 1);
-            b->next = vq->free[0];
-            vq->free[0] = b;
-            vq->nfree[0]++;
-        }
-        if (VQ_UNLIKELY(vq->order_head && vq->order_head->done)) {
-            collect_in_order(vq);
-        }
     }
-    release_held(vq, true);
+    dma_win_put(b->win, 1);
+    b->next = vq->free[0];
+    vq->free[0] = b;
+    vq->nfree[0]++;
+}
+
+static void finish(VirtQueue *vq, VqElem *e, bool in_order)
+{
+    if (VQ_UNLIKELY(!elem_is_current(vq, e) || vq->broken)) {
+        finish_stranger(vq, e, elem_is_current(vq, e));
+    } else {
+        finish_current(vq, e, in_order);
+        release_held(vq, 1, 0);
+    }
 }
 
 void vq_push_all(VqElem *const *e, unsigned n)
@@ -369,6 +413,9 @@ void vq_push_all(VqElem *const *e, unsigned n)
             finish(vq, e[i], in_order);
         }
         flush_done(vq);
+        if (VQ_UNLIKELY(vq->nfree[0] > VQ_SMALL_KEEP)) {
+            vq_trim(vq);
+        }
     }
 }
 
@@ -390,17 +437,17 @@ void vq_drop(VqElem *e)
         b->next = NULL;
         *(vq->redo_head ? &vq->redo_tail->next : &vq->redo_head) = b;
         vq->redo_tail = b;
-        release_held(vq, true);
+        release_held(vq, 1, 0);
         return;
     }
     if (current) {
         vq->ring_out -= e->ndescs;
-        bitmap_clear(vq->inflight, e->id);
+        vq->inflight[e->id] = false;
         /* IN_ORDER: its place stays empty for good, only a reset follows. */
         order_remove(vq, b);
     }
     vq_elem_free(e);
-    release_held(vq, current);
+    release_held(vq, 1, !current);
 }
 
 void vq_notify(VirtQueue *vq)
@@ -438,47 +485,70 @@ void vq_resume(VirtQueue *vq)
 
 /* The handler loop. */
 
-/* After a failure the verdict no longer counts, but an element the device keeps stays the device's
- * until stop. */
-static void run_failed(VqElem *e, VqVerdict v)
+/* Request i of n stopped the work, by its verdict or because the queue failed: what was taken
+ * behind it was never seen by the device. After a failure the verdict no longer counts, but an
+ * element the device keeps stays the device's until stop. */
+static VQ_COLD void run_ended(VirtQueue *vq, unsigned i, unsigned n, VqVerdict v)
 {
-    if (v != VQ_HELD) {
-        vq_drop(e);
+    bool failed = !sound(vq, vq->d);
+
+    while (n > i + 1) {
+        untake(vq->taken[--n]);
     }
+    if (!failed) {
+        untake(vq->taken[i]);
+        vq->stopped = true;
+    } else if (v != VQ_HELD) {
+        vq_drop(vq->taken[i]);
+    }
+}
+
+/* True: on with the next ones. */
+static inline bool run_taken(VirtQueue *vq, unsigned n, bool in_order)
+{
+    const VqSpec *spec = vq->spec;
+    VirtioDev *d = vq->d;
+    unsigned ndone = 0, i;
+
+    for (i = 0; i < n; i++) {
+        VqElem *e = vq->taken[i];
+        VqVerdict v = spec->request(d, e);
+
+        if (VQ_UNLIKELY(v == VQ_STOP || !sound(vq, d))) {
+            run_ended(vq, i, n, v);
+            break;
+        }
+        if (v == VQ_DONE) {
+            finish_current(vq, e, in_order);
+            ndone++;
+        }
+    }
+    release_held(vq, ndone, 0);
+    return i == n;
 }
 
 /* Runs what is there; false: nothing more to do now. */
 static bool run_some(VirtQueue *vq, unsigned *left)
 {
     const VqSpec *spec = vq->spec;
-    VirtioDev *d = vq->d;
-    unsigned n = *left, before = n;
+    unsigned before = *left, n;
     bool in_order = vq_feature(vq, VIRTIO_F_IN_ORDER);
-    VqElem *e;
 
     disarm(vq);
-    while (n && (e = take_ready(vq))) {
-        VqVerdict v = spec->request(d, e);
-
-        n--;
-        if (VQ_UNLIKELY(!ready(vq))) {
-            run_failed(e, v);
-            break;
-        }
-        if (VQ_LIKELY(v == VQ_DONE)) {
-            finish(vq, e, in_order);
-        } else if (v == VQ_STOP) {
-            untake(e);
-            vq->stopped = true;
+    while (*left && (n = take_some(vq, *left, in_order))) {
+        *left -= n;
+        if (!run_taken(vq, n, in_order)) {
             break;
         }
     }
-    *left = n;
     flush_done(vq);
-    if (before != n && spec->batch_end) {
-        spec->batch_end(d, vq);
+    if (VQ_UNLIKELY(vq->nfree[0] > VQ_SMALL_KEEP)) {
+        vq_trim(vq);
     }
-    return n && !vq->stopped && ready(vq);
+    if (before != *left && spec->batch_end) {
+        spec->batch_end(vq->d, vq);
+    }
+    return *left && !vq->stopped && ready(vq);
 }
 
 void vq_run(VirtQueue *vq)
@@ -496,10 +566,7 @@ void vq_run(VirtQueue *vq)
         return;
     }
     for (unsigned looked = left + 1; !vq->stopped && run_some(vq, &left); looked = left) {
-        if (looked == left) { /* not empty, and yet nothing to take */
-            vq_fail(vq, "available entries lie where the device writes");
-            break;
-        }
+        left -= looked == left; /* not empty, and yet nothing to take: not for ever */
         if (!vq->polling) {
             vq->ops->arm(vq, true);
         }
@@ -633,6 +700,7 @@ VirtQueue *vq_new(VirtioDev *d, unsigned index, const VqSpec *spec, uint16_t max
 {
     VirtQueue *vq = g_new0(VirtQueue, 1);
 
+    g_assert(max_size && max_size <= VQ_SIZE_MAX);
     g_assert(spec->elem_size == 0 || spec->elem_size >= sizeof(VqElem));
     vq->d = d;
     vq->index = index;
@@ -665,7 +733,7 @@ void vq_unref(VirtQueue *vq)
             g_free(b);
         }
     }
-    g_free(vq->inflight);
+    vq_flags_free(vq->inflight, vq->inflight_len);
     vq_gather_fini(vq);
     g_free(vq);
 }
@@ -675,7 +743,6 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     bool packed = vq_feature(vq, VIRTIO_F_RING_PACKED);
     uint64_t end;
 
-    g_assert(vq->max_size <= VQ_SIZE_MAX);
     if (!at->size || at->size > vq->max_size || (!packed && (at->size & (at->size - 1)))) {
         return err_set(err, "queue %u: size %u is not possible (at most %u)", vq->index, at->size,
             vq->max_size);
@@ -692,16 +759,16 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     vq_disable(vq);
     vq->ops = packed ? &vq_packed_ops : &vq_split_ops;
     vq->at = *at;
-    vq->inflight_bits = packed ? 65536 : at->size;
-    g_free(vq->inflight);
-    vq->inflight = g_new0(uint64_t, BITMAP_WORDS(vq->inflight_bits));
+    /* A packed ring's ids may be any number: pages that no id reaches are never touched. */
+    vq->inflight_len = packed ? UINT16_MAX + 1 : at->size;
+    vq->inflight = vq_flags_new(vq->inflight_len);
     vq->rs = (VqRingState){ .avail_wrap = packed, .used_wrap = packed };
     vq->avail_seen = vq->signalled = 0;
     vq->signalled_valid = true; /* nothing was used since the indices were 0 */
     vq->signalled_wrap = packed;
     vq->fast_max = MIN(at->size, VQ_SMALL_IOVS);
     vq->armed = true;
-    vq->enabled = true;
+    vq->enabled = vq->live = true;
     return true;
 }
 
@@ -726,10 +793,10 @@ void vq_disable(VirtQueue *vq)
         loop_idle_cancel(vq->d->loop, &vq->notify);
     }
     vq->epoch++;
-    vq->held = vq->ring_out = vq->ahead = vq->since = 0;
-    vq->ndone = vq->ndone_chains = 0;
-    vq->enabled = vq->broken = vq->stopped = vq->need_notify = false;
-    if (vq->inflight) {
-        memset(vq->inflight, 0, BITMAP_WORDS(vq->inflight_bits) * 8);
-    }
+    vq->strangers = atomic_load_explicit(&vq->out, memory_order_relaxed);
+    vq->ring_out = vq->ahead = vq->since = 0;
+    vq->ndone = 0;
+    vq->enabled = vq->live = vq->broken = vq->stopped = vq->need_notify = false;
+    vq_flags_free(vq->inflight, vq->inflight_len);
+    vq->inflight = NULL;
 }

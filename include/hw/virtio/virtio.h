@@ -116,6 +116,7 @@ struct VirtioDev {
     bool legacy_only;
     /* written in its loop, read by the control plane too */
     _Atomic bool started, broken;
+    _Atomic bool halted; /* not started, or broken: no request is taken */
     uint32_t config_gen;
     bool config_gen_read;
     VirtQueue **vqs;
