@@ -229,8 +229,8 @@ static void tap_close(NetPort *p)
 {
     Tap *t = (Tap *)p;
 
+    net_port_fini(p); /* may ask to watch once more */
     loop_fd_del(t->w);
-    net_port_fini(p);
     close(t->fd);
     if (t->downscript && strcmp(t->downscript, "no") && *t->downscript) {
         tap_script(t->downscript, t->ifname, NULL);
