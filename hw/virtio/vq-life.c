@@ -1,0 +1,199 @@
+/*
+ * The life of a virtqueue, and how its loop hears of kicks: eventfd, posted call, poller. Covered
+ * by tests/unit/test-vq-split.c and test-virtio-loop.c.
+ */
+#include "hw/virtio/vq-internal.h"
+
+#include <inttypes.h>
+
+static void idle_notify(void *opaque)
+{
+    vq_notify(opaque);
+}
+
+static void posted_run(void *opaque)
+{
+    VirtQueue *vq = opaque;
+
+    /* Pairs with the exchange in vq_post_run(): a kick from now on posts again. */
+    atomic_store_explicit(&vq->kick_posted, false, memory_order_release);
+    if (vq->d) {
+        vq_run(vq);
+    }
+    vq_unref(vq);
+}
+
+void vq_post_run(VirtQueue *vq)
+{
+    /* Pairs with posted_run(). */
+    if (!atomic_exchange_explicit(&vq->kick_posted, true, memory_order_acq_rel)) {
+        atomic_fetch_add_explicit(&vq->refs, 1, memory_order_relaxed);
+        loop_post(vq->d->loop, posted_run, vq);
+    }
+}
+
+static void kick_readable(void *opaque, G_GNUC_UNUSED uint32_t events)
+{
+    VirtQueue *vq = opaque;
+
+    fd_drain(vq->kick_fd);
+    vq_run(vq);
+}
+
+/* The loop's poller. */
+static void poll_begin(void *opaque)
+{
+    vq_poll_begin(opaque);
+}
+
+static bool poll_look(void *opaque)
+{
+    return vq_poll(opaque);
+}
+
+static bool poll_end(void *opaque)
+{
+    return vq_poll_end(opaque);
+}
+
+static void kick_watch_add(void *opaque)
+{
+    VirtQueue *vq = opaque;
+
+    vq->kick_watch = loop_fd_add(vq->d->loop, vq->kick_fd, EPOLLIN, kick_readable, vq);
+    vq->poll = (LoopPoll){ .poll = poll_look, .begin = poll_begin, .end = poll_end, .opaque = vq };
+    loop_poll_add(vq->d->loop, &vq->poll);
+}
+
+static void kick_watch_del(void *opaque)
+{
+    VirtQueue *vq = opaque;
+
+    loop_fd_del(vq->kick_watch);
+    vq->kick_watch = NULL;
+    loop_poll_del(vq->d->loop, &vq->poll);
+    poll_end(vq);
+}
+
+int vq_kick_fd(VirtQueue *vq)
+{
+    if (vq->kick_fd < 0) {
+        vq->kick_fd = fd_eventfd();
+        loop_call(vq->d->loop, kick_watch_add, vq);
+    }
+    return vq->kick_fd;
+}
+
+void vq_kick_fd_close(VirtQueue *vq)
+{
+    if (vq->kick_fd >= 0) {
+        loop_call(vq->d->loop, kick_watch_del, vq);
+        close(fd_steal(&vq->kick_fd));
+    }
+}
+
+/* Life. */
+VirtQueue *vq_new(VirtioDev *d, unsigned index, const VqSpec *spec, uint16_t max_size)
+{
+    VirtQueue *vq = g_new0(VirtQueue, 1);
+
+    g_assert(max_size && max_size <= VQ_SIZE_MAX);
+    g_assert(spec->elem_size == 0 || spec->elem_size >= sizeof(VqElem));
+    vq->d = d;
+    vq->index = index;
+    vq->spec = spec;
+    vq->max_size = max_size;
+    vq->elem_extra = MAX(spec->elem_size, sizeof(VqElem)) - sizeof(VqElem);
+    vq->kick_fd = -1;
+    vq->notify = (LoopIdle){ .fn = idle_notify, .opaque = vq };
+    vq->clock = dma_space_clock(d->dma);
+    vq->tlb = dma_tlb_new(d->dma, d->loop, vq_unmap_rings, vq);
+    atomic_init(&vq->refs, 1);
+    return vq;
+}
+
+void vq_close(VirtQueue *vq)
+{
+    dma_tlb_close(vq->tlb);
+    vq->tlb = NULL;
+}
+
+void vq_unref(VirtQueue *vq)
+{
+    /* The last one out sees all that the others did. */
+    if (atomic_fetch_sub_explicit(&vq->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    for (unsigned c = 0; c < VQ_CLASSES; c++) {
+        for (VqBlock *b = vq->free[c], *next; b; b = next) {
+            next = b->next;
+            g_free(b);
+        }
+    }
+    vq_flags_free(vq->inflight, vq->inflight_len);
+    vq_gather_fini(vq);
+    g_free(vq);
+}
+
+bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
+{
+    bool packed = vq_feature(vq, VIRTIO_F_RING_PACKED);
+    uint64_t end;
+
+    if (!at->size || at->size > vq->max_size || (!packed && (at->size & (at->size - 1)))) {
+        return err_set(err, "queue %u: size %u is not possible (at most %u)", vq->index, at->size,
+            vq->max_size);
+    }
+    /* Alignments of VIRTIO 1.4, 2.7 and 2.8; nor may a part wrap around the address space. */
+    if (at->desc % 16 || at->driver % (packed ? 4 : 2) || at->device % 4 ||
+        __builtin_add_overflow(at->desc, at->size * 16ull, &end) ||
+        __builtin_add_overflow(at->driver, at->size * 2ull + 6, &end) ||
+        __builtin_add_overflow(at->device, at->size * 8ull + 6, &end)) {
+        return err_set(err,
+            "queue %u: rings at 0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64 " are misplaced",
+            vq->index, at->desc, at->driver, at->device);
+    }
+    vq_disable(vq);
+    vq->ops = packed ? &vq_packed_ops : &vq_split_ops;
+    vq->at = *at;
+    /* A packed ring's ids may be any number: pages that no id reaches are never touched. */
+    vq->inflight_len = packed ? UINT16_MAX + 1 : at->size;
+    vq->inflight = vq_flags_new(vq->inflight_len);
+    vq->rs = (VqRingState){ .avail_wrap = packed, .used_wrap = packed };
+    vq->avail_seen = vq->signalled = 0;
+    vq->signalled_valid = true; /* nothing was used since the indices were 0 */
+    vq->signalled_wrap = packed;
+    vq->fast_max = MIN(at->size, VQ_SMALL_IOVS);
+    vq->armed = true;
+    vq->enabled = vq->live = true;
+    return true;
+}
+
+void vq_disable(VirtQueue *vq)
+{
+    VqBlock *next;
+
+    for (VqBlock *b = vq->redo_head; b; b = next) {
+        next = b->next;
+        vq_elem_free(vq_elem_of(b));
+    }
+    for (VqBlock *b = vq->order_head; b; b = next) {
+        next = b->order_next;
+        b->order_next = NULL;
+        if (b->done) {
+            vq_block_put(vq, b);
+        }
+    }
+    vq->redo_head = vq->redo_tail = vq->order_head = vq->order_tail = NULL;
+    vq_unmap_rings(vq);
+    if (vq->d) {
+        loop_idle_cancel(vq->d->loop, &vq->notify);
+    }
+    vq->epoch++;
+    vq->strangers = atomic_load_explicit(&vq->out, memory_order_relaxed);
+    vq->ring_out = vq->ahead = vq->since = 0;
+    vq->ndone = 0;
+    vq->enabled = vq->live = vq->broken = vq->stopped = vq->need_notify = false;
+    vq_flags_free(vq->inflight, vq->inflight_len);
+    vq->inflight = NULL;
+}
