@@ -1,43 +1,239 @@
 #!/usr/bin/env python3
-"""Ours beside Debian's QEMU 7.2, A B A B; prints medians and ratios, writes docs/benchmarks/latest.md."""
+"""Ours beside Debian's QEMU 7.2, A B A B in one run; prints medians and ratios, writes docs/benchmarks/latest.md and latest.svg."""
 import argparse
 import os
+import re
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), f"{ROOT}/tests/guest"]
+import chart  # noqa: E402
 import images  # noqa: E402
 import measure  # noqa: E402
+import metal  # noqa: E402
+import metalbench as mb  # noqa: E402
 
 OFF = 'echo VIRTUE-OFF\npoweroff -f\nsleep 60\n'
 
 
-def interleaved(ours, theirs, rounds, fn):
-    """fn's results for both, A B A B …: two lists."""
-    a, b = [], []
-    for _ in range(rounds):
-        a.append(fn(ours))
-        b.append(fn(theirs))
-    return a, b
+class Ctx:
+    def __init__(self, args):
+        self.args = args
+        self.ours, self.theirs = os.path.abspath(args.bin), args.against
+        self.elf = metal.image(self.ours, "metal-pvh")
+        self.kvm = [metal.has_kvm(b) for b in (self.ours, self.theirs)]
+        self.scratch = tempfile.TemporaryDirectory(prefix="virtue-bench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+
+    def accel(self):
+        """KVM when both have it, else the software CPU on both sides."""
+        return self.args.accel or ("kvm" if all(self.kvm) else "tcg")
+
+    def tmpfs(self):
+        """A raw image in memory."""
+        path = f"{self.scratch.name}/disk"
+        if not os.path.exists(path):
+            with open(path, "wb") as f:
+                f.write(b"\xa5" * (64 << 20))
+        return path
+
+
+class Row:
+    """One row of the table. fn(ctx, binary) measures once; a goal is the largest ratio, or a test of our own figure."""
+
+    def __init__(self, number, what, unit, fn, ratio=None, most=None, least=None, rounds=None, accel=None, pair=None):
+        self.number, self.what, self.unit, self.fn = number, what, unit, fn
+        self.ratio, self.most, self.least, self.rounds, self.accel, self.pair = ratio, most, least, rounds, accel, pair
+
+    def goal(self):
+        said = [f"ratio {'at least' if self.least else ''} {self.ratio or self.least}".replace("  ", " ")] if self.ratio or self.least else []
+        return ", ".join(said + ([f"at most {self.most:g}"] if self.most is not None else [])) or "-"
+
+    def met(self, a, ratio):
+        ok = (self.most is None or a <= self.most) and (self.ratio is None or ratio is None or ratio <= self.ratio)
+        return ok and (self.least is None or ratio is None or ratio >= self.least)
+
+
+def timed(setup_fn, n=200000, accel=None):
+    return lambda c, b: mb.us(setup_fn(c), b, accel or c.accel(), c.elf, n)
+
+
+def counted(fn, setup_fn):
+    """An exact count: QEMU's translator does not run under valgrind, so QEMU counts under KVM when it is there."""
+    def go(c, b):
+        accel = c.accel()
+        if fn is mb.instructions and b == c.theirs and accel == "tcg":
+            if not c.kvm[1]:
+                raise mb.Missing("counted under KVM only")
+            accel = "kvm"
+        return fn(setup_fn(c), b, accel, c.elf)
+    return go
+
+
+def uring(c):
+    return ["-blockdev", f"driver=file,node-name=f,filename={c.tmpfs()},aio=io_uring", "-blockdev", "driver=raw,node-name=d,file=f"]
+
+
+def pool(c):
+    return ["-blockdev", f"driver=file,node-name=f,filename={c.tmpfs()},aio=threads", "-blockdev", "driver=raw,node-name=d,file=f"]
+
+
+TAP = ["-netdev", "tap,id=n,ifname=bench0,script=no,downscript=no"]
+
+
+def tap(c):
+    if os.geteuid() or not os.path.exists("/dev/net/tun") or not shutil.which("unshare"):
+        raise mb.Missing("tap devices need root, /dev/net/tun and unshare")
+    return mb.net(netdev=TAP, tool=["unshare", "-n", "sh", "-c",
+                                    'ip tuntap add bench0 mode tap && ip link set bench0 up && exec "$0" "$@"'])
+
+
+def registers(name):
+    def go(c, b):
+        s = mb.Setup("test=regbench", mb.blk(1).args)
+        return s.run(b, "tcg", c.elf, 200000)[name] / 200000
+    return go
+
+
+def kvm_start(c, b):
+    if not all(c.kvm):
+        raise mb.Missing("no -accel kvm here")
+    return measure.startup(b, ["-M", "q35", "-accel", "kvm", "-m", "512", "-S"])[1] * 1e3
+
+
+def kvm_only(fn):
+    def go(c, b):
+        if not all(c.kvm):
+            raise mb.Missing("no -accel kvm here")
+        return fn(c, b)
+    return go
+
+
+def boot(which):
+    def go(c, b):
+        kernel = images.Kernel()
+        return measure.boot(b, ["-M", "q35", "-accel", "tcg", "-m", "512", "-kernel", kernel.image, "-initrd", images.initramfs(kernel, OFF),
+                                "-append", "console=ttyS0 panic=-1", "-no-reboot"])[which]
+    return go
+
+
+def file_size(_, b):
+    """MB of the stripped program."""
+    with tempfile.TemporaryDirectory() as d:
+        subprocess.run(["strip", "-o", f"{d}/x", b], check=True)
+        return os.path.getsize(f"{d}/x") / 1e6
+
+
+def needed(_, b):
+    said = subprocess.run(["objdump", "-p", b], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return len(re.findall(r"^ +NEEDED ", said, re.M))
+
+
+def missing(why):
+    def go(_, __):
+        raise mb.Missing(why)
+    return go
+
+
+def table_rows():
+    none, q35 = ["-M", "none"], ["-M", "q35", "-accel", "tcg", "-S"]
+    return [
+        Row("1", "exec to query-status, q35 tcg, six virtio devices", "ms", lambda c, b: measure.startup(b, measure.VIRTIO)[1] * 1e3, 0.20),
+        Row("1", "exec to query-status, -M q35 -S", "ms", lambda c, b: measure.startup(b, q35)[1] * 1e3, 0.20),
+        Row("1", "exec to query-status, -M microvm -S", "ms", lambda c, b: measure.startup(b, ["-M", "microvm", "-accel", "tcg", "-S"])[1] * 1e3),
+        Row("2", "exec to greeting, -M none", "ms", lambda c, b: measure.startup(b, none)[0] * 1e3, 0.15),
+        Row("3", "exec to query-status, KVM, 512 MB", "ms", kvm_start, 0.55),
+        Row("3", "the bare KVM floor below it", "ms", lambda c, b: measure.kvm_floor() * 1e3, pair=False),
+        Row("4", "private dirty memory there, q35 tcg, six virtio devices", "MiB", lambda c, b: measure.private_dirty(b, measure.VIRTIO),
+            0.20, most=4, rounds=3),
+        Row("4", "private dirty memory, -M microvm -S", "MiB",
+            lambda c, b: measure.private_dirty(b, ["-M", "microvm", "-accel", "tcg", "-S"]), rounds=3),
+        Row("5", "size of the program, stripped", "MB", file_size, 0.15, rounds=1),
+        Row("5", "libraries it needs at start", "", needed, rounds=1),
+        Row("6", "blk null 4 KiB, depth 64, split, iothread", "us/request", timed(lambda c: mb.blk(64, zeroes=True, thread=True)), 0.60),
+        Row("7", "the same over vhost-user-blk", "us/request", missing("no vhost-user-blk"), 1.0),
+        Row("8", "blk null 4 KiB, depth 64, packed, iothread", "us/request",
+            timed(lambda c: mb.blk(64, packed=True, zeroes=True, thread=True)), 0.50),
+        Row("9", "blk null, depth 1, polling iothread, tcg", "us/request", timed(lambda c: mb.blk(1, thread=True), 50000, "tcg"), 0.85),
+        Row("10", "blk null, depth 1, iothread, KVM", "us/request", kvm_only(timed(lambda c: mb.blk(1, thread=True), 20000, "kvm")), 0.60),
+        Row("11", "blk raw on tmpfs, io_uring, depth 64, iothread", "us/request",
+            timed(lambda c: mb.blk(64, thread=True, backend=uring(c)), 100000), 0.65),
+        Row("12", "blk null, depth 64", "instructions/request", counted(mb.instructions, lambda c: mb.blk(64, thread=True)), 0.12, rounds=1),
+        Row("13", "blk io_uring, depth 64", "instructions/request",
+            counted(mb.instructions, lambda c: mb.blk(64, thread=True, backend=uring(c))), 0.15, rounds=1),
+        Row("13", "blk null, depth 1", "instructions/request", counted(mb.instructions, lambda c: mb.blk(1)), 0.20, rounds=1),
+        Row("14", "net TX without peer, split", "instructions/packet", counted(mb.instructions, lambda c: mb.net()), 0.15, rounds=1),
+        Row("14", "net TX without peer, packed", "instructions/packet", counted(mb.instructions, lambda c: mb.net(True)), 0.12, rounds=1),
+        Row("15", "blk null, depth 1, main loop", "system calls/request", counted(mb.syscalls, lambda c: mb.blk(1)), most=0.5, rounds=1),
+        Row("15", "blk io_uring, depth 1", "system calls/request",
+            counted(mb.syscalls, lambda c: mb.blk(1, thread=True, backend=uring(c))), most=0.6, rounds=1),
+        Row("15", "blk thread pool, depth 64", "system calls/request",
+            counted(mb.syscalls, lambda c: mb.blk(64, backend=pool(c))), most=0.1, rounds=1),
+        Row("15", "net TX to tap", "system calls/packet", counted(mb.syscalls, tap), most=0.5, rounds=1),
+        Row("16", "blk null, depth 64, iothread", "kicks/1000 requests",
+            lambda c, b: mb.kicks(mb.blk(64, thread=True), b, c.accel(), c.elf, 200000), most=0.5, rounds=5),
+        Row("17", "net TX without peer, split", "us/packet", timed(lambda c: mb.net()), 0.40),
+        Row("17", "net TX without peer, packed", "us/packet", timed(lambda c: mb.net(True)), 0.40),
+        Row("18", "net TX, our packed over our split, time", "ratio",
+            lambda c, b: mb.us(mb.net(True), b, c.accel(), c.elf, 200000) / mb.us(mb.net(), b, c.accel(), c.elf, 200000), most=0.8),
+        Row("19", "net TX to tap, 64 B", "us/packet", timed(tap, 50000), 0.80),
+        Row("20", "device register read, tcg", "ns", registers("read_ns"), 0.5),
+        Row("20", "configuration read, tcg", "ns", registers("config_ns"), 0.5),
+        Row("20", "doorbell, tcg", "ns", registers("notify_ns"), 0.5),
+        Row("21", "direct boot of the cloud kernel to power-off, wall", "s", boot(0), 0.8, rounds=3),
+        Row("21", "direct boot of the cloud kernel to power-off, CPU", "s", boot(1), 0.8, rounds=3),
+        Row("22", "device_add reply, pc", "ms", lambda c, b: measure.device_add(b, ["-M", "pc"], "pci.0") * 1e3, 0.25),
+        Row("22", "device_add reply, q35", "ms", lambda c, b: measure.device_add(b, ["-M", "q35", "-device", "pcie-root-port,id=rp"], "rp") * 1e3, 0.25),
+        Row("23", "migration of 512 MB to a file", "ms", missing("no migration"), 0.75, rounds=1),
+    ]
 
 
 class Table:
     def __init__(self):
-        self.rows = []
+        self.lines, self.chart = [], []
 
-    def add(self, what, unit, ours, theirs, goal):
-        a, b = statistics.median(ours), statistics.median(theirs)
-        row = (what, unit, f"{a:.2f}", f"{min(ours):.2f}", f"{b:.2f}", f"{min(theirs):.2f}", f"{a / b:.2f}", goal)
-        self.rows.append(row)
-        print(f"{what}: {a:.2f} {unit}, QEMU 7.2 {b:.2f} {unit}, ratio {a / b:.2f} (goal {goal})", flush=True)
+    def add(self, row, accel, ours, theirs, why):
+        name = f"{row.what} ({accel})" if accel else row.what
+        if ours is None:
+            self.lines.append((row.number, name, row.unit, why["ours"], "", "-" if theirs is None else f"{statistics.median(theirs):.2f}", "", "",
+                               row.goal(), "missing"))
+            print(f"[{row.number}] {name}: missing: {why['ours']}", flush=True)
+            return
+        a = statistics.median(ours)
+        b = statistics.median(theirs) if theirs else None
+        ratio = a / b if b else None
+        verdict = "" if row.goal() == "-" else "yes" if row.met(a, ratio) else "NO"
+        self.lines.append((row.number, name, row.unit, f"{a:.2f}", f"{min(ours):.2f}", "-" if b is None else f"{b:.2f}",
+                           "-" if b is None else f"{min(theirs):.2f}", "-" if ratio is None else f"{ratio:.2f}", row.goal(), verdict))
+        if ratio:
+            self.chart.append((f"{row.number}  {row.what}", ratio, row.ratio))
+        beside = f", QEMU 7.2 {b:.2f}, ratio {ratio:.2f}" if ratio else f", QEMU 7.2 {why.get('theirs', '-')}"
+        print(f"[{row.number}] {name}: {a:.2f} {row.unit}{beside} (goal {row.goal()}) {verdict}", flush=True)
 
     def text(self):
-        head = ("measure", "unit", "ours", "ours, best", "QEMU 7.2", "QEMU 7.2, best", "ratio", "goal")
-        lines = [head, tuple("---" for _ in head), *self.rows]
-        return "\n".join("| " + " | ".join(r) + " |" for r in lines)
+        head = ("row", "measure", "unit", "ours", "best", "QEMU 7.2", "best", "ratio", "goal", "met")
+        return "\n".join("| " + " | ".join(r) + " |" for r in [head, tuple("---" for _ in head), *self.lines])
+
+
+def measure_row(c, row, rounds):
+    """A B A B …; a side that cannot is asked once."""
+    sides = {"ours": c.ours, "theirs": c.theirs}
+    if row.pair is False:
+        del sides["theirs"]
+    got, why = {k: [] for k in sides}, {}
+    for _ in range(row.rounds or rounds):
+        for k, b in sides.items():
+            if k in why:
+                continue
+            try:
+                got[k].append(row.fn(c, b))
+            except (mb.Missing, RuntimeError, OSError, subprocess.SubprocessError) as e:
+                why[k] = str(e).strip().splitlines()[-1][:160] if str(e).strip() else type(e).__name__
+    return got.get("ours") or None, got.get("theirs") or None, why
 
 
 def version(binary):
@@ -48,40 +244,37 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--bin", default=f"{ROOT}/build/qemu-system-x86_64")
     ap.add_argument("--against", default="/usr/bin/qemu-system-x86_64")
-    ap.add_argument("--quick", action="store_true", help="start-up and memory only")
-    ap.add_argument("--rounds", type=int, default=15)
-    ap.add_argument("--boots", type=int, default=3)
-    ap.add_argument("--output", default=f"{ROOT}/docs/benchmarks/latest.md")
+    ap.add_argument("--row", action="append", help="only the rows with this number (repeatable)")
+    ap.add_argument("--quick", action="store_true", help="start-up and memory only: rows 1 to 5")
+    ap.add_argument("--rounds", type=int, default=12)
+    ap.add_argument("--accel", choices=["kvm", "tcg"], help="for the rows that take either; default: kvm if both have it")
+    ap.add_argument("--output", help="write the table here (and .svg beside it); default: docs/benchmarks/latest.md unless --row")
     args = ap.parse_args()
-    ours, theirs = os.path.abspath(args.bin), args.against
-    info = measure.host()
-    t = Table()
-    none = ["-M", "none"]
-    for b in (ours, theirs):  # files into the page cache
+    c, t, info = Ctx(args), Table(), measure.host()
+    wanted = args.row or (["1", "2", "3", "4", "5"] if args.quick else None)
+    for b in (c.ours, c.theirs):  # files into the page cache
         measure.startup(b, measure.VIRTIO)
-    a, b = interleaved(ours, theirs, args.rounds, lambda x: measure.startup(x, none))
-    t.add("exec to greeting, -M none", "ms", [x[0] * 1e3 for x in a], [x[0] * 1e3 for x in b], "10 ms")
-    a, b = interleaved(ours, theirs, args.rounds, lambda x: measure.startup(x, ["-M", "q35", "-accel", "tcg", "-S"]))
-    t.add("exec to greeting, -M q35 -S", "ms", [x[0] * 1e3 for x in a], [x[0] * 1e3 for x in b], "10 ms")
-    t.add("exec to query-status, -M q35 -S", "ms", [x[1] * 1e3 for x in a], [x[1] * 1e3 for x in b], "ratio 0.20")
-    a, b = interleaved(ours, theirs, args.rounds, lambda x: measure.startup(x, measure.VIRTIO))
-    t.add("exec to query-status, q35 with six virtio devices", "ms", [x[1] * 1e3 for x in a], [x[1] * 1e3 for x in b], "ratio 0.20")
-    a, b = interleaved(ours, theirs, 3, lambda x: measure.private_dirty(x, ["-M", "q35", "-S", "-m", "512"]))
-    t.add("private dirty memory, -M q35 -S -m 512", "MiB", a, b, "6 MiB")
-    if not args.quick:
-        kernel = images.Kernel()
-        guest = ["-M", "q35", "-accel", "tcg", "-m", "512", "-kernel", kernel.image, "-initrd", images.initramfs(kernel, OFF),
-                 "-append", "console=ttyS0 panic=-1", "-no-reboot"]
-        a, b = interleaved(ours, theirs, args.boots, lambda x: measure.boot(x, guest))
-        t.add("direct boot of the cloud kernel to power-off, wall", "s", [x[0] for x in a], [x[0] for x in b], "ratio 4")
-        t.add("direct boot of the cloud kernel to power-off, CPU", "s", [x[1] for x in a], [x[1] for x in b], "ratio 4")
+    for row in table_rows():
+        if wanted and row.number not in wanted:
+            continue
+        either = row.fn.__closure__ and row.number in ("6", "8", "11", "12", "13", "14", "15", "16", "17", "18", "19")
+        t.add(row, c.accel() if either else None, *measure_row(c, row, args.rounds))
     info.append(f"load at the end: {os.getloadavg()[0]:.1f}")
-    with open(args.output, "w", encoding="utf-8") as f:
+    c.scratch.cleanup()
+    out = args.output or (None if wanted else f"{ROOT}/docs/benchmarks/latest.md")
+    if not out:
+        return
+    svg = os.path.splitext(out)[0] + ".svg"
+    with open(svg, "w", encoding="utf-8") as f:
+        f.write(chart.svg(t.chart, "Virtue beside QEMU 7.2"))
+    with open(out, "w", encoding="utf-8") as f:
         f.write("# Benchmarks, latest run\n\n"
-                f"Made by `scripts/bench{' --quick' if args.quick else ''}` on {time.strftime('%Y-%m-%d')}. Medians and best values of {args.rounds} "
-                f"interleaved starts and {args.boots} boots; absolute times follow the host's load, ratios do not.\n\n"
-                f"Ours: {version(ours)}. Beside it: {version(theirs)}.\n\n" + "\n".join(f"- {l}" for l in info) + "\n\n" + t.text() + "\n")
-    print(f"written: {os.path.relpath(args.output, ROOT)}")
+                f"Made by `scripts/bench` on {time.strftime('%Y-%m-%d')}: medians and best values of up to {args.rounds} interleaved runs. "
+                "Absolute times follow the host's load; ratios, counts of instructions, system calls and kicks, and memory hardly do. "
+                "Instructions leave out a software vCPU's own; QEMU's are counted under KVM.\n\n"
+                f"Ours: {version(c.ours)}. Beside it: {version(c.theirs)}.\n\n" + "\n".join(f"- {l}" for l in info) + "\n\n" + t.text() +
+                f"\n\n![ratios]({os.path.basename(svg)})\n")
+    print(f"written: {os.path.relpath(out, ROOT)}")
 
 
 if __name__ == "__main__":
