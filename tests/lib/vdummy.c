@@ -105,12 +105,19 @@ static const VqSpec dummy_vqs[] = {
     { .name = "events", .size = 8, .elem_size = sizeof(VqElem), .refilled = dummy_refilled },
 };
 
+static const VqSpec *dummy_queue_spec(VirtioDev *d, unsigned i, uint16_t *ret_size)
+{
+    *ret_size = (uint16_t)(i == DUMMY_REQUESTQ ? ((Dummy *)d)->queue_size : 0);
+    return &dummy_vqs[i];
+}
+
 static const VirtioOps dummy_ops = {
     .id = 40,
     .transitional_id = 0x1030,
     .pci_class = 0x00ff00,
     .vqs = dummy_vqs,
     .nvqs = G_N_ELEMENTS(dummy_vqs),
+    .queue_spec = dummy_queue_spec,
     .config_size = 8,
     .config = dummy_config,
     .config_wrote = dummy_config_wrote,
@@ -122,7 +129,10 @@ static const VirtioOps dummy_ops = {
     .reset = dummy_reset,
 };
 
-static const PropSpec dummy_props[] = { PROP_END };
+static const PropSpec dummy_props[] = {
+    PROP_U32("queue-size", Dummy, queue_size, 16, "entries of the request queue"),
+    PROP_END,
+};
 
 const ObjClass dummy_class = {
     .name = "dummy-device",

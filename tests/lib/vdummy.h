@@ -13,6 +13,7 @@ typedef struct Dummy {
     bool keep_on_stop; /* stop leaves held chains out, as a stalled back end would */
     uint8_t config[8];
     size_t wrote_off, wrote_len;
+    uint32_t queue_size; /* of the request queue */
 } Dummy;
 
 enum { DUMMY_REQUESTQ, DUMMY_EVENTQ };
