@@ -385,11 +385,13 @@ static void target_command(ScsiReq *r)
         }
         /* 7fh: not possible here; 3fh: possible, nothing there */
         buf[0] = wlun ? 0x1e : r->lun ? 0x7f : 0x3f;
-        buf[2] = 5;
-        buf[3] = 0x12;
-        buf[4] = sizeof buf - 5;
-        buf[7] = 0x02;
-        memcpy(buf + 8, "QEMU    QEMU TARGET     2.5+", 28);
+        if (!r->lun || wlun) {
+            buf[2] = 5;
+            buf[3] = 0x12;
+            buf[4] = sizeof buf - 5;
+            buf[7] = 0x12;
+            memcpy(buf + 8, "QEMU    QEMU TARGET     2.5+", 28);
+        }
         scsi_reply(r, buf, sizeof buf, scsi_be16(r->cdb + 3));
         return;
     case 0x03:

@@ -236,7 +236,7 @@ static size_t put_mode_page(const ScsiDisk *s, unsigned page, unsigned control, 
         n = s->cd ? 0 : page_flexible(s, body);
         break;
     case MODE_CACHING:
-        n = s->cd ? 0 : 18;
+        n = 18;
         body[0] = control == 1 || blk_write_cache(s->blk) ? 4 : 0; /* WCE, which may be changed */
         break;
     case MODE_RW_ERROR:
