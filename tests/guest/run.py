@@ -12,6 +12,8 @@ import traceback
 
 import compare
 import demo
+import drivers
+import firmware
 import grub
 import images
 import metal
@@ -39,18 +41,6 @@ for d in /sys/bus/virtio/devices/*; do echo "virtio $(cat $d/device) $(cat $d/fe
 dmesg
 """
 DHCP = ("dhcp", b"#!/bin/sh\n[ $1 = bound ] && ip addr add $ip/$mask dev $interface\nexit 0\n", 0o755)
-
-
-def pairwise(axes):
-    """A greedy set of rows in which every pair of values of two axes occurs."""
-    todo = {(i, a, j, b) for i, j in itertools.combinations(range(len(axes)), 2) for a in axes[i] for b in axes[j]}
-    rows = []
-    while todo:
-        best = max(itertools.product(*axes), key=lambda r: sum((i, r[i], j, r[j]) in todo
-                                                               for i, j in itertools.combinations(range(len(axes)), 2)))
-        todo -= {(i, best[i], j, best[j]) for i, j in itertools.combinations(range(len(axes)), 2)}
-        rows.append(best)
-    return rows
 
 
 def devices(virtio, irq, disk):
@@ -134,7 +124,7 @@ def others(binary, full):
     r += [(f"compare/{name}", lambda a=args: compare.check(binary, *a)) for name, args in compare.rows(full)]
     if full:
         r += [(f"systemd/{m}", lambda m=m: systemd.boot(binary, m)) for m in ("q35", "pc")]
-    return r + metal.rows(binary, full) + steps.rows(binary, full)
+    return r + metal.rows(binary, full) + drivers.rows(binary, full) + firmware.rows(binary, full) + steps.rows(binary, full)
 
 
 def main():
@@ -146,7 +136,7 @@ def main():
     ap.add_argument("--verbose", action="store_true")
     args = ap.parse_args()
     binary = os.path.abspath(args.bin)
-    rows = list(itertools.product(*AXES)) if args.full else pairwise(AXES)
+    rows = list(itertools.product(*AXES)) if args.full else drivers.pairwise(AXES)
     rows = [r for r in rows if not args.only or re.search(args.only, "boot/" + "/".join(map(str, r)))]
     with_demo = not args.only or re.search(args.only, "demo")
     more = [(n, f) for n, f in others(binary, args.full) if not args.only or re.search(args.only, n)]
