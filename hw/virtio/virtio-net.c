@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { RXQ = 0, TXQ = 1, CTRLQ = 2, FRAME_MAX = 65536 + 64, HDR_MAX = 12 };
+enum { RXQ = 0, TXQ = 1, CTRLQ = 2, FRAME_MAX = 65536 + 64, HDR_MAX = 12, NET_MTU_MIN = 68 };
 
 typedef struct NetHeader {
     uint8_t flags, gso_type;
@@ -15,6 +15,39 @@ typedef struct NetHeader {
         num_buffers; /* num_buffers only in the 12-byte form */
 } NetHeader;
 _Static_assert(sizeof(NetHeader) == 12, "VIRTIO 1.4, 5.1.6");
+enum { HDR_NEEDS_CSUM = 1, HDR_DATA_VALID = 2 };
+enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_UDP = 3, GSO_TCPV6 = 4, GSO_ECN = 0x80 };
+
+/* Each kind of segmentation has its feature, and none has one that tunnels (VIRTIO 1.4, 5.1.9.2.2,
+ * 5.1.9.4.1). */
+static bool segments_ok(const VirtioNet *s, const NetHeader *h, bool rx)
+{
+    static const struct {
+        uint8_t type, rx, tx;
+    } kind[] = { { GSO_TCPV4, NET_F_GUEST_TSO4, NET_F_HOST_TSO4 },
+        { GSO_TCPV6, NET_F_GUEST_TSO6, NET_F_HOST_TSO6 },
+        { GSO_UDP, NET_F_GUEST_UFO, NET_F_HOST_UFO } };
+    uint8_t type = h->gso_type & (uint8_t)~GSO_ECN;
+    bool any = !rx && virtio_has(&s->vd, NET_F_GSO); /* legacy: every kind at once */
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(kind); i++) {
+        if (type == kind[i].type) {
+            return (any || virtio_has(&s->vd, rx ? kind[i].rx : kind[i].tx)) &&
+                   (any || !(h->gso_type & GSO_ECN) ||
+                       virtio_has(&s->vd, rx ? NET_F_GUEST_ECN : NET_F_HOST_ECN));
+        }
+    }
+    return type == GSO_NONE;
+}
+
+/* Bits that have no meaning here, and fields whose bits are not set, go no further. */
+static void header_clean(NetHeader *h, uint8_t flags)
+{
+    h->flags &= flags;
+    if (!(h->flags & HDR_NEEDS_CSUM)) {
+        h->csum_start = h->csum_offset = le16_of(0);
+    }
+}
 
 /* ---- receive ---- */
 
@@ -32,7 +65,19 @@ static bool rx_header(
     if (!virtio_has(&s->vd, NET_F_GUEST_CSUM)) {
         *ret_hdr = (NetHeader){ 0 }; /* VIRTIO 1.4, 5.1.6.4.1: flags and gso_type are 0 */
     }
-    return true;
+    header_clean(ret_hdr, HDR_NEEDS_CSUM | HDR_DATA_VALID);
+    return !ret_hdr->gso_type ||
+           (segments_ok(s, ret_hdr, /* rx= */ true) && ret_hdr->flags & HDR_NEEDS_CSUM &&
+               le16_get(ret_hdr->gso_size));
+}
+
+/* VIRTIO 1.4, 5.1.4.1: what is not to be segmented has to fit. frame: at least 14 bytes, when len
+ * says so. */
+static bool over_mtu(const VirtioNet *s, const NetHeader *h, const uint8_t *frame, size_t len)
+{
+    size_t head = frame[12] == 0x81 && frame[13] == 0x00 ? 18 : 14;
+
+    return virtio_has(&s->vd, NET_F_MTU) && !(h->gso_type & ~GSO_ECN) && len > s->host_mtu + head;
 }
 
 /* Copies what is left of src into as much of dst as there is. */
@@ -95,7 +140,8 @@ static NetVerdict net_receive(NetPort *p, const struct iovec *iov, unsigned n, s
         return NET_DROPPED;
     }
     size_t look = MIN(data.left, sizeof head);
-    if (!giov_peek(&data, head, look) || !net_filter_accepts(s, head, look)) {
+    if (!giov_peek(&data, head, look) || !net_filter_accepts(s, head, look) ||
+        over_mtu(s, &h, head, data.left)) {
         return NET_DROPPED;
     }
     return rx_deliver(s, &h, &data);
@@ -127,6 +173,11 @@ static VqVerdict net_tx(VirtioDev *d, VqElem *e)
     if (peer->vnet_hdr_len) {
         if (!virtio_has(d, NET_F_CSUM)) {
             h = (NetHeader){ 0 }; /* offloads that were not negotiated are not asked of the host */
+        }
+        header_clean(&h, HDR_NEEDS_CSUM);
+        if (!segments_ok(s, &h, /* rx= */ false)) {
+            log_guest_error("virtio-net: segmentation %u was not negotiated", h.gso_type);
+            return VQ_DONE;
         }
         iov[at++] = (struct iovec){ &h, MIN(peer->vnet_hdr_len, sizeof h) };
     }
@@ -324,6 +375,9 @@ static bool net_props_ok(VirtioNet *s, GError **err)
     if (s->failover) {
         return err_set(err, "'failover' is not supported");
     }
+    if (s->host_mtu && s->host_mtu < NET_MTU_MIN) {
+        return err_set(err, "'host_mtu' must be at least %d", NET_MTU_MIN); /* 5.1.4.1 */
+    }
     if (!queue_size_ok("rx_queue_size", s->rx_size, 1024, err)) {
         return false;
     }
@@ -449,6 +503,7 @@ static const VirtioNeed net_needs[] = {
     { NET_F_HOST_UFO, { NET_F_CSUM, NET_F_CSUM } },
     { NET_F_CTRL_RX, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
     { NET_F_CTRL_VLAN, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_CTRL_RX_EXTRA, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } }, /* 5.1.4.1 */
     { NET_F_GUEST_ANNOUNCE, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
     { NET_F_MQ, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
     { NET_F_CTRL_MAC_ADDR, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
