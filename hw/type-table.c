@@ -25,6 +25,7 @@ extern const ObjClass obj_container_class;
 extern const ObjClass pcie_root_port_class, pcie_root_port_base_class, pcie_pci_bridge_class, pcie_port_class, pcie_slot_class,
     pci_bridge_base_class;
 extern const ObjClass pci_device_class, virtio_pci_class, virtio_device_class;
+extern const ObjClass secret_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class;
 extern const ObjClass memory_backend_class, memory_backend_ram_class, memory_backend_file_class, memory_backend_memfd_class,
     memory_backend_shm_class, iothread_class;
@@ -69,6 +70,7 @@ const ObjClass *const obj_classes[] = {
     &pci_device_class, &virtio_pci_class, &virtio_device_class,
     &pcie_root_port_class, &pcie_root_port_base_class, &pcie_pci_bridge_class, &pcie_port_class, &pcie_slot_class,
     &pci_bridge_base_class,
+    &secret_class,
     &rng_backend_class, &rng_builtin_class, &rng_random_class,
     &memory_backend_class, &memory_backend_ram_class, &memory_backend_file_class, &memory_backend_memfd_class,
     &memory_backend_shm_class, &iothread_class,

@@ -164,6 +164,12 @@ static Json *run_hmp(void *machine, const void *opaque, GError **err)
     return json_str(out->str);
 }
 
+/* There is no migration and no TPM: nothing to list. */
+static Json *query_nothing(void *machine, const void *args, GError **err)
+{
+    return json_array();
+}
+
 /* qmp_capabilities itself belongs to the protocol (qmp.c); the row lists it. */
 static Json *run_capabilities(void *machine, const Json *args, GError **err)
 {
@@ -182,6 +188,9 @@ const QmpCmd monitor_misc_cmds[] = {
     { .name = "query-uuid", .run = query_uuid },
     { .name = "query-kvm", .run = query_kvm },
     { .name = "query-target", .run = query_target },
+    { .name = "query-migrate-capabilities", .run = query_nothing },
+    { .name = "query-tpm-models", .run = query_nothing },
+    { .name = "query-tpm-types", .run = query_nothing },
     { .name = "stop", .run = run_stop_cmd },
     { .name = "cont", .run = run_cont },
     { .name = "system_reset", .run = run_reset },

@@ -72,6 +72,7 @@ const QmpTypeRow qmp_returns[] = {
     { "query-memdev", "[{*id:str,size:int,merge:bool,dump:bool,prealloc:bool,share:bool,*reserve:bool,host-nodes:[int],"
         "policy:<default|preferred|bind|interleave>}]" },
     { "query-memory-size-summary", "{base-memory:int,*plugged-memory:int}" },
+    { "query-migrate-capabilities", "[{capability:<>,state:bool}]" },
     { "query-name", "{*name:str}" },
     { "query-named-block-nodes", "[$Node]" },
     { "query-pci", "[{bus:int,devices:[$PciDevice]}]" },
@@ -85,6 +86,8 @@ const QmpTypeRow qmp_returns[] = {
     { "query-status", "{running:bool,status:<prelaunch|running|paused|shutdown|io-error|internal-error|debug|suspended|"
         "inmigrate|guest-panicked>}" },
     { "query-target", "{arch:<x86_64>}" },
+    { "query-tpm-models", "[<>]" },
+    { "query-tpm-types", "[<>]" },
     { "query-uuid", "{UUID:str}" },
     { "query-version", "{qemu:{major:int,minor:int,micro:int},package:str}" },
     { "ringbuf-read", "str" },

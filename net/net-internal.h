@@ -5,3 +5,4 @@
 #include "net/net.h"
 
 extern const NetBackend net_user, net_tap, net_hubport;
+void hub_check(void); /* hub.c: warns of hubs that lead nowhere */

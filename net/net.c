@@ -2,6 +2,7 @@
  * them. Tested by test-net. */
 #include "net-internal.h"
 #include "util/keyval.h"
+#include "util/log.h"
 
 #include <string.h>
 
@@ -323,6 +324,19 @@ static Json *qmp_set_link(G_GNUC_UNUSED void *m, const void *args, GError **err)
     return net_set_link(a->name, a->up, err) ? json_object() : NULL;
 }
 
+static void warn_unplugged(NetPort *p, void *opaque)
+{
+    if (!p->peer) {
+        report_warning("%s %s has no peer", p->backend ? "netdev" : "nic", p->id);
+    }
+}
+
+void net_check(void)
+{
+    hub_check();
+    net_each(warn_unplugged, NULL);
+}
+
 void net_rx_filter_changed(NetPort *p, const char *path)
 {
     if (p->filter_told) {
@@ -394,83 +408,3 @@ const QmpCmd net_qmp_cmds[] = {
         .run = qmp_set_link },
     { .name = NULL },
 };
-
-/* ---- hubport: what one port takes, all others of the same number get ---- */
-
-typedef struct HubOpts {
-    int32_t hubid;
-    char *netdev;
-} HubOpts;
-static const PropSpec hub_props[] = {
-    { .name = "hubid",
-        .type = &prop_i32,
-        .offset = PROP_AT(HubOpts, hubid, int32_t),
-        .bit = -1,
-        .flags = PROP_REQUIRED,
-        .help = "number of the hub" },
-    PROP_STR("netdev", HubOpts, netdev, "back end to join"),
-    PROP_END,
-};
-typedef struct HubPort {
-    NetPort p;
-    int32_t hub;
-} HubPort;
-
-static void hub_forward(NetPort *p, void *opaque)
-{
-    const struct {
-        NetPort *from;
-        const struct iovec *iov;
-        unsigned n;
-        size_t len;
-    } *s = opaque;
-
-    /* A hub has no memory: a port that cannot take the packet loses it. */
-    if (p->backend == &net_hubport && p != s->from &&
-        ((HubPort *)p)->hub == ((HubPort *)s->from)->hub) {
-        net_send(p, s->iov, s->n, s->len);
-        p->blocked = false;
-    }
-}
-
-static NetVerdict hub_receive(NetPort *p, const struct iovec *iov, unsigned n, size_t len)
-{
-    struct {
-        NetPort *from;
-        const struct iovec *iov;
-        unsigned n;
-        size_t len;
-    } s = { p, iov, n, len };
-
-    net_each(hub_forward, &s);
-    return NET_SENT;
-}
-
-static const NetPortOps hub_ops = { .receive = hub_receive };
-
-static NetPort *hub_open(const char *id, void *cfg, GError **err)
-{
-    const HubOpts *o = cfg;
-
-    if (o->netdev) {
-        err_set(err, "hubport: 'netdev' is not supported");
-        return NULL;
-    }
-    HubPort *h = g_new0(HubPort, 1);
-    net_port_init(&h->p, &hub_ops, "hubport", id);
-    h->hub = o->hubid;
-    return &h->p;
-}
-
-static void hub_close(NetPort *p)
-{
-    net_port_fini(p);
-    g_free(p);
-}
-
-const NetBackend net_hubport = { .type = "hubport",
-    .help = "port of a hub",
-    .size = sizeof(HubOpts),
-    .props = hub_props,
-    .open = hub_open,
-    .close = hub_close };

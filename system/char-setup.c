@@ -32,6 +32,13 @@ static bool add_serial(Machine *m, const char *typed, const char *text, GError *
         options_prefix(err, typed);
         return false;
     }
+    for (unsigned i = 0; c && !chardev_is_mux(c) && i < m->serials->len; i++) {
+        if (m->serials->pdata[i] == c) {
+            err_set(err, "chardev '%s' is already in use", text + strlen("chardev:"));
+            options_prefix(err, typed);
+            return false;
+        }
+    }
     g_ptr_array_add(m->serials, c);
     return true;
 }

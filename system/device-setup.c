@@ -75,9 +75,15 @@ static bool create_nic(Options *o, unsigned index, const OptItem *item, GError *
         json_unref(dev);
         return false;
     }
+    const char *model = json_get_str_or(net, "model", "virtio-net-pci");
+
+    if (!strcmp(model, "help") || !strcmp(model, "?")) {
+        help_nics(/* backends= */ false);
+        exit(0);
+    }
     if (strcmp(type, "none") != 0) {
         /* QEMU compat: the cards of its default model are not available; see docs/user/compat.md */
-        json_set(dev, "driver", json_text(json_get_str_or(net, "model", "virtio-net-pci")));
+        json_set(dev, "driver", json_text(!strcmp(model, "virtio") ? "virtio-net-pci" : model));
         json_set(dev, "netdev", json_text(id));
         if (json_get(net, "mac")) {
             json_set(dev, "mac", json_ref(json_get(net, "mac")));
@@ -174,5 +180,11 @@ static bool create_device(Machine *m, const OptItem *item, GError **err)
 
 bool setup_devices(Machine *m, const Options *o, GError **err)
 {
-    return each(m, o, OPT_DEVICE, create_device, err);
+    if (!each(m, o, OPT_DEVICE, create_device, err)) {
+        return false;
+    }
+    if (strcmp(m->accel->cls->name, "qtest") != 0) { /* QEMU compat: tests leave ports open */
+        net_check();
+    }
+    return true;
 }

@@ -174,6 +174,30 @@ static void help_netdev(const char *type)
     }
 }
 
+void help_nics(bool backends)
+{
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+
+    if (backends) {
+        help_netdev("help");
+        g_print("\nAvailable NIC models (use -nic model=help for a filtered list):\n");
+    } else {
+        g_print("Available NIC models for this configuration:\n");
+    }
+    for (const ObjClass *const *c = obj_classes; *c; c++) {
+        if (!((*c)->flags & (OBJ_ABSTRACT | OBJ_NOT_USER)) &&
+            !g_strcmp0((*c)->category, "Network") && (backends || !g_strcmp0((*c)->bus, "PCI"))) {
+            g_ptr_array_add(all, (gpointer)(uintptr_t)*c);
+        }
+    }
+    g_ptr_array_sort(all, compare_classes);
+    for (unsigned i = 0; i < all->len; i++) {
+        const char *name = ((const ObjClass *)all->pdata[i])->name;
+
+        g_print("%s%s\n", name, backends || strcmp(name, "virtio-net-pci") ? "" : " (aka virtio)");
+    }
+}
+
 static void help_accel(const char *name)
 {
     const AccelClass *cls = accel_find(name);
@@ -233,6 +257,9 @@ void help_for_item(OptKind kind, const OptItem *item)
         if (!list) {
             return;
         }
+        break;
+    case OPT_NIC:
+        help_nics(/* backends= */ true);
         break;
     case OPT_CHARDEV:
         chardev_help(text);

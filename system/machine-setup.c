@@ -209,6 +209,29 @@ static bool check_fw_cfg(const OptItem *item, GError **err)
     return true;
 }
 
+/* Switches of QEMU's boards for what these boards do not have. */
+static bool check_absent(Machine *m, const OptItem *item, GError **err)
+{
+    static const struct {
+        const char *name, *what;
+    } absent[] = { { "usb", "there is no USB controller" },
+        { "sata", "there is no SATA controller" } };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(absent); i++) {
+        g_autoptr(Json) on =
+            json_get(item->args, absent[i].name) && prop_find(&m->obj, absent[i].name, NULL)
+                ? prop_get(&m->obj, absent[i].name, NULL)
+                : NULL;
+
+        if (on && json_type(on) == JSON_BOOL && json_get_bool(on)) {
+            err_set(err, "%s=on is not available: %s", absent[i].name, absent[i].what);
+            options_prefix(err, item->typed);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool setup_machine_options(Machine *m, const Options *o, GError **err)
 {
     const GPtrArray *machine = o->items[OPT_MACHINE], *global = o->items[OPT_GLOBAL];
@@ -222,6 +245,13 @@ bool setup_machine_options(Machine *m, const Options *o, GError **err)
             return false;
         }
     }
+    for (unsigned i = 0; i < machine->len; i++) {
+        if (!check_absent(m, machine->pdata[i], err)) {
+            return false;
+        }
+    }
+    m->no_acpi = o->no_acpi;
+    m->no_hpet = o->no_hpet;
     for (unsigned i = 0; i < global->len; i++) {
         if (!add_global(m, global->pdata[i], err)) {
             return false;

@@ -214,13 +214,33 @@ static bool opt_none(Options *o, const char *arg, GError **err)
     return only_none(arg, err);
 }
 
+/* There are no sound cards, and the only back end is the one that plays nothing. */
 static bool opt_audio(Options *o, const char *arg, GError **err)
 {
-    g_autofree char *driver = g_strndup(arg, strcspn(arg, ","));
-    const char *name = g_str_has_prefix(driver, "driver=") ? driver + 7 : driver;
+    static const char *const known[] = { "driver", "id", "model", "timer-period", NULL };
+    bool help = false;
+    g_autoptr(Json) args = opts_parse(arg, "driver", true, &help, err);
+    const char *driver = args ? json_get_str_or(args, "driver", NULL) : NULL;
 
-    return !strcmp(name, "none") ||
-           err_set(err, "Parameter 'driver' does not accept value '%s'", name);
+    if (!args) {
+        return false;
+    }
+    if (help || !g_strcmp0(driver, "help")) {
+        g_print("Available audio drivers:\nnone\n");
+        exit(0);
+    }
+    if (!driver || (*arg == '{' && !json_get(args, "id"))) {
+        return err_set(err, "Parameter '%s' is missing", driver ? "id" : "driver");
+    }
+    if (strcmp(driver, "none") != 0) {
+        return err_set(err, "Parameter 'driver' does not accept value '%s'", driver);
+    }
+    for (unsigned i = 0; i < json_len(args); i++) {
+        if (!g_strv_contains(known, json_key_at(args, i))) {
+            return err_set(err, "Parameter '%s' is unexpected", json_key_at(args, i));
+        }
+    }
+    return true;
 }
 
 static bool opt_net(Options *o, const char *arg, GError **err)
@@ -371,7 +391,7 @@ const OptRow option_rows[] = {
     CALL("display", opt_display, "none", "select display back end"),
     CALL("vga", opt_vga, "none", "select video card type"),
     CALL("audio", opt_audio, "none", "select audio back end"),
-    CALL("audiodev", opt_audio, "none,id=id", NULL),
+    CALL("audiodev", opt_audio, "[driver=]none,id=id", "a sound back end; there is no other"),
     STRING("bios", firmware, "file", "set the filename for the BIOS"),
     STRING("kernel", kernel, "bzImage", "use 'bzImage' as kernel image"),
     STRING("append", append, "cmdline", "use 'cmdline' as kernel command line"),
@@ -382,6 +402,8 @@ const OptRow option_rows[] = {
     TABLE("rtc", rtc_props, NULL, "[base=utc|localtime|<datetime>][,clock=host|rt|vm][,driftfix=none|slew]", "set the RTC base and clock"),
     CALL("L", opt_data_dir, "path", "set the directory for the BIOS and other files"),
     FLAG("S", stopped, "freeze CPU at startup (use 'c' to start execution)"),
+    FLAG("no-acpi", no_acpi, "same as -machine acpi=off"),
+    FLAG("no-hpet", no_hpet, "same as -machine hpet=off"),
     FLAG("no-reboot", no_reboot, "exit instead of rebooting"),
     FLAG("no-shutdown", no_shutdown, "stop before shutdown"),
     CALL("action", opt_action, "reboot=reset|shutdown,shutdown=poweroff|pause", "what reboot and shutdown do"),

@@ -59,6 +59,7 @@ typedef struct Options {
     char *qtest, *qtest_log;
     char **data_dirs;
     bool stopped, nographic, nodefaults, no_user_config, no_reboot, no_shutdown, daemonize;
+    bool no_acpi, no_hpet;
     bool timestamps, mem_lock, cpu_pm;
 } Options;
 
@@ -95,5 +96,6 @@ const OptRow *option_find(const char *name); /* without dashes */
 /* help.c: prints and leaves with status 0 when the argument asks for help; kinds without help
  * return. */
 void help_for_item(OptKind kind, const OptItem *item);
+void help_nics(bool backends); /* -nic help; without back ends: -nic model=help */
 void help_options(void);
 void help_version(void);

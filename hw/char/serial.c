@@ -497,14 +497,14 @@ static void serial_unrealize(Obj *o)
     }
 }
 
-Serial *isa_serial_new(Obj *tree, IsaBus *bus, unsigned index, Chardev *chr)
+Serial *isa_serial_new(Obj *tree, IsaBus *bus, unsigned index, Chardev *chr, GError **err)
 {
     Serial *s = (Serial *)obj_new(&isa_serial_class);
 
     s->chr = chr;
     s->index = index;
     s->dev.bus = &bus->bus;
-    if (!obj_realize(&s->dev.obj, NULL)) { /* another front end has the chardev */
+    if (!obj_realize(&s->dev.obj, err)) { /* another front end has the chardev */
         obj_unref(&s->dev.obj);
         return NULL;
     }

@@ -169,7 +169,9 @@ bool pc_chips_init(PcMachine *pc, GError **err)
             return err_set(err, "max isa serial ports reached: -serial number %u", i);
         }
         if (chr) {
-            isa_serial_new(m->unattached, &pc->isa, i, chr);
+            if (!isa_serial_new(m->unattached, &pc->isa, i, chr, err)) {
+                return false;
+            }
             pc->com[i] = true;
         }
     }

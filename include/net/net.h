@@ -76,6 +76,8 @@ NetPort *net_backend_create(
 bool net_backend_delete(const char *id, GError **err);
 NetPort *net_find(const char *id);
 void net_each(void (*fn)(NetPort *p, void *opaque), void *opaque);
+/* Says which ports and hubs lead nowhere. After all devices exist. */
+void net_check(void);
 void net_cleanup(void);
 void net_describe(GString *out); /* info network */
 /* A default MAC for the n-th NIC without one: 52:54:00:12:34:56 + n. */

@@ -144,6 +144,22 @@ ROWS = [
     ("-gdb tcp:127.0.0.1:PORT", "Address already in use", OWN),
     ("-netdev user,id=n,hostfwd=tcp:127.0.0.1:PORT-:22", ": Could not set up host forwarding rule 'tcp:127.0.0.1:PORT-:22'"),
     ("-display foo", ": Parameter 'type' does not accept value 'foo'"),
+    ("-netdev hubport,id=a,hubid=0,netdev=nope", ": netdev 'nope' not found"),
+    ("-netdev user,id=u -netdev hubport,id=a,hubid=0,netdev=u -netdev hubport,id=b,hubid=0,netdev=u",
+     "-netdev hubport,id=b,hubid=0,netdev=u: netdev 'u' is in use", OWN),
+    ("-chardev null,id=a -serial chardev:a -serial chardev:a", "-serial chardev:a: chardev 'a' is already in use", OWN),
+    ("-chardev null,id=a -serial chardev:a -device isa-serial,chardev=a", "chardev 'a' is already in use", OWN),
+    ("-machine pc,usb=on", "usb=on is not available: there is no USB controller", OWN),
+    ("-machine q35,usb=on", "usb=on is not available: there is no USB controller", OWN),
+    ("-machine q35,sata=on", "sata=on is not available: there is no SATA controller", OWN),
+    ("-audiodev nope,id=a", "Parameter 'driver' does not accept value 'nope'", OWN),
+    ('-audiodev \'{"driver":"none"}\'', "Parameter 'id' is missing", OWN),
+    ("-object secret,id=s", "Either 'file' or 'data' must be provided", OWN),
+    ("-object secret,id=s,data=x,file=DIR/disk", "'file' and 'data' are mutually exclusive", OWN),
+    ("-object secret,id=s,file=/nope", "Unable to read /nope: ", OWN),
+    ("-object secret,id=s,data=x!,format=base64", "Base64 data contains invalid characters", OWN),
+    ("-object secret,id=s,data=x,format=zz", ": Parameter 'format' does not accept value 'zz'"),
+    ("-object secret,id=s,data=eA==,format=base64,keyid=k", "encrypted secrets (keyid, iv) are not available", OWN),
     ("-D /nope/x -d guest_errors", "/nope/x", OWN),
     ("-d foo", "foo", OWN),
     ("-pidfile /nope/x", "cannot create PID file: Could not create '/nope/x': No such file or directory"),
@@ -210,6 +226,9 @@ HELP = [
     ("-machine help", r"(?m)^pc-q35-10\.0 +"), ("-M ?", r"(?m)^q35 +.*alias of pc-q35-10\.0"), ("-M pc,help", r"smm=<"),
     ("-accel help", r"(?m)^tcg$"), ("-cpu help", r"qemu64"), ("-netdev help", r"(?m)^user$"), ("-chardev help", r"socket"),
     ("-object help", r"rng-random"), ("-object rng-random,help", r"filename=<"), ("-d help", r"guest_errors"),
+    ("-nic help", r"(?s)\AAvailable netdev backend types:\n.*user\n.*\n\nAvailable NIC models \(use -nic model=help for a filtered list\):\n"
+     r".*\nvirtio-net-pci\n"), ("-nic model=help", r"\AAvailable NIC models for this configuration:\nvirtio-net-pci \(aka virtio\)\n"),
+    ("-nic user,model=help", r"virtio-net-pci"), ("-audiodev help", r"\AAvailable audio drivers:\nnone\n"), ("-boot help", r"strict=<"),
     ("-M none -accel help", r"(?m)^tcg$"), ("-M none -netdev help", r"(?m)^user$"),
 ]
 
@@ -332,8 +351,35 @@ def reboot():
         same(v.qmp.ok("query-status"), {"status": "running", "running": True}, "status")
 
 
+# What leads nowhere is said, and said as QEMU 10.0 says it.
+WIRES = ["-netdev hubport,hubid=0,id=a", "-netdev hubport,hubid=0,id=a -netdev hubport,hubid=0,id=b",
+         "-netdev hubport,hubid=0,id=a -device virtio-net-pci,netdev=a", "-netdev user,id=a", "-device virtio-net-pci",
+         "-device virtio-net-pci,id=x", "-nic user", "-nic none", "-nic hubport,hubid=3",
+         "-netdev user,id=u -netdev hubport,hubid=0,id=a,netdev=u -netdev hubport,hubid=0,id=b -device virtio-net-pci,netdev=b",
+         "-netdev user,id=u -netdev hubport,hubid=0,id=a,netdev=u",
+         "-netdev hubport,hubid=0,id=b -netdev hubport,hubid=1,id=c -device virtio-net-pci,netdev=b"]
+
+
+def wires(text):
+    said = []
+    for binary in (None, vm.oracle()):
+        r = run([*BASE, "-M", "q35", "-monitor", "stdio", *shlex.split(text)], binary=binary, stdin="quit\n")
+        same(r.rc, 0, f"exit status, {r.err}")
+        said.append([line for line in r.err.splitlines() if "warning:" in line])
+    same(said[0], said[1], "warnings")
+
+
+@test("process/a secret's data is not shown again")
+def secret():
+    with Vm(["-M", "none", "-nodefaults", "-object", "secret,id=s,data=hunter2"]) as v:
+        assert "hunter2" not in str([v.qmp.cmd("qom-get", path="/objects/s", property="data"), v.qmp.hmp("info qom-tree /objects")])
+        v.qmp.ok("object-del", id="s")
+
+
 def register():
     fill()
+    for text in WIRES:
+        vm.TESTS.append((f"as QEMU 10.0/wires: {text}", lambda text=text: wires(text)))
     for row in ROWS:
         vm.TESTS.append((f"bad input/{row[0]}", lambda row=row: bad(row)))
     for row in ROWS:

@@ -206,6 +206,26 @@ static void test_backend_goes(void)
     end_fini(&nic);
 }
 
+/* netdev=: a hub's port on another back end's cable, which then has no other place. */
+static void test_hub_joins(void)
+{
+    End nic;
+    g_autofree char *text = NULL;
+
+    backend("{'type': 'hubport', 'id': 'far', 'hubid': 7}", NULL); /* stands for any back end */
+    NetPort *joined = backend("{'type': 'hubport', 'id': 'in', 'hubid': 3, 'netdev': 'far'}", NULL);
+
+    g_assert_true(joined->peer == net_find("far"));
+    g_assert_null(backend("{'type': 'hubport', 'id': 'two', 'hubid': 3, 'netdev': 'far'}", &text));
+    g_assert_cmpstr(text, ==, "netdev 'far' is in use");
+    end_init(&nic, "nic");
+    net_connect(&nic.p, backend("{'type': 'hubport', 'id': 'out', 'hubid': 3}", NULL));
+    net_send(net_find("far"), &(struct iovec){ (char[]){ "x" }, 1 }, 1, 1);
+    g_assert_cmpstr(nic.got->str, ==, "x.");
+    net_cleanup();
+    end_fini(&nic);
+}
+
 static void test_errors(void)
 {
     static const struct {
@@ -217,8 +237,7 @@ static void test_errors(void)
         { "{'type': 'hubport', 'id': '1n', 'hubid': 0}", "Parameter 'id' expects an identifier" },
         { "{'type': 'hubport', 'id': 'n'}", "Parameter 'hubid' is missing" },
         { "{'type': 'hubport', 'id': 'there', 'hubid': 1}", "Duplicate ID 'there' for netdev" },
-        { "{'type': 'hubport', 'id': 'n', 'hubid': 1, 'netdev': 'x'}",
-            "hubport: 'netdev' is not supported" },
+        { "{'type': 'hubport', 'id': 'n', 'hubid': 1, 'netdev': 'x'}", "netdev 'x' not found" },
         { "{'type': 'hubport', 'id': 'n', 'hubid': 1, 'foo': 1}", "Parameter 'foo' is unexpected" },
         { "{'type': 'tap', 'id': 'n', 'helper': '/x'}", "tap: 'helper' is not supported" },
         { "{'type': 'tap', 'id': 'n', 'queues': 2}", "tap: 'queues' is not supported" },
@@ -256,6 +275,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net/link", test_link);
     g_test_add_func("/net/hub", test_hub);
     g_test_add_func("/net/back-end-goes", test_backend_goes);
+    g_test_add_func("/net/hub/joins-a-back-end", test_hub_joins);
     g_test_add_func("/net/errors", test_errors);
     g_test_add_func("/net/default-mac", test_default_mac);
     return g_test_run();

@@ -89,7 +89,7 @@ static Board *board_new(void)
     b->c = chips_new();
     b->chr = (Chardev){ .got = g_byte_array_new(), .room = SIZE_MAX };
     isa_bus_init(&b->isa, NULL, b->c->tree, &b->c->io, b->c->wire);
-    isa_serial_new(b->c->tree, &b->isa, 0, &b->chr);
+    isa_serial_new(b->c->tree, &b->isa, 0, &b->chr, NULL);
     return b;
 }
 
@@ -159,7 +159,7 @@ static void test_places(void)
         Board *b = board_new();
 
         g_assert_cmphex(inb(b->c, places[i].port + 5), ==, 0xff);
-        isa_serial_new(b->c->tree, &b->isa, places[i].index, NULL);
+        isa_serial_new(b->c->tree, &b->isa, places[i].index, NULL, NULL);
         g_assert_cmphex(inb(b->c, places[i].port + 5), ==, 0x60);
         outb(b->c, places[i].port + 1, 0x02);
         g_assert_true(b->c->level[places[i].irq]);

@@ -11,4 +11,4 @@ extern const ObjClass isa_serial_class; /* "isa-serial": chardev, iobase, irq, i
 
 /* COM1..COM4 for index 0..3. chr NULL: nothing attached. Returns NULL when another front end has
  * chr. */
-Serial *isa_serial_new(Obj *tree, IsaBus *bus, unsigned index, Chardev *chr);
+Serial *isa_serial_new(Obj *tree, IsaBus *bus, unsigned index, Chardev *chr, GError **err);

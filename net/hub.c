@@ -1,0 +1,156 @@
+/* hubport: what one port takes, all others of the same number get. A port is a NIC's back end, or
+ * joins another back end by netdev=. Tested by test-net. */
+#include "net-internal.h"
+#include "util/log.h"
+
+#include <string.h>
+
+typedef struct HubOpts {
+    int32_t hubid;
+    char *netdev;
+} HubOpts;
+static const PropSpec hub_props[] = {
+    { .name = "hubid",
+        .type = &prop_i32,
+        .offset = PROP_AT(HubOpts, hubid, int32_t),
+        .bit = -1,
+        .flags = PROP_REQUIRED,
+        .help = "number of the hub" },
+    PROP_STR("netdev", HubOpts, netdev, "back end to join"),
+    PROP_END,
+};
+typedef struct HubPort {
+    NetPort p;
+    int32_t hub;
+} HubPort;
+
+static const HubPort *hub_of(const NetPort *p)
+{
+    return p->backend == &net_hubport ? (const HubPort *)p : NULL;
+}
+
+typedef struct Forward {
+    NetPort *from;
+    const struct iovec *iov;
+    unsigned n;
+    size_t len;
+} Forward;
+
+static void hub_forward(NetPort *p, void *opaque)
+{
+    const Forward *f = opaque;
+
+    /* A hub has no memory: a port that cannot take the packet loses it. */
+    if (hub_of(p) && p != f->from && hub_of(p)->hub == hub_of(f->from)->hub) {
+        net_send(p, f->iov, f->n, f->len);
+        p->blocked = false;
+    }
+}
+
+static NetVerdict hub_receive(NetPort *p, const struct iovec *iov, unsigned n, size_t len)
+{
+    Forward f = { p, iov, n, len };
+
+    net_each(hub_forward, &f);
+    return NET_SENT;
+}
+
+static const NetPortOps hub_ops = { .receive = hub_receive };
+
+static NetPort *hub_open(const char *id, void *cfg, GError **err)
+{
+    const HubOpts *o = cfg;
+    NetPort *join = o->netdev ? net_find(o->netdev) : NULL;
+
+    if (o->netdev && (!join || join->peer)) {
+        err_set(err, join ? "netdev '%s' is in use" : "netdev '%s' not found", o->netdev);
+        return NULL;
+    }
+    if (join && join->backend->offloads && join->backend->offloads(join)) {
+        /* Its packets begin with a header that other ports of the hub do not know. */
+        if (!join->backend->set_offload || !join->backend->set_offload(join, 0, 0)) {
+            err_set(err, "netdev '%s' cannot be on a hub: it needs vnet_hdr=off", o->netdev);
+            return NULL;
+        }
+    }
+    HubPort *h = g_new0(HubPort, 1);
+
+    net_port_init(&h->p, &hub_ops, "hubport", id);
+    h->hub = o->hubid;
+    if (join) {
+        net_connect(&h->p, join);
+    }
+    return &h->p;
+}
+
+static void hub_close(NetPort *p)
+{
+    net_port_fini(p);
+    g_free(p);
+}
+
+/* What is on a hub. */
+typedef struct Census {
+    int32_t hub;
+    bool nic, host;
+    GPtrArray *idle; /* NetPort*: ports without a peer */
+} Census;
+
+static void count(NetPort *p, void *opaque)
+{
+    Census *c = opaque;
+
+    if (!hub_of(p) || hub_of(p)->hub != c->hub) {
+        return;
+    }
+    if (!p->peer) {
+        g_ptr_array_add(c->idle, p);
+    } else if (p->peer->backend) {
+        c->host = true;
+    } else {
+        c->nic = true;
+    }
+}
+
+static void collect_hubs(NetPort *p, void *opaque)
+{
+    GArray *hubs = opaque;
+
+    for (unsigned i = 0; hub_of(p) && i < hubs->len; i++) {
+        if (g_array_index(hubs, int32_t, i) == hub_of(p)->hub) {
+            return;
+        }
+    }
+    if (hub_of(p)) {
+        g_array_append_val(hubs, hub_of(p)->hub);
+    }
+}
+
+void hub_check(void)
+{
+    g_autoptr(GArray) hubs = g_array_new(FALSE, FALSE, sizeof(int32_t));
+
+    net_each(collect_hubs, hubs);
+    for (unsigned i = hubs->len; i-- > 0;) { /* the latest first, as QEMU */
+        g_autoptr(GPtrArray) idle = g_ptr_array_new();
+        Census c = { .hub = g_array_index(hubs, int32_t, i), .idle = idle };
+
+        net_each(count, &c);
+        for (unsigned k = idle->len; k-- > 0;) {
+            report_warning("hub port %s has no peer", ((const NetPort *)idle->pdata[k])->id);
+        }
+        if (c.host && !c.nic) {
+            report_warning("hub %d with no nics", c.hub);
+        }
+        if (c.nic && !c.host) {
+            report_warning("hub %d is not connected to host network", c.hub);
+        }
+    }
+}
+
+const NetBackend net_hubport = { .type = "hubport",
+    .help = "port of a hub",
+    .size = sizeof(HubOpts),
+    .props = hub_props,
+    .open = hub_open,
+    .close = hub_close };
