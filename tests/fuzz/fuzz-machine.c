@@ -19,6 +19,9 @@ static const char *const devices[] = {
     "{'driver': 'virtio-blk-pci', 'packed': true, 'in_order': true, 'drive': 'd'}",
     "{'driver': 'virtio-net-pci', 'packed': true, 'in_order': true, 'romfile': ''}",
     "{'driver': 'virtio-serial-pci', 'packed': true, 'in_order': true, 'id': 's', 'max_ports': 4}",
+    "{'driver': 'virtio-balloon-pci', 'packed': true, 'in_order': true,"
+    " 'free-page-reporting': true, 'vectors': 5}",
+    "{'driver': 'virtio-scsi-pci', 'packed': true, 'in_order': true, 'id': 'hba'}",
     "{'driver': 'dummy-pci', 'packed': true, 'in_order': true, 'modern-pio-notify': true,"
     " 'x-notification-data': true}",
 };
@@ -130,16 +133,24 @@ static void make_ram(void)
     device_wrote = dirty_log_new(fz.ram.ram);
 }
 
+static void add_drive(const char *id)
+{
+    g_autofree char *json =
+        g_strdup_printf("{'file': 'null-co://', 'format': 'raw', 'if': 'none', 'id': '%s'}", id);
+    g_autoptr(Json) args = json_parse(json, -1, NULL);
+
+    g_assert_nonnull(blk_drive_create(args, NULL));
+}
+
 void fuzz_prepare(void)
 {
     static const NetPortOps wire_ops = { .receive = swallow };
-    g_autoptr(Json) drive =
-        json_parse("{'file': 'null-co://', 'format': 'raw', 'if': 'none', 'id': 'd'}", -1, NULL);
     g_autoptr(Json) null = json_parse("{'backend': 'null', 'id': 'c0'}", -1, NULL);
     NetPort *nic = NULL;
 
     loop_main();
-    g_assert_nonnull(blk_drive_create(drive, NULL));
+    add_drive("d");
+    add_drive("d2");
     g_assert_nonnull(chardev_create(null, NULL));
     fz.b = board_new(false);
     make_ram();
@@ -150,6 +161,7 @@ void fuzz_prepare(void)
         add_device(&fz.dev[i], FIRST_SLOT + i, devices[i]);
     }
     board_add(fz.b, "{'driver': 'virtconsole', 'chardev': 'c0', 'id': 'con'}");
+    board_add(fz.b, "{'driver': 'scsi-hd', 'drive': 'd2', 'bus': 'hba.0', 'id': 'disk'}");
     for (unsigned i = 0; i < fz.ndevs; i++) {
         open_device(&fz.dev[i], FIRST_SLOT + i);
     }

@@ -1,0 +1,46 @@
+/* Every virtio device type and what sits on one, for tests that go through all of them. */
+#include "backends/rng.h"
+#include "hw/core/machine.h"
+#include "hw/pci/bridge.h"
+#include "tests/lib/vdummy.h"
+
+#define DEVICE(p)                                                                                  \
+    extern const ObjClass p##_class, p##_pci_base_class, p##_pci_class,                            \
+        p##_pci_transitional_class, p##_pci_non_transitional_class
+#define CLASSES(p)                                                                                 \
+    &p##_class, &p##_pci_base_class, &p##_pci_class, &p##_pci_transitional_class,                  \
+        &p##_pci_non_transitional_class
+
+DEVICE(virtio_balloon);
+DEVICE(virtio_blk);
+DEVICE(virtio_net);
+DEVICE(virtio_rng);
+DEVICE(virtio_scsi);
+DEVICE(virtio_serial);
+extern const ObjClass virtconsole_class, virtserialport_class;
+extern const ObjClass scsi_device_class, scsi_disk_base_class, scsi_hd_class, scsi_cd_class;
+
+const ObjClass *const obj_classes[] = {
+    &pci_device_class,
+    &virtio_pci_class,
+    &virtio_device_class,
+    &rng_backend_class,
+    &rng_builtin_class,
+    &rng_random_class,
+    CLASSES(virtio_balloon),
+    CLASSES(virtio_blk),
+    CLASSES(virtio_net),
+    CLASSES(virtio_rng),
+    CLASSES(virtio_scsi),
+    CLASSES(virtio_serial),
+    CLASSES(dummy),
+    &virtconsole_class,
+    &virtserialport_class,
+    &scsi_device_class,
+    &scsi_disk_base_class,
+    &scsi_hd_class,
+    &scsi_cd_class,
+    NULL,
+};
+const ObjAlias obj_aliases[] = { { NULL, NULL } };
+const MachineClass *const machine_classes[] = { NULL };
