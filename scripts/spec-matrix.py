@@ -11,7 +11,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TSV, PAGE, COUNT = ("docs/devel/conformance." + e for e in ("tsv", "md", "count"))
-CORE = re.compile(r"(?:(?:LEG|TXT)-(?:CORE|FEAT|SPLIT|PACKED|PCI|SHM|INIT)|CORE|FEAT|SPLIT|PACKED|PCI|SHM)-")
+CORE = re.compile(r"(?:(?:LEG|TXT)-(?:CORE|FEAT|SPLIT|PACKED|PCI|SHM|INIT)|INIT-SUSPEND|CORE|FEAT|SPLIT|PACKED|PCI|SHM)-")
 TITLES = {"2.1": "Device status", "2.2": "Feature bits", "2.4": "Device reset", "2.5": "Device configuration space",
           "2.6": "Virtqueues", "2.7": "Split virtqueues", "2.8": "Packed virtqueues", "2.10": "Shared memory regions",
           "2.11": "Exporting objects", "2.12": "Device groups and administration", "2.13": "Device parts",

@@ -239,7 +239,7 @@ void virtio_run_changed(VirtioDev *d, bool running)
     d->running = running;
     if (!running) {
         stop(d, /* paused= */ true);
-    } else if (!d->started && !d->broken && !d->reset_pending &&
+    } else if (!d->started && !d->broken && !d->reset_pending && !d->suspended &&
                (d->status & VIRTIO_STATUS_DRIVER_OK || d->paused)) {
         start(d);
     }
@@ -259,7 +259,8 @@ static void loop_disable_all(void *opaque)
 static void reset_finish(VirtioDev *d)
 {
     loop_call(d->loop, loop_disable_all, d);
-    d->reset_pending = false;
+    d->reset_pending = d->suspending = false;
+    d->suspended = d->config_changed_asleep = false;
     d->paused = false;
     d->broken = false;
     d->legacy = false;
@@ -270,12 +271,63 @@ static void reset_finish(VirtioDev *d)
     }
 }
 
-static void posted_reset(void *opaque)
+/* Suspend (VIRTIO 1.4, 3.4.2): nothing more is taken, what is out comes back and is told of, then
+ * the status says so. */
+static size_t config_fill(VirtioDev *d);
+
+static void suspend_finish(VirtioDev *d)
+{
+    d->suspending = false;
+    if (d->broken) {
+        return; /* DEVICE_NEEDS_RESET says that it failed */
+    }
+    stop(d, /* paused= */ true);
+    config_fill(d);
+    d->suspended = true;
+    d->status = (uint8_t)((d->status & ~VIRTIO_STATUS_DRIVER_OK) | VIRTIO_STATUS_SUSPEND);
+}
+
+/* In the loop: a chain that is given back either came before, or sees it. */
+static void loop_suspend_begin(void *opaque)
+{
+    VirtioDev *d = opaque;
+
+    d->halted = true;
+    d->suspending = true;
+}
+
+static void suspend(VirtioDev *d)
+{
+    loop_call(d->loop, loop_suspend_begin, d);
+    if (!virtio_held(d)) {
+        suspend_finish(d);
+    }
+}
+
+static void config_changed_main(VirtioDev *d);
+
+static void awake(VirtioDev *d)
+{
+    bool changed = d->config_changed_asleep;
+
+    d->suspended = d->config_changed_asleep = false;
+    d->status |= VIRTIO_STATUS_DRIVER_OK;
+    if (d->running) {
+        start(d);
+    }
+    if (changed) {
+        config_changed_main(d);
+    }
+}
+
+static void posted_drained(void *opaque)
 {
     VirtioDev *d = opaque;
 
     if (d->vqs && d->reset_pending && !virtio_held(d)) {
         reset_finish(d);
+    } else if (d->vqs && d->suspending && !virtio_held(d)) {
+        suspend_finish(d);
     }
     obj_unref(&d->dev.obj);
 }
@@ -283,7 +335,7 @@ static void posted_reset(void *opaque)
 void virtio_drained(VirtioDev *d)
 {
     obj_ref(&d->dev.obj);
-    loop_post(loop_main(), posted_reset, d);
+    loop_post(loop_main(), posted_drained, d);
 }
 
 void virtio_reset_now(VirtioDev *d)
@@ -313,16 +365,31 @@ static void reset(VirtioDev *d)
 void virtio_set_status(VirtioDev *d, uint8_t status)
 {
     uint8_t before = d->status;
+    /* Ignored before the device is up, and by a driver that did not ask for it: 3.4.2. */
+    bool wants_suspend = status & VIRTIO_STATUS_SUSPEND && before & VIRTIO_STATUS_DRIVER_OK &&
+                         virtio_has(d, VIRTIO_F_SUSPEND) && !d->broken;
 
     if (!status) {
         reset(d);
         return;
     }
-    if (d->reset_pending) {
-        return; /* the driver has to wait until it reads 0: 2.4.2 */
+    if (d->reset_pending || d->suspending) {
+        return; /* the driver has to wait until it reads what it asked for: 2.4.2, 3.4.1 */
+    }
+    status &= (uint8_t)~VIRTIO_STATUS_SUSPEND;
+    if (d->suspended) {
+        d->status = status | (before & (VIRTIO_STATUS_NEEDS_RESET | VIRTIO_STATUS_SUSPEND));
+        if (status & VIRTIO_STATUS_DRIVER_OK) {
+            d->status &= (uint8_t)~VIRTIO_STATUS_SUSPEND;
+            awake(d);
+        }
+        return;
     }
     d->status = status | (before & VIRTIO_STATUS_NEEDS_RESET);
-    if (status & VIRTIO_STATUS_DRIVER_OK && !d->started && !d->broken && d->running) {
+    if (wants_suspend) {
+        d->status |= VIRTIO_STATUS_DRIVER_OK;
+        suspend(d);
+    } else if (status & VIRTIO_STATUS_DRIVER_OK && !d->started && !d->broken && d->running) {
         start(d);
     } else if (!(status & VIRTIO_STATUS_DRIVER_OK) && before & VIRTIO_STATUS_DRIVER_OK) {
         stop(d, /* paused= */ true);
@@ -401,6 +468,9 @@ static size_t config_fill(VirtioDev *d)
 {
     size_t len = virtio_config_len(d);
 
+    if (d->suspended) {
+        return len; /* no field changes meanwhile: 3.4.2 */
+    }
     memset(d->config_cache, 0, d->ops->config_size);
     if (d->ops->config) {
         d->ops->config(d, d->config_cache);
@@ -424,7 +494,7 @@ void virtio_config_write(VirtioDev *d, size_t off, const void *src, size_t len)
 {
     size_t have = d->ops->config_size ? config_fill(d) : 0;
 
-    if (off >= have || len > have - off) {
+    if (off >= have || len > have - off || d->suspended) {
         return;
     }
     memcpy((uint8_t *)d->config_cache + off, src, len);
@@ -440,6 +510,10 @@ uint8_t virtio_config_generation(VirtioDev *d)
 
 static void config_changed_main(VirtioDev *d)
 {
+    if (d->suspended) {
+        d->config_changed_asleep = true; /* told of when it runs again: 3.4.2 */
+        return;
+    }
     /* Counting only what was read keeps 256 changes from looking like none: 4.1.4.3.1. */
     if (d->config_gen_read) {
         d->config_gen_read = false;
@@ -608,6 +682,7 @@ const PropSpec virtio_props[] = {
     PROP_FEATURE("queue_reset", VirtioDev, prop_features, VIRTIO_F_RING_RESET, true, "single queues can be reset"),
     PROP_FEATURE("x-notif-config-data", VirtioDev, prop_features, VIRTIO_F_NOTIF_CONFIG_DATA, false, "the device chooses what a kick says"),
     PROP_FEATURE("x-notification-data", VirtioDev, prop_features, VIRTIO_F_NOTIFICATION_DATA, false, "a kick says where the ring ends"),
+    PROP_FEATURE("x-suspend", VirtioDev, prop_features, VIRTIO_F_SUSPEND, false, "the driver can suspend the device"),
     PROP_BOOL("use-disabled-flag", VirtioDev, use_disabled_flag, true, "kept for compatibility"),
     PROP_BOOL("use-started", VirtioDev, use_started, true, "kept for compatibility"),
     PROP_BOOL("x-disable-legacy-check", VirtioDev, disable_legacy_check, false, "kept for compatibility"),

@@ -73,8 +73,9 @@ static inline void release_held(VirtQueue *vq, unsigned n, unsigned strangers)
 
     vq->strangers -= strangers;
     count_out(vq, -(int)n);
-    if (VQ_UNLIKELY(atomic_load_explicit(&d->reset_pending, memory_order_relaxed))) {
-        /* The last chain of a reset that waits for it. Our count before the others': queues may
+    if (VQ_UNLIKELY(atomic_load_explicit(&d->reset_pending, memory_order_relaxed) |
+                    atomic_load_explicit(&d->suspending, memory_order_relaxed))) {
+        /* The last chain of a reset or a suspend that waits for it. Our count before the others': queues may
          * finish in several threads. */
         atomic_thread_fence(memory_order_seq_cst);
         if (!virtio_held(d)) {

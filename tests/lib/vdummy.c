@@ -47,7 +47,12 @@ static void dummy_unrealize(VirtioDev *d)
 
 static bool dummy_start(VirtioDev *d, GError **err)
 {
-    ((Dummy *)d)->starts++;
+    Dummy *s = (Dummy *)d;
+
+    if (s->refuse_start) {
+        return err_set(err, "the test says so");
+    }
+    s->starts++;
     return true;
 }
 

@@ -10,6 +10,7 @@ typedef struct Dummy {
     VqVerdict (*on_request)(struct Dummy *d, VqElem *e);
     GPtrArray *held; /* VqElem*: what on_request kept */
     unsigned requests, batches, refills, starts, stops, resets;
+    bool refuse_start;
     bool keep_on_stop; /* stop leaves held chains out, as a stalled back end would */
     uint8_t config[8];
     size_t wrote_off, wrote_len;

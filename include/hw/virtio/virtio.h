@@ -32,6 +32,7 @@ enum {
     VIRTIO_STATUS_DRIVER = 2,
     VIRTIO_STATUS_DRIVER_OK = 4,
     VIRTIO_STATUS_FEATURES_OK = 8,
+    VIRTIO_STATUS_SUSPEND = 16,
     VIRTIO_STATUS_NEEDS_RESET = 64,
     VIRTIO_STATUS_FAILED = 128
 };
@@ -130,6 +131,10 @@ struct VirtioDev {
     bool paused;
     /* reset asked, held chains are still out; status keeps its value */
     _Atomic bool reset_pending;
+    /* SUSPEND (VIRTIO 1.4, 3.4): asked, chains are still out; then reached. Nothing is taken in
+     * both, and while it lasts the configuration space stays as it was */
+    _Atomic bool suspending;
+    bool suspended, config_changed_asleep;
     _Atomic bool fail_posted;
     /* QEMU's property names */
     bool use_started, use_disabled_flag, disable_legacy_check, x_ignore_backend_features;
