@@ -104,7 +104,7 @@ void fuzz_config_snapshot(FuzzDev *f)
 static void add_device(FuzzDev *f, unsigned slot, const char *json)
 {
     g_autofree char *full =
-        g_strdup_printf("%.*s, 'addr': '%u'}", (int)strlen(json) - 1, json, slot);
+        g_strdup_printf("%.*s, 'addr': '%x'}", (int)strlen(json) - 1, json, slot);
 
     f->dev = board_add(fz.b, full);
     f->pci = (VirtioPci *)f->dev;

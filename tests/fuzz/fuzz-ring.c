@@ -241,12 +241,12 @@ static void set_queue(unsigned q, unsigned size)
     VRing *r = ring(q);
     uint64_t at = RINGS + q * QUEUE_PAGES * 4096u;
 
-    *r = (VRing){ .port = &fz.port,
-        .packed = d->features >> 34 & 1,
-        .event_idx = d->features >> 29 & 1,
-        .size = (uint16_t)size,
-        .desc = at,
-        .driver = at + size * 16 };
+    r->packed = d->features >> 34 & 1; /* what else it holds is long, and written before read */
+    r->event_idx = d->features >> 29 & 1;
+    r->size = (uint16_t)size;
+    r->free_head = r->avail = r->used = 0;
+    r->desc = at;
+    r->driver = at + size * 16;
     r->device = d->legacy ? (r->driver + 6 + 2 * size + 4095) / 4096 * 4096 : at + 0x800;
     r->avail_wrap = r->used_wrap = r->packed;
 }
