@@ -21,6 +21,7 @@ static uint64_t idt[512];
 static Tss tss;
 static uint8_t user_stack[16384] __attribute__((aligned(16)));
 volatile uint32_t irq_count[IRQ_MAX];
+volatile bool irq_once;
 
 static volatile uint32_t *lapic(unsigned reg)
 {
@@ -69,6 +70,7 @@ void metal_trap(Frame *f)
     if (f->vector >= IRQ_BASE && f->vector < IRQ_BASE + IRQ_MAX) {
         irq_count[f->vector - IRQ_BASE]++;
         *lapic(0xb0) = 0;
+        f->rflags &= irq_once ? ~UINT64_C(0x200) : ~UINT64_C(0);
         return;
     }
     if (f->vector == INVALID_OPCODE && f->cs & 3 &&

@@ -38,6 +38,8 @@ _Noreturn void metal_die(const char *what, uint64_t value);
 /* cpu.c: interrupts, rings, time. */
 void cpu_init(void);
 extern volatile uint32_t irq_count[IRQ_MAX];
+/* An interrupt returns with interrupts off: one whose line stays up comes no more than asked for. */
+extern volatile bool irq_once;
 /* Sleeps until the count differs from seen; from any ring. */
 void cpu_wait_irq(unsigned irq, uint32_t seen);
 /* Runs fn in ring 3 with access to all memory if opt.ring3, else here. */
@@ -98,4 +100,10 @@ void blk_bench(void);
 void net_test(void);
 void net_bench(void);
 void reg_bench(void);
+void irqs_test(void); /* needs a disk */
+/* plat.c: the machine itself. */
+void plat_test(void);
+void reset_test(void);
+void spin_test(void);
+void lost_test(void);
 uint64_t base_features(const VDriver *d, uint64_t also);
