@@ -2,7 +2,9 @@
 """Which normative sentences of VIRTIO 1.4 have a test. Joins docs/devel/conformance.tsv (id, section, level) with NORM("id") in the
 tests and with the sections that the code cites. Prints covered and uncovered by chapter; --write also writes
 docs/devel/conformance.md and docs/devel/conformance.count; --check fails when those are out of date, when the count is less than
-it ever was, or when a test names what is not there. --missing: the uncovered ids of sections that begin with the argument."""
+it ever was, or when a test names what is not there. --missing: the uncovered ids of sections that begin with the argument.
+--choices BUILD: runs the tests of that build folder and writes docs/devel/conformance-choices.md, what we do where the standard says
+MAY; each MAY row of core and transport has to be there."""
 import argparse
 import os
 import re
@@ -11,6 +13,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TSV, PAGE, COUNT = ("docs/devel/conformance." + e for e in ("tsv", "md", "count"))
+CHOICES = "docs/devel/conformance-choices.md"
 CORE = re.compile(r"(?:(?:LEG|TXT)-(?:CORE|FEAT|SPLIT|PACKED|PCI|SHM|INIT)|INIT-SUSPEND|CORE|FEAT|SPLIT|PACKED|PCI|SHM)-")
 TITLES = {"2.1": "Device status", "2.2": "Feature bits", "2.4": "Device reset", "2.5": "Device configuration space",
           "2.6": "Virtqueues", "2.7": "Split virtqueues", "2.8": "Packed virtqueues", "2.10": "Shared memory regions",
@@ -115,6 +118,37 @@ def floor():
     return max([best] + [int(n) for n in re.findall(r"^\+(\d+)$", log, re.M)])
 
 
+def write_choices(all_rows, found, build):
+    """What the tests say with norm_note(); errors: MAY rows whose test says nothing, or fails."""
+    notes, order = {}, {r[0]: (by_number(r[1]), i) for i, r in enumerate(all_rows)}
+    programs = sorted({f[:-2] for f in found.values() if f.startswith("tests/conformance/")})
+    subprocess.run(["ninja", "-C", build, *programs], check=True, stdout=subprocess.DEVNULL)
+    for path in programs:
+        out = subprocess.run([f"{build}/{path}", "-k"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                             check=False).stdout
+        told = []
+        for line in out.splitlines():
+            told += re.findall(r"^# MAY: (.*)", line)
+            done = re.match(r"(?:ok|not ok) \d+ /norm/([\w-]+)", line)
+            if done and told:
+                notes[done[1]] = "; ".join(told)
+            told = [] if done else told
+    text = ["# What we do where the standard leaves a choice", "",
+            "Written by `scripts/spec-matrix.py --choices BUILD` from what the tests of these sentences find.", "",
+            "| row | section | level | ours |", "|---|---|---|---|"]
+    by_id = {r[0]: r for r in all_rows}
+    for i in sorted(notes, key=lambda i: order[i]):
+        text.append(f"| {i} | {by_id[i][1]} | {by_id[i][2]} | {notes[i]} |")
+    with open(f"{ROOT}/{CHOICES}", "w", encoding="utf-8") as f:
+        f.write("\n".join(text) + "\n")
+
+
+def choices_missing(all_rows, found):
+    text = read(CHOICES) if os.path.exists(f"{ROOT}/{CHOICES}") else ""
+    return [f"{r[0]}: {CHOICES} does not say what we do: norm_note(), then scripts/spec-matrix.py --choices BUILD" for r in all_rows
+            if r[2] == "MAY" and CORE.match(r[0]) and r[0] in found and f"| {r[0]} |" not in text]
+
+
 def report(all_rows, found):
     for ch in sorted({chapter(r[1]) for r in all_rows}, key=by_number):
         mine = [r for r in all_rows if chapter(r[1]) == ch]
@@ -131,6 +165,7 @@ def main():
     ap.add_argument("--write", action="store_true")
     ap.add_argument("--check", action="store_true")
     ap.add_argument("--missing", metavar="SECTION")
+    ap.add_argument("--choices", metavar="BUILD")
     args = ap.parse_args()
     all_rows, errors = rows(), []
     known = {r[0] for r in all_rows}
@@ -142,6 +177,10 @@ def main():
     if args.missing is not None:
         print("\n".join(f"{r[0]}\t{r[1]}\t{r[2]}" for r in all_rows if r[0] not in found and (r[1] + ".").startswith(args.missing)))
         return 0
+    if args.choices:
+        write_choices(all_rows, found, args.choices)
+    if args.choices or args.check:
+        errors += choices_missing(all_rows, found)
     if len(found) < least:
         errors.append(f"{len(found)} rows are covered, it was {least} before: the count only grows")
     elif args.write and not errors:
@@ -152,7 +191,7 @@ def main():
         for path, content in ((PAGE, text), (COUNT, f"{len(found)}\n")):
             if not os.path.exists(f"{ROOT}/{path}") or without_code(read(path)) != without_code(content):
                 errors.append(f"{path} is out of date: scripts/spec-matrix.py --write")
-    if not args.check:
+    if not args.check and not args.choices:
         report(all_rows, found)
     for e in errors:
         print(e, file=sys.stderr)

@@ -343,6 +343,7 @@ static void supplying_1(Norm *x)
     for (unsigned i = 0; i < 6; i++) {
         norm_used(x, id[i], 4);
     }
+    norm_note("chains made available one by one or together are the same to the device");
 }
 
 static void updating_1(Norm *x)
