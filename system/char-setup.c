@@ -106,7 +106,7 @@ static bool add_mon(Machine *m, const OptItem *item, GError **err)
     Chardev *c = id ? chardev_find(id) : NULL;
 
     for (unsigned i = 0; i < json_len(item->args); i++) {
-        static const char *const known[] = { "chardev", "mode", "pretty", NULL };
+        static const char *const known[] = { "id", "chardev", "mode", "pretty", NULL };
 
         if (!g_strv_contains(known, json_key_at(item->args, i))) {
             err_set(err, "Invalid parameter '%s'", json_key_at(item->args, i));
