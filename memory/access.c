@@ -172,7 +172,23 @@ typedef struct Access {
     bool write, rom_too;
     bool exact; /* a CPU access: MMIO takes it as one, whatever the region's valid sizes say */
     bool ok;
+    unsigned *hint; /* NULL, or the range that the caller met last */
 } Access;
+
+static const FlatRange *range_of(const Access *a, uint64_t at)
+{
+    const FlatMap *m = addrspace_map(a->as);
+
+    if (a->hint && *a->hint < m->n && flatrange_has(&m->range[*a->hint], at)) {
+        return &m->range[*a->hint];
+    }
+    const FlatRange *f = flatmap_find(m, at);
+
+    if (f && a->hint) {
+        *a->hint = (unsigned)(f - m->range);
+    }
+    return f;
+}
 
 static void ram_access(const Access *a, const FlatRange *f, uint64_t off, uint8_t *buf, uint64_t n)
 {
@@ -230,7 +246,7 @@ static uint64_t access_locked_io(Access *a, uint64_t at, uint8_t *buf, uint64_t 
 
 static uint64_t access_piece(Access *a, uint64_t at, uint8_t *buf, uint64_t len)
 {
-    const FlatRange *f = flatmap_find(addrspace_map(a->as), at);
+    const FlatRange *f = range_of(a, at);
 
     if (!f) {
         return hole_access(a, at, buf, len);
@@ -302,6 +318,22 @@ void addrspace_store(AddrSpace *as, uint64_t at, unsigned size, uint64_t val, bo
     if (ret_hole) {
         *ret_hole = !a.ok;
     }
+}
+
+uint64_t addrspace_load_near(AddrSpace *as, uint64_t at, unsigned size, unsigned *hint)
+{
+    Access a = { .as = as, .exact = true, .ok = true, .hint = hint };
+    uint64_t val = 0;
+
+    access_all(&a, at, &val, size);
+    return val;
+}
+
+void addrspace_store_near(AddrSpace *as, uint64_t at, unsigned size, uint64_t val, unsigned *hint)
+{
+    Access a = { .as = as, .write = true, .exact = true, .ok = true, .hint = hint };
+
+    access_all(&a, at, &val, size);
 }
 
 bool addrspace_read(AddrSpace *as, uint64_t at, void *dst, uint64_t len)

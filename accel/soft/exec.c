@@ -40,14 +40,23 @@ void op_cold(SoftCpu *c, const Op *op)
     }
 }
 
+/* Device registers are read by the same few instructions again and again. */
 static __attribute__((noinline)) bool run_again(SoftCpu *c, const Op *op)
 {
     const Block *b = op_block(op);
-    unsigned off = (unsigned)(op->ip - b->ip);
-    Insn in;
+    unsigned off = (unsigned)(op->ip - b->ip), left = b->nbytes - off;
+    SlowInsn *s = &c->blocks->slow[(op->ip ^ op->ip >> 4) % SLOW_INSNS];
+    const uint8_t *bytes = b->bytes + off;
     int exc;
 
-    insn_decode(b->bytes + off, b->nbytes - off, op->ip, b->mode, &in, &exc);
+    if (s->in.ip != op->ip || s->mode != b->mode || !s->in.len || s->in.len > left ||
+        memcmp(s->bytes, bytes, s->in.len)) {
+        insn_decode(bytes, left, op->ip, b->mode, &s->in, &exc);
+        s->mode = b->mode;
+        memcpy(s->bytes, bytes, s->in.len);
+    }
+    Insn in = s->in; /* an InsnFn may run other code before it ends */
+
     return run_insn(c, op, &in);
 }
 

@@ -83,8 +83,17 @@ typedef struct JumpEntry {
     const Op *op;
 } JumpEntry;
 
+/* Instructions that took op_slow() lately, by IP; valid while mode and bytes are the same. */
+enum { SLOW_INSNS = 16 };
+typedef struct SlowInsn {
+    Insn in; /* in.len 0: empty */
+    uint32_t mode;
+    uint8_t bytes[15];
+} SlowInsn;
+
 /* blocks.c owns the rest of it. */
 struct SoftBlocks {
+    SlowInsn slow[SLOW_INSNS];
     JumpEntry jump[JUMP_SIZE];
     struct BlockStore *store;
 };

@@ -20,8 +20,17 @@ typedef struct SoftTlbEntry {
     uintptr_t addend;
     uint64_t unused;
 } SoftTlbEntry;
+/* A translation that leads to no host memory: the slow path need not walk the tables again. Kept
+ * until any flush. */
+enum { SOFT_TLB_MMIO = 16 };
+typedef struct SoftTlbMmio {
+    uint64_t page; /* linear, | 1: valid for reads, | 2: for writes too */
+    uint64_t gpa;
+} SoftTlbMmio;
 struct SoftTlb {
     SoftTlbEntry e[SOFT_TLB_SIZE];
+    SoftTlbMmio mmio[SOFT_TLB_MMIO]; /* by bits 12..15 of the linear address */
+    bool any_mmio;
     uint32_t *log, nlog;   /* indices filled with non-global pages since the last flush */
     uint32_t *glog, nglog; /* the same for global ones */
     uint8_t

@@ -29,6 +29,7 @@ typedef struct SoftVcpu {
     SoftAccel *sa;
     SoftCpu *c;
     unsigned hint;          /* the range of the flat map found last */
+    unsigned io_hint;       /* the same for device accesses */
     uint64_t tlb_gen;       /* map_gen its TLB is good for; own thread */
     _Atomic uint64_t acked; /* map_gen for which it holds no older pointer at all */
     _Atomic bool a20_off;

@@ -117,7 +117,7 @@ static uint64_t bus_mmio_read(void *opaque, uint64_t gpa, unsigned size)
         uint64_t val = lapic_mmio_read(v->cpu->lapic, off & ~3u) >> ((off & 3) * 8);
         return size >= 4 ? val : val & ((1ull << (size * 8)) - 1);
     }
-    return addrspace_load(machine_of(v)->mem, gpa, size, NULL);
+    return addrspace_load_near(machine_of(v)->mem, gpa, size, &v->io_hint);
 }
 
 static void bus_mmio_write(void *opaque, uint64_t gpa, unsigned size, uint64_t val)
@@ -134,7 +134,7 @@ static void bus_mmio_write(void *opaque, uint64_t gpa, unsigned size, uint64_t v
     if (accel_doorbell_ring(&v->sa->a, m->mem, gpa, size, val)) {
         return;
     }
-    addrspace_store(m->mem, gpa, size, val, NULL);
+    addrspace_store_near(m->mem, gpa, size, val, &v->io_hint);
     catch_up(v);
 }
 

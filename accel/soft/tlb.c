@@ -108,8 +108,17 @@ static inline void drop_index(SoftTlb *t, uint32_t i)
     t->e[i].ntag_r = t->e[i].ntag_w = soft_tlb_none(i);
 }
 
+static void drop_mmio(SoftTlb *t)
+{
+    if (t->any_mmio) {
+        memset(t->mmio, 0, sizeof t->mmio);
+        t->any_mmio = false;
+    }
+}
+
 static void flush_view(SoftTlb *t, bool global)
 {
+    drop_mmio(t);
     if (t->nlog > TLB_LOG_MAX || (global && t->nglog > TLB_LOG_MAX)) {
         memset(t->e, 0, sizeof t->e);
         clear_ends(t);
@@ -162,6 +171,8 @@ void soft_tlb_flush_page(SoftCpu *c, uint64_t la)
 
     for (unsigned v = 0; v < 2; v++) {
         SoftTlb *t = c->views[v];
+
+        drop_mmio(t);
         if (in_huge(t, la)) {
             flush_view(t, /* global= */ true);
             continue;
@@ -249,7 +260,14 @@ static void fill(
     if (x->host && (acc & ACC_WRITE)) {
         soft_set_wrote(c, x->host);
     }
-    if (!x->host || smap) {
+    if (smap) {
+        return;
+    }
+    bool writable = w->rw || (!(acc & ACC_USER) && !(c->cr0 & (1u << 16)));
+    if (!x->host) {
+        t->mmio[i % SOFT_TLB_MMIO] =
+            (SoftTlbMmio){ page | 1 | (writable && w->dirty ? 2 : 0), x->gpa & ~0xfffull };
+        t->any_mmio = true;
         return;
     }
     if (t->e[i].ntag_r != -page) {
@@ -266,7 +284,6 @@ static void fill(
     }
     t->e[i].ntag_r = -page;
     t->e[i].addend = (uintptr_t)x->host - (uintptr_t)la;
-    bool writable = w->rw || (!(acc & ACC_USER) && !(c->cr0 & (1u << 16)));
     t->e[i].ntag_w = soft_tlb_none(i);
     if (writable && w->dirty && clean && (x->flags & SOFT_PAGE_RAM)) {
         soft_set_wrote(c, x->host);
@@ -291,6 +308,13 @@ static void xlat(SoftCpu *c, uint64_t la, unsigned acc, Xlat *x)
         *x = (Xlat){ .host = hit, .flags = SOFT_PAGE_ROM };
         return;
     }
+    const SoftTlbMmio *m = &t->mmio[SOFT_MEM_IDX(la) % SOFT_TLB_MMIO];
+    uint64_t want = acc & ACC_WRITE ? 3 : 1;
+
+    if ((m->page & ~0xfffull) == (la & ~0xfffull) && (m->page & want) == want) {
+        *x = (Xlat){ .gpa = m->gpa | (la & 0xfff), .flags = SOFT_PAGE_MMIO };
+        return;
+    }
     if (!soft_canonical(c, la)) {
         soft_raise_err(c, EXC_GP, 0);
     }
@@ -303,6 +327,7 @@ static void xlat(SoftCpu *c, uint64_t la, unsigned acc, Xlat *x)
     x->codemask = NULL;
     x->host = c->bus->page(c->bus_opaque, w.gpa, &x->flags, &x->codemask, &logged);
     if (!x->host) {
+        fill(c, la, acc, &w, x, /* clean= */ true);
         return;
     }
     x->host += la & 0xfff;

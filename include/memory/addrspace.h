@@ -36,6 +36,9 @@ void addrspace_set_hole_value(AddrSpace *as, uint64_t v);
  */
 uint64_t addrspace_load(AddrSpace *as, uint64_t at, unsigned size, bool *ret_hole);
 void addrspace_store(AddrSpace *as, uint64_t at, unsigned size, uint64_t val, bool *ret_hole);
+/* The same for a caller that keeps the index of the range it met last (any value to begin with). */
+uint64_t addrspace_load_near(AddrSpace *as, uint64_t at, unsigned size, unsigned *hint);
+void addrspace_store_near(AddrSpace *as, uint64_t at, unsigned size, uint64_t val, unsigned *hint);
 /*
  * Any length: RAM by memcpy, MMIO in the widest pieces its rules and the alignment allow (8 at
  * most). False if any byte was a hole or a write hit ROM.

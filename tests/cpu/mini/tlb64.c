@@ -115,8 +115,44 @@ static void edges(void)
     CHECK_EQ(*(volatile u64 *)0x800ff8, 99);
 }
 
+static void poke(u64 va)
+{
+    *(volatile u32 *)va = 7;
+}
+
+/* Translations that lead to device registers are kept too: what drops them, and what they allow. */
+static void device_pages(void)
+{
+    enum { REGS = 0xfed00000 };
+    u64 va = MAP_BASE + 0x700000;
+    volatile u32 *p = (u32 *)va, *ram = (u32 *)0x600000;
+
+    *ram = 0x1234;
+    volatile u64 *e = map(va, REGS | PT_P | PT_W);
+    *p = 0xabcd;
+    CHECK_EQ(*p, 0xabcd);
+    *e = 0x600000 | PT_P | PT_W;
+    invlpg(va);
+    CHECK_EQ(*p, 0x1234);
+    *e = REGS | PT_P; /* read-only, not dirty; CR0.WP is set */
+    reload_cr3();
+    CHECK_EQ(*p, 0xabcd);
+    CHECK_EQ(try_call(poke, va), 14);
+    CHECK_EQ(*p, 0xabcd);
+    *e = REGS | PT_P | PT_W;
+    invlpg(va);
+    CHECK_EQ(*p, 0xabcd);
+    CHECK_EQ(*e & PT_D, 0);
+    *p = 0x55;
+    CHECK_EQ(*e & PT_D, PT_D);
+    *e = 0;
+    invlpg(va);
+    CHECK_EQ(try_call(poke, va), 14);
+}
+
 void test(void)
 {
+    device_pages();
     invlpg_drops();
     global_stays();
     conflicts();
