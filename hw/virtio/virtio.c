@@ -4,6 +4,7 @@
  * tests/unit/test-virtio.c.
  */
 #include "hw/virtio/vq-internal.h"
+#include "memory/iommu.h"
 #include "util/log.h"
 
 #include <string.h>
@@ -123,6 +124,8 @@ bool virtio_accept(VirtioDev *d, VirtioFeatures f)
         d->features = before;
         return false;
     }
+    /* 6: a driver that knows nothing of an IOMMU speaks of memory's own addresses. */
+    dma_space_set_bypass(d->dma, !vf_has(f, VIRTIO_F_ACCESS_PLATFORM));
     return true;
 }
 
