@@ -10,7 +10,8 @@ enum {
     VIRTIO_PCI_CAP_NOTIFY,
     VIRTIO_PCI_CAP_ISR,
     VIRTIO_PCI_CAP_DEVICE,
-    VIRTIO_PCI_CAP_PCI
+    VIRTIO_PCI_CAP_PCI,
+    VIRTIO_PCI_CAP_SHARED_MEMORY = 8
 };
 /* Places in BAR 4 (QEMU compat: 3.1 of the device tables); notifications end the BAR and may need
  * more than 4 KiB. */

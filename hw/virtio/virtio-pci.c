@@ -5,6 +5,7 @@
  *   BAR 0  legacy registers, I/O            (transitional devices)
  *   BAR 1  MSI-X table and pending bits     (vectors > 0)
  *   BAR 2  one notification port, I/O       (modern-pio-notify)
+ *   BAR 2  shared memory, 64-bit            (devices that have some)
  *   BAR 4  common 0000, ISR 1000, device 2000, notifications 3000; 64-bit, prefetchable
  */
 #include "hw/virtio/virtio-pci-internal.h"
@@ -147,6 +148,48 @@ static void add_modern(VirtioPci *p)
     memset(f->wmask + p->cfg_cap + 8, 0xff, 12);
 }
 
+/* Each region begins at a multiple of its size rounded up to a power of two, and of 4 KiB: a driver
+ * can map it by itself with large pages (4.1.4.7). */
+static void add_shm(VirtioPci *p)
+{
+    const VirtioDev *d = p->vd;
+    uint64_t end = 0, at[VIRTIO_SHM_MAX], size = 4096;
+
+    for (unsigned i = 0; i < d->nshm; i++) {
+        uint64_t align = 4096;
+
+        while (align < d->shm[i].region->size) {
+            align <<= 1;
+        }
+        at[i] = (end + align - 1) & ~(align - 1);
+        end = at[i] + d->shm[i].region->size;
+    }
+    while (size < end) {
+        size <<= 1;
+    }
+    region_init_container(&p->bar_shm, &p->fn.dev.obj, "virtio-pci-shm", size);
+    for (unsigned i = 0; i < d->nshm; i++) {
+        const VirtioShm *m = &d->shm[i];
+        unsigned off = add_virtio_cap(&p->fn, VIRTIO_PCI_CAP_SHARED_MEMORY, 2, (uint32_t)at[i],
+            (uint32_t)m->region->size, 24);
+
+        p->fn.config[off + 5] = m->id;
+        pci_set32(&p->fn, off + 16, (uint32_t)(at[i] >> 32));
+        pci_set32(&p->fn, off + 20, (uint32_t)(m->region->size >> 32));
+        region_map(&p->bar_shm, at[i], m->region, 0);
+    }
+    pci_set_bar(&p->fn, 2, PCI_BAR_MEM64_PREF, &p->bar_shm);
+}
+
+static void unmap_shm(VirtioPci *p)
+{
+    for (unsigned i = 0; i < p->vd->nshm; i++) {
+        if (region_is_mapped(p->vd->shm[i].region)) {
+            region_unmap(p->vd->shm[i].region);
+        }
+    }
+}
+
 /* Table at 0, pending bits at 800h or behind a longer table; a BAR of 4 KiB or what they need. */
 static void add_msix(VirtioPci *p)
 {
@@ -248,6 +291,11 @@ static bool vpci_realize(PciFn *f, GError **err)
     if (!choose_interfaces(p, err) || !virtio_realize(d, &f->dev.obj, &vpci_bus_ops, err)) {
         return false;
     }
+    if (d->nshm && p->modern_pio_notify) {
+        virtio_unrealize(d);
+        return err_set(err, "modern-pio-notify=on is not possible with shared memory: both are "
+                            "BAR 2");
+    }
     p->q = g_new0(VpciQueue, d->nvqs);
     p->nvectors = p->vectors == UINT32_MAX ? virtio_default_vectors(d) : p->vectors;
     set_identity(p);
@@ -256,6 +304,9 @@ static bool vpci_realize(PciFn *f, GError **err)
     }
     if (p->modern) {
         add_modern(p);
+        if (d->nshm) {
+            add_shm(p);
+        }
     }
     if (p->nvectors) {
         add_msix(p);
@@ -296,6 +347,7 @@ static void vpci_unrealize(PciFn *f)
     VirtioPci *p = vpci_of(f);
 
     vpci_remove_bells(p);
+    unmap_shm(p);
     virtio_unrealize(p->vd);
     msix_fini(f);
     for (unsigned i = 0; i < G_N_ELEMENTS(f->bar); i++) {
@@ -304,7 +356,7 @@ static void vpci_unrealize(PciFn *f)
         }
     }
     Region *all[] = { &p->common, &p->isr_mr, &p->device, &p->notify, &p->bar_modern, &p->bar_msix,
-        &p->bar_pio, &p->bar_legacy };
+        &p->bar_pio, &p->bar_shm, &p->bar_legacy };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(all); i++) {
         fini_region(all[i]);

@@ -550,6 +550,16 @@ void virtio_config_changed(VirtioDev *d)
     }
 }
 
+/* Shared memory (2.10). */
+void virtio_add_shm(VirtioDev *d, uint8_t id, Region *r)
+{
+    g_assert(d->nshm < VIRTIO_SHM_MAX && r->size && r->size != UINT64_MAX);
+    for (unsigned i = 0; i < d->nshm; i++) {
+        g_assert(d->shm[i].id != id); /* 4.1.4.7.1 */
+    }
+    d->shm[d->nshm++] = (VirtioShm){ id, r };
+}
+
 /* Life. */
 static void make_queues(VirtioDev *d)
 {
@@ -644,7 +654,7 @@ void virtio_unrealize(VirtioDev *d)
     }
     g_clear_pointer(&d->vqs, g_free);
     g_clear_pointer(&d->config_cache, g_free);
-    d->nvqs = 0;
+    d->nvqs = d->nshm = 0;
     d->bus_ops = NULL;
 }
 

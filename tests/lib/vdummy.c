@@ -33,8 +33,25 @@ static void dummy_refilled(VirtioDev *d, VirtQueue *vq)
     ((Dummy *)d)->refills++;
 }
 
+static bool add_shm(Dummy *s, GError **err)
+{
+    if (!region_init_ram(&s->shm[0], &s->vd.dev.obj, "dummy-shm", s->shm_size, err)) {
+        return false;
+    }
+    virtio_add_shm(&s->vd, 3, &s->shm[0]);
+    if (!region_init_ram(&s->shm[1], &s->vd.dev.obj, "dummy-shm-2", 0x10000, err)) {
+        region_fini(&s->shm[0]);
+        return false;
+    }
+    virtio_add_shm(&s->vd, 200, &s->shm[1]);
+    return true;
+}
+
 static bool dummy_realize(VirtioDev *d, GError **err)
 {
+    if (((Dummy *)d)->shm_size && !add_shm((Dummy *)d, err)) {
+        return false;
+    }
     ((Dummy *)d)->held = g_ptr_array_new();
     d->loop = dummy_loop ? dummy_loop : d->loop;
     return true;
@@ -42,7 +59,12 @@ static bool dummy_realize(VirtioDev *d, GError **err)
 
 static void dummy_unrealize(VirtioDev *d)
 {
-    g_ptr_array_free(((Dummy *)d)->held, TRUE);
+    Dummy *s = (Dummy *)d;
+
+    g_ptr_array_free(s->held, TRUE);
+    for (unsigned i = 0; i < G_N_ELEMENTS(s->shm) && s->shm_size; i++) {
+        region_fini(&s->shm[i]);
+    }
 }
 
 static bool dummy_start(VirtioDev *d, GError **err)
@@ -136,6 +158,7 @@ static const VirtioOps dummy_ops = {
 
 static const PropSpec dummy_props[] = {
     PROP_U32("queue-size", Dummy, queue_size, 16, "entries of the request queue"),
+    PROP_U64("shm-size", Dummy, shm_size, 0, "bytes of shared memory"),
     PROP_END,
 };
 

@@ -15,6 +15,8 @@ typedef struct Dummy {
     uint8_t config[8];
     size_t wrote_off, wrote_len;
     uint32_t queue_size; /* of the request queue */
+    uint64_t shm_size;   /* 0: none, else of region 3; region 200 has 64 KiB */
+    Region shm[2];
 } Dummy;
 
 enum { DUMMY_REQUESTQ, DUMMY_EVENTQ };

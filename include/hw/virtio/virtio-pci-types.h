@@ -40,7 +40,7 @@ struct VirtioPci {
     /* as realized */
     bool legacy, modern, express;
     unsigned nvectors;
-    Region bar_legacy, bar_msix, bar_modern, bar_pio, common, isr_mr, device, notify;
+    Region bar_legacy, bar_msix, bar_modern, bar_pio, bar_shm, common, isr_mr, device, notify;
     uint32_t notify_mult;
     unsigned cfg_cap; /* offset of the PCI_CFG capability, 0: none */
     /* registers */

@@ -100,6 +100,13 @@ typedef struct VirtioBusOps {
     void (*started)(Obj *transport, bool on);
 } VirtioBusOps;
 
+/* A shared memory region (VIRTIO 1.4, 2.10): RAM of the device that the driver maps. */
+enum { VIRTIO_SHM_MAX = 4 };
+typedef struct VirtioShm {
+    uint8_t id; /* shmid, unique in the device */
+    Region *region;
+} VirtioShm;
+
 struct VirtioDev {
     Dev dev;
     const VirtioOps *ops;
@@ -122,6 +129,8 @@ struct VirtioDev {
     bool config_gen_read;
     VirtQueue **vqs;
     unsigned nvqs;
+    VirtioShm shm[VIRTIO_SHM_MAX];
+    unsigned nshm;
     void *config_cache; /* config_len bytes */
     DmaSpace *dma;
     /* the VM runs and the transport lets us reach memory */
@@ -184,6 +193,9 @@ void virtio_kick_legacy(VirtioDev *d, unsigned i);
 size_t virtio_config_len(const VirtioDev *d);
 void virtio_config_read(VirtioDev *d, size_t off, void *dst, size_t len); /* past the end: 0xff */
 void virtio_config_write(VirtioDev *d, size_t off, const void *src, size_t len);
+/* From ops->realize: the transport shows r to the driver. It stays the device's, and lives until its
+ * ops->unrealize. */
+void virtio_add_shm(VirtioDev *d, uint8_t id, Region *r);
 uint8_t virtio_config_generation(VirtioDev *d);
 /* The VM runs or stands, or bus mastering comes and goes: the data path follows. VM lock held. */
 void virtio_run_changed(VirtioDev *d, bool running);
