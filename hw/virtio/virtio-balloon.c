@@ -47,6 +47,7 @@ typedef struct VirtioBalloon {
     int64_t interval; /* seconds between two questions, 0: none asked */
     Machine *machine;
     uint32_t num_pages, actual, poison;
+    uint32_t counted; /* actual, when all of it was written */
     VqElem *stats_buf; /* held: giving it back asks for the next one (5.5.6.3) */
     bool stats_seen;   /* since the driver came */
     VqElem *long_req;  /* deflate needs no work, so only inflate requests get that long */
@@ -303,7 +304,7 @@ static void balloon_prop_changed(Obj *o, G_GNUC_UNUSED const PropSpec *row)
 
 static uint64_t actual_bytes(const VirtioBalloon *s)
 {
-    return s->machine->ram_size - MIN((uint64_t)s->actual << PAGE_BITS, s->machine->ram_size);
+    return s->machine->ram_size - MIN((uint64_t)s->counted << PAGE_BITS, s->machine->ram_size);
 }
 
 /* The first change is told at once, the last one too, those between at most once a second. */
@@ -349,7 +350,6 @@ static void balloon_config_wrote(VirtioDev *d, const void *cfg, size_t off, size
     VirtioBalloon *s = (VirtioBalloon *)d;
     BalloonConfig c = { 0 };
     size_t end = off + len;
-    uint32_t before = s->actual;
 
     memcpy(&c, cfg, balloon_config_len(d));
     if (off < offsetof(BalloonConfig, free_page_hint_cmd_id) &&
@@ -357,10 +357,9 @@ static void balloon_config_wrote(VirtioDev *d, const void *cfg, size_t off, size
         s->actual = le32_get(c.actual);
         /* Bytes of a legacy driver come from the lowest to the highest: with the last one the value
          * counts (5.5.6.2.1). */
-        if (s->actual != before || end < offsetof(BalloonConfig, free_page_hint_cmd_id)) {
-            s->event_wanted = true;
-        }
         if (end >= offsetof(BalloonConfig, free_page_hint_cmd_id)) {
+            s->event_wanted = s->event_wanted || s->actual != s->counted;
+            s->counted = s->actual;
             send_event(s);
         }
     }
@@ -415,7 +414,7 @@ static void balloon_reset(VirtioDev *d)
     memset(s->stats.val, 0xff, sizeof s->stats.val);
     s->stats.last_update = 0;
     s->poison = 0;
-    s->actual = 0; /* the next driver begins with all its memory */
+    s->actual = s->counted = 0; /* the next driver begins with all its memory */
 }
 
 static bool is_balloon(Obj *o, void *opaque)

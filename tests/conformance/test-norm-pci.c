@@ -336,7 +336,13 @@ static void notify_works(Norm *x)
 {
     norm_start(x, 0);
     for (unsigned n = 0; n < 3; n++) {
+        unsigned before = x->s->refills;
+
         norm_one(x);
+        g_assert_cmpuint(x->s->refills, ==, before);
+        vd_kick(&x->d, 1); /* the other queue has its own */
+        board_run(x->b);
+        g_assert_cmpuint(x->s->refills, ==, before + 1);
     }
 }
 
