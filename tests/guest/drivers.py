@@ -4,6 +4,7 @@ place of the device. What the guest read, wrote, sent and received is compared b
 import http.server
 import itertools
 import os
+import random
 import re
 import socket
 import sys
@@ -193,15 +194,18 @@ def move(binary, row, timeout=180, log=None):
 
 
 def pairwise(axes):
-    """A greedy set of rows in which every pair of values of two axes occurs."""
-    todo = {(i, a, j, b) for i, j in itertools.combinations(range(len(axes)), 2) for a in axes[i] for b in axes[j]}
-    rows = []
-    while todo:
-        best = max(itertools.product(*axes), key=lambda r: sum((i, r[i], j, r[j]) in todo
-                                                               for i, j in itertools.combinations(range(len(axes)), 2)))
-        todo -= {(i, best[i], j, best[j]) for i, j in itertools.combinations(range(len(axes)), 2)}
-        rows.append(best)
-    return rows
+    """A small set of rows in which every pair of values of two axes occurs: greedy, the best of some shuffled orders."""
+    pairs = [(r, {(i, r[i], j, r[j]) for i, j in itertools.combinations(range(len(axes)), 2)}) for r in itertools.product(*axes)]
+    found = []
+    for seed in range(40):
+        random.Random(seed).shuffle(pairs)
+        todo, chosen = set().union(*[p for _, p in pairs]), []
+        while todo:
+            best = max(pairs, key=lambda e: len(todo & e[1]))
+            todo -= best[1]
+            chosen.append(best[0])
+        found.append(chosen)
+    return min(found, key=len)
 
 
 def rows(binary, full):

@@ -239,9 +239,9 @@ def netboot(binary, row, timeout=120, log=None):
 
 
 def rows(binary, full):
-    """(name, function) for run.py: pairwise, and iPXE once with each interface; or all."""
+    """(name, function) for run.py: pairwise, and iPXE once; or all."""
     every = list(itertools.product(*AXES))
-    net = every if full else [("transitional", "plain", "pc"), ("modern", "packed,flags,direct", "port")]
+    net = every if full else [("transitional", "packed,flags,direct", "port")]
     return [("drivers/seabios/" + "/".join(r), lambda r=r: disk(binary, r)) for r in (every if full else drivers.pairwise(AXES))] + \
         [("drivers/ipxe/" + "/".join(r), lambda r=r: netboot(binary, r)) for r in net]
 

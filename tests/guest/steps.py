@@ -3,6 +3,7 @@ import acpi
 import identity
 import images
 import kernels
+import lifecycle
 import tap
 from guest import Guest, Skip
 
@@ -43,7 +44,7 @@ def check(test, binary):
 def rows(binary, full):
     """(name, function) of every test for run.py."""
     tests = []
-    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("tap", tap)):
+    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("tap", tap)):
         tests += [(f"{group}/{name}", t) for name, t in {**module.TESTS, **(module.FULL if full else {})}.items()]
     if full:
         tests.append(("restarts", restarts))
