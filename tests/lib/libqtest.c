@@ -185,6 +185,11 @@ static bool port_step(void *opaque)
     return true;
 }
 
+int qtv_pid(const QTestVm *q)
+{
+    return q->pid;
+}
+
 const VPort *qtv_port(QTestVm *q)
 {
     return &q->port;

@@ -13,6 +13,7 @@ typedef struct QTestVm QTestVm;
 QTestVm *qtv_start(const char *binary, const char *extra);
 void qtv_stop(QTestVm *q); /* SIGTERM; ours must exit with status 0 */
 const VPort *qtv_port(QTestVm *q);
+int qtv_pid(const QTestVm *q); /* of the process, for /proc */
 char *qtv_cmd(QTestVm *q, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3); /* the reply behind "OK "; aborts on FAIL; g_free */
 Json *qtv_qmp(
