@@ -192,6 +192,14 @@ static void reset_1(Norm *x)
     norm_push(x, 0);
     board_run(x->b);
     g_assert_cmphex(vd_status(&x->d), ==, 0);
+    /* The other resets: of the function, of the system. */
+    x->s->on_request = NULL;
+    norm_start(x, 0);
+    norm_one(x);
+    pci_fn_reset(&x->dev->obj); /* BARs are gone, too */
+    vd_open(&x->d, &x->b->port, 0, NORM_DEVFN, false);
+    g_assert_cmphex(vd_status(&x->d), ==, 0);
+    g_assert_false(x->s->vd.started);
 }
 
 static void reset_2(Norm *x)

@@ -346,6 +346,15 @@ static void isr_4(Norm *x)
         g_assert_cmphex(vd_isr(&x->d), ==, bits & 3);
         g_assert_cmphex(norm_cfg(x, 6, 2) & STATUS_BIT, ==, 0);
     }
+    /* With bits from before, when MSI-X is enabled and disabled again. */
+    vd_cfg_write(&x->b->port, 0, NORM_DEVFN, 4, 2, 7);
+    virtio_config_changed(&x->s->vd);
+    g_assert_true(x->b->intx[4][0]);
+    vd_cfg_write(&x->b->port, 0, NORM_DEVFN, x->d.cap_msix + 2, 2, 0x8000);
+    g_assert_false(x->b->intx[4][0]);
+    vd_cfg_write(&x->b->port, 0, NORM_DEVFN, x->d.cap_msix + 2, 2, 0);
+    g_assert_cmphex(norm_cfg(x, 6, 2) & STATUS_BIT, ==, STATUS_BIT);
+    g_assert_true(x->b->intx[4][0]);
 }
 
 static void isr_5(Norm *x)
