@@ -4,6 +4,7 @@
 #include "net/net.h"
 #include "system.h"
 #include "util/log.h"
+#include "util/sock.h"
 #include "util/timer.h"
 
 #include <stdio.h>
@@ -94,6 +95,7 @@ static void finish(Machine *m)
         blk_cleanup();
     }
     chardev_cleanup();
+    sock_cleanup();
     pidfile_remove();
 }
 
@@ -112,7 +114,8 @@ int main(int argc, char **argv)
         report_gerror(NULL, err);
         return 1;
     }
-    loop_main();
+    /* Rings are looked at for a while before the main loop sleeps, as in an iothread. */
+    loop_poll_tune(loop_main(), /* max_ns= */ 32768, /* grow= */ 0, /* shrink= */ 0);
     if (start(o, &m, &err)) {
         if (!o->stopped) {
             run_start(m->run);

@@ -12,7 +12,7 @@
 #endif
 
 enum {
-    FIRST_NS = 4000, /* the first poll after one that failed */
+    FIRST_NS = 4000, /* the first poll, behind every event: what a wake-up costs is far more */
     STRETCH_NS =
         200000, /* work may keep the poll going so long; then descriptors have their turn */
     LOOKS_PER_CLOCK = 8,
@@ -71,6 +71,20 @@ static bool ask_all(Loop *l)
     return any;
 }
 
+/* span times the factor grow, at least FIRST_NS, at most what is allowed. */
+static void lengthen(Loop *l)
+{
+    int64_t max = atomic_load_explicit(&l->poll_max, memory_order_relaxed);
+    int64_t grow = atomic_load_explicit(&l->poll_grow, memory_order_relaxed), longer;
+
+    if (l->poll_ns < FIRST_NS) {
+        longer = FIRST_NS;
+    } else if (__builtin_mul_overflow(l->poll_ns, grow ? grow : 2, &longer)) {
+        longer = max;
+    }
+    l->poll_ns = MIN(longer, max);
+}
+
 bool loop_poll_instead(Loop *l, int64_t timeout)
 {
     int64_t max = atomic_load_explicit(&l->poll_max, memory_order_relaxed);
@@ -108,7 +122,8 @@ bool loop_poll_instead(Loop *l, int64_t timeout)
                 loop_run_idle(l);
                 worked = true;
             }
-            if (atomic_load_explicit(&l->posted, memory_order_relaxed)) {
+            if (atomic_load_explicit(&l->posted, memory_order_relaxed) ||
+                (l->is_main && vm_lock_wanted())) {
                 return true;
             }
             relax();
@@ -118,26 +133,22 @@ bool loop_poll_instead(Loop *l, int64_t timeout)
             until = MIN(stretch, now + span);
         }
     } while (now < until);
+    if (worked) {
+        lengthen(l);
+    }
     return worked || poll_end(l);
 }
 
 void loop_poll_learn(Loop *l, int64_t since, bool woken)
 {
     int64_t max = atomic_load_explicit(&l->poll_max, memory_order_relaxed);
-    int64_t grow = atomic_load_explicit(&l->poll_grow, memory_order_relaxed);
     int64_t shrink = atomic_load_explicit(&l->poll_shrink, memory_order_relaxed);
-    int64_t slept = clock_ns(CLOCK_KIND_REALTIME) - since;
 
-    if (slept > max) {
+    if (clock_ns(CLOCK_KIND_REALTIME) - since > max) {
         l->poll_ns = shrink ? l->poll_ns / shrink : 0;
+        /* A host that wakes threads slowly would otherwise never learn that work comes fast. */
+        l->poll_ns = woken ? MAX(l->poll_ns, MIN(FIRST_NS, max)) : l->poll_ns;
     } else if (woken && l->poll_ns < max) {
-        int64_t longer;
-
-        if (!l->poll_ns) {
-            longer = FIRST_NS;
-        } else if (__builtin_mul_overflow(l->poll_ns, grow ? grow : 2, &longer)) {
-            longer = max;
-        }
-        l->poll_ns = MIN(longer, max);
+        lengthen(l);
     }
 }

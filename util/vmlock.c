@@ -7,6 +7,8 @@
 #include "util/loop.h"
 #include "util/rcu.h"
 
+#include <stdatomic.h>
+
 enum { VM_LOCK_PATIENCE = 8 };
 
 typedef struct VmWaiter {
@@ -21,6 +23,7 @@ static struct {
     bool held;
     unsigned passed; /* newcomers that went before the first waiter */
     VmWaiter *head, **tail;
+    atomic_bool wanted; /* head is not NULL: a hint for who holds it */
 } vm = { .tail = &vm.head };
 
 static __thread bool vm_mine;
@@ -32,6 +35,7 @@ static void vm_wait(void)
     g_cond_init(&self.cond);
     *vm.tail = &self;
     vm.tail = &self.next;
+    atomic_store_explicit(&vm.wanted, true, memory_order_relaxed);
     while (!self.granted && (vm.held || vm.head != &self)) {
         self.woken = false;
         g_cond_wait(&self.cond, &vm.m);
@@ -40,6 +44,7 @@ static void vm_wait(void)
     vm.head = self.next;
     if (!vm.head) {
         vm.tail = &vm.head;
+        atomic_store_explicit(&vm.wanted, false, memory_order_relaxed);
     }
     vm.held = true;
     vm.passed = 0;
@@ -91,6 +96,11 @@ void vm_unlock(void)
     g_mutex_lock(&vm.m);
     vm_release();
     g_mutex_unlock(&vm.m);
+}
+
+bool vm_lock_wanted(void)
+{
+    return atomic_load_explicit(&vm.wanted, memory_order_relaxed);
 }
 
 bool vm_lock_held(void)

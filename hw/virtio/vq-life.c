@@ -34,10 +34,7 @@ void vq_post_run(VirtQueue *vq)
 
 static void kick_readable(void *opaque, G_GNUC_UNUSED uint32_t events)
 {
-    VirtQueue *vq = opaque;
-
-    fd_drain(vq->kick_fd);
-    vq_run(vq);
+    vq_run(opaque);
 }
 
 /* The loop's poller. */
@@ -60,7 +57,8 @@ static void kick_watch_add(void *opaque)
 {
     VirtQueue *vq = opaque;
 
-    vq->kick_watch = loop_fd_add(vq->d->loop, vq->kick_fd, EPOLLIN, kick_readable, vq);
+    /* Each signal is an edge of its own, so nobody has to read the counter down. */
+    vq->kick_watch = loop_fd_add(vq->d->loop, vq->kick_fd, EPOLLIN | EPOLLET, kick_readable, vq);
     vq->poll = (LoopPoll){ .poll = poll_look, .begin = poll_begin, .end = poll_end, .opaque = vq };
     loop_poll_add(vq->d->loop, &vq->poll);
 }

@@ -75,8 +75,8 @@ static inline void release_held(VirtQueue *vq, unsigned n, unsigned strangers)
     count_out(vq, -(int)n);
     if (VQ_UNLIKELY(atomic_load_explicit(&d->reset_pending, memory_order_relaxed) |
                     atomic_load_explicit(&d->suspending, memory_order_relaxed))) {
-        /* The last chain of a reset or a suspend that waits for it. Our count before the others': queues may
-         * finish in several threads. */
+        /* The last chain of a reset or a suspend that waits for it. Our count before the others':
+         * queues may finish in several threads. */
         atomic_thread_fence(memory_order_seq_cst);
         if (!virtio_held(d)) {
             virtio_drained(d);
@@ -579,7 +579,8 @@ void vq_run(VirtQueue *vq)
 void vq_poll_begin(VirtQueue *vq)
 {
     vq->polling = true;
-    if (ready(vq) && !vq->stopped) {
+    /* Where the device waits for buffers nobody looks: it has to be told. */
+    if (ready(vq) && !vq->stopped && vq->spec->request) {
         disarm(vq);
     }
 }

@@ -92,6 +92,7 @@ void loop_assert(const Loop *l);     /* aborts unless this thread may act for l 
 void vm_lock(void);
 void vm_unlock(void);
 bool vm_lock_held(void);
+bool vm_lock_wanted(void); /* somebody waits for it: a hint, for who holds it and polls */
 /* Waits while the VM lock is released (pause of vCPUs); a quiescent point. Signal cond with the VM
  * lock held. May wake early. */
 void vm_cond_wait(GCond *cond);

@@ -4,6 +4,8 @@
 #include "util/loop.h"
 #include "util/timer.h"
 
+#include <stdatomic.h>
+
 typedef struct Source {
     LoopPoll poll;
     Loop *loop;
@@ -186,6 +188,62 @@ static void test_nested_posts(void)
     loop_free(n.loop);
 }
 
+/* However slow the wake-up was, the loop looks for a moment behind an event. */
+static void test_slow_wakeup(void)
+{
+    Source *s = source_new();
+    int fd = fd_eventfd();
+    LoopFd *f = loop_fd_add(s->loop, fd, EPOLLIN, drained, &fd);
+
+    loop_poll_tune(s->loop, 1, 0, 0); /* each sleep is longer */
+    fd_signal(fd);
+    g_assert_true(loop_turn(s->loop, true));
+    g_assert_cmpstr(s->log->str, ==, "");
+    fd_signal(fd);
+    g_assert_true(loop_turn(s->loop, true));
+    g_assert_cmpstr(s->log->str, ==, "be");
+    loop_fd_del(f);
+    close(fd);
+    source_free(s);
+}
+
+static void *want_lock(void *got)
+{
+    vm_lock();
+    atomic_store((atomic_bool *)got, true);
+    vm_unlock();
+    return NULL;
+}
+
+/* The main loop polls with the VM lock held, but not while somebody waits for it. */
+static void test_gives_way(void)
+{
+    atomic_bool got = false;
+    Source s = { .loop = loop_main(), .log = g_string_new(NULL) };
+    int64_t since = clock_ns(CLOCK_KIND_REALTIME);
+    int fd;
+    LoopFd *f;
+
+    s.poll = (LoopPoll){ .poll = look, .begin = begin, .end = end, .opaque = &s };
+    loop_poll_add(s.loop, &s.poll);
+    teach(&s, &fd, &f);
+    loop_poll_tune(s.loop, INT64_C(60000000000), 1000000, 0);
+    fd_signal(fd);
+    g_assert_true(loop_turn(s.loop, true)); /* from now on a poll lasts a minute */
+    GThread *t = g_thread_new("want", want_lock, &got);
+
+    while (!atomic_load(&got)) {
+        loop_turn(s.loop, true);
+    }
+    g_assert_cmpint(clock_ns(CLOCK_KIND_REALTIME) - since, <, INT64_C(30000000000));
+    g_thread_join(t);
+    loop_poll_tune(s.loop, 0, 0, 0);
+    loop_fd_del(f);
+    loop_poll_del(s.loop, &s.poll);
+    close(fd);
+    g_string_free(s.log, TRUE);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -195,5 +253,7 @@ int main(int argc, char **argv)
     g_test_add_func("/loop-poll/switched-off", test_off_ends);
     g_test_add_func("/loop-poll/asked-when-busy", test_asked_when_busy);
     g_test_add_func("/loop-poll/posts-in-nested-turns", test_nested_posts);
+    g_test_add_func("/loop-poll/behind-a-slow-wake-up", test_slow_wakeup);
+    g_test_add_func("/loop-poll/main-gives-way", test_gives_way);
     return g_test_run();
 }

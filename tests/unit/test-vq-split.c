@@ -485,6 +485,19 @@ static void test_device_fails(Fix *x, const void *how)
     expect_used(x, a, 4);
 }
 
+/* A loop that polls silences the queues it looks at; the one the device sends on it does not. */
+static void test_polling_keeps_refills(Fix *x, const void *how)
+{
+    VirtQueue *refills = virtio_queue(&x->s->vd, DUMMY_EVENTQ);
+    VRing *r = &x->d.ring[DUMMY_EVENTQ];
+    VqElem *e;
+
+    g_assert_cmpuint(vq_pop_bytes(refills, 1, &e, 1), ==, 0); /* it waits for buffers */
+    vq_poll_begin(refills);
+    g_assert_cmpuint(vport_r16(r->port, r->device) & 1, ==, 0);
+    g_assert_false(vq_poll_end(refills));
+}
+
 static void add(const char *name, unsigned how, void (*fn)(Fix *, const void *))
 {
     g_autofree char *path = g_strdup_printf("/vq/%s%s%s%s", how & PACKED ? "packed" : "split",
@@ -548,6 +561,7 @@ int main(int argc, char **argv)
     add_all(PACKED | IN_ORDER);
     add("suppression-by-event-index", 0, test_suppression);
     add("suppression-by-flags", NO_EVENT, test_suppression);
+    add("polling-keeps-refills", NO_EVENT, test_polling_keeps_refills);
     add("buffer-id-twice", PACKED, test_id_twice);
     for (unsigned i = 0; i < G_N_ELEMENTS(hostile); i++) {
         add(hostile[i].name, 0, hostile[i].fn);
