@@ -2,6 +2,7 @@
 import acpi
 import identity
 import images
+import introspect
 import kernels
 import lifecycle
 import tap
@@ -44,7 +45,7 @@ def check(test, binary):
 def rows(binary, full):
     """(name, function) of every test for run.py."""
     tests = []
-    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("tap", tap)):
+    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("introspect", introspect), ("tap", tap)):
         tests += [(f"{group}/{name}", t) for name, t in {**module.TESTS, **(module.FULL if full else {})}.items()]
     if full:
         tests.append(("restarts", restarts))
