@@ -38,6 +38,7 @@ typedef struct KvmAccel {
     uint64_t shadow_mem;
     uint64_t dirty_ring; /* entries of each vCPU's ring; 0: bitmaps */
     char *device;
+    uint32_t max_routes; /* 0: the kernel's number */
     /* as made */
     int kvm_fd, vm_fd;
     size_t run_size;

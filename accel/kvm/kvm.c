@@ -27,6 +27,7 @@ static const PropSpec kvm_props[] = {
         "interrupt controllers in the kernel: on, off, split (local APICs only)"),
     PROP_U64("kvm-shadow-mem", KvmAccel, shadow_mem, 0, "bytes of shadow page tables"),
     PROP_U64("dirty-ring-size", KvmAccel, dirty_ring, 0, "entries of each vCPU's ring of written pages; 0: bitmaps"),
+    PROP_U32("x-gsi-routes", KvmAccel, max_routes, 0, "at most so many interrupt routes; 0: as many as the kernel has"),
     PROP_STR("device", KvmAccel, device, "device node of KVM, /dev/kvm if not given"),
     PROP_END,
 };
@@ -87,6 +88,7 @@ static bool open_device(KvmAccel *ka, GError **err)
         if (why == EACCES || why == EPERM) {
             hint_group(device, err);
         }
+        errno = why; /* the caller says it too */
         return false;
     }
     version = kvm_ioctl(ka->kvm_fd, KVM_GET_API_VERSION, NULL);
@@ -121,6 +123,9 @@ static bool check_caps(KvmAccel *ka, GError **err)
     c->slots = (unsigned)kvm_cap(ka, KVM_CAP_NR_MEMSLOTS);
     c->slots = c->slots ? c->slots : 32;
     c->routes = (unsigned)kvm_cap(ka, KVM_CAP_IRQ_ROUTING);
+    if (ka->max_routes && ka->max_routes < c->routes) {
+        c->routes = MAX(ka->max_routes, KVM_GSI_PINS);
+    }
     c->readonly_mem = kvm_cap(ka, KVM_CAP_READONLY_MEM);
     c->ioeventfd_any = kvm_cap(ka, KVM_CAP_IOEVENTFD_ANY_LENGTH);
     c->irqfd = kvm_cap(ka, KVM_CAP_IRQFD) && c->routes;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""-s -S with gdb itself: a guest of two vCPUs in 64-bit mode, built here, stopped, stepped, changed and let go."""
+"""-s -S with gdb itself, under tcg and kvm: a guest of two vCPUs in 64-bit mode, built here, stopped, stepped, changed and let go."""
 import os
 import re
 import shutil
@@ -8,7 +8,27 @@ import subprocess
 import tempfile
 
 import vm
-from vm import Skip, Vm, same, test
+from vm import Skip, Vm, same
+
+ACCEL = "tcg"
+
+
+def test(name):
+    """As vm.test, once with each accelerator."""
+    def add(fn):
+        for accel in ("tcg", "kvm"):
+            vm.test(f"{accel}: {name}")(lambda accel=accel: run_with(accel, fn))
+        return fn
+    return add
+
+
+def run_with(accel, fn):
+    global ACCEL
+    if accel == "kvm":
+        vm.need_kvm()
+    ACCEL = accel
+    fn()
+
 
 # A PVH kernel (its note holds the 32-bit entry point). It enters long mode with its own 2 MiB and the local APIC mapped, wakes the other vCPU
 # and counts; `leave` non-zero makes it write that value to isa-debug-exit.
@@ -127,7 +147,7 @@ class Target:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
-        self.vm = Vm(["-accel", "tcg", "-nodefaults", "-smp", "2", "-m", "64", "-kernel", self.elf, "-S", "-gdb", f"tcp:127.0.0.1:{self.port}",
+        self.vm = Vm(["-accel", ACCEL, "-nodefaults", "-smp", "2", "-m", "64", "-kernel", self.elf, "-S", "-gdb", f"tcp:127.0.0.1:{self.port}",
                       "-device", "isa-debug-exit,iobase=0xf4,iosize=4"])
 
     def __enter__(self):

@@ -38,6 +38,14 @@ def oracle():
     return _oracle[0]
 
 
+def need_kvm():
+    """Raises Skip where this host has no KVM that we may use."""
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as e:
+        raise Skip(f"/dev/kvm: {e.strerror}") from None
+
+
 TESTS = []
 
 
