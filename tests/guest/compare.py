@@ -59,6 +59,12 @@ def transcript(binary, machine, smp, props, timeout=180):
     return text
 
 
+def undisturbed(binary, *row):
+    """A transcript; a second one when the kernel itself says that the host took the CPU away while it measured clocks."""
+    text = transcript(binary, *row)
+    return transcript(binary, *row) if re.search("8254 timer not connected|PIT calibration deviates", text) else text
+
+
 def functions(text):
     left_out = ("00:01.1", "00:1f.2")
     r = {}
@@ -129,7 +135,7 @@ def check(binary, machine, smp, props):
         oracle = os.environ.get("VIRTUE_ORACLE") or packages.qemu10()
     except Exception as e:
         raise Skip(f"no QEMU 10.0 to compare with: {e}") from e
-    ours, theirs = transcript(binary, machine, smp, props), transcript(oracle, machine, smp, props)
+    ours, theirs = undisturbed(binary, machine, smp, props), undisturbed(oracle, machine, smp, props)
     diff = list(difference(ours, theirs))
     if os.environ.get("VIRTUE_KEEP"):
         for name, text in (("ours", ours), ("theirs", theirs)):
