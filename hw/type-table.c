@@ -29,6 +29,8 @@ extern const ObjClass secret_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class;
 extern const ObjClass memory_backend_class, memory_backend_ram_class, memory_backend_file_class, memory_backend_memfd_class,
     memory_backend_shm_class, iothread_class;
+extern const ObjClass virtio_vsock_class, virtio_vsock_pci_base_class, virtio_vsock_pci_class, vhost_vsock_class,
+    vhost_vsock_pci_base_class, vhost_vsock_pci_class;
 extern const ObjClass virtio_scsi_class, virtio_scsi_pci_base_class, virtio_scsi_pci_class,
     virtio_scsi_pci_transitional_class, virtio_scsi_pci_non_transitional_class, scsi_device_class,
     scsi_disk_base_class, scsi_hd_class, scsi_cd_class;
@@ -74,6 +76,8 @@ const ObjClass *const obj_classes[] = {
     &rng_backend_class, &rng_builtin_class, &rng_random_class,
     &memory_backend_class, &memory_backend_ram_class, &memory_backend_file_class, &memory_backend_memfd_class,
     &memory_backend_shm_class, &iothread_class,
+    &virtio_vsock_class, &virtio_vsock_pci_base_class, &virtio_vsock_pci_class,
+    &vhost_vsock_class, &vhost_vsock_pci_base_class, &vhost_vsock_pci_class,
     &virtio_scsi_class, &virtio_scsi_pci_base_class, &virtio_scsi_pci_class,
     &virtio_scsi_pci_transitional_class, &virtio_scsi_pci_non_transitional_class,
     &scsi_device_class, &scsi_disk_base_class, &scsi_hd_class, &scsi_cd_class,

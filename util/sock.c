@@ -283,3 +283,32 @@ char *sock_local_text(int fd)
     }
     return g_strdup_printf(strchr(host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
 }
+
+/* Socket files of devices that live as long as the process. */
+static GPtrArray *kept;
+
+void sock_keep(const char *path)
+{
+    if (!kept) {
+        kept = g_ptr_array_new_with_free_func(g_free);
+    }
+    g_ptr_array_add(kept, g_strdup(path));
+}
+
+void sock_unlink(const char *path)
+{
+    guint i;
+
+    if (kept && g_ptr_array_find_with_equal_func(kept, path, g_str_equal, &i)) {
+        unlink(path);
+        g_ptr_array_remove_index_fast(kept, i);
+    }
+}
+
+void sock_cleanup(void)
+{
+    while (kept && kept->len) {
+        sock_unlink(g_ptr_array_index(kept, 0));
+    }
+    g_clear_pointer(&kept, g_ptr_array_unref);
+}
