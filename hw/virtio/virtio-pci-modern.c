@@ -5,6 +5,7 @@
  */
 #include "hw/core/regs.h"
 #include "hw/virtio/virtio-pci-internal.h"
+#include "memory/ram.h"
 #include "util/log.h"
 
 #include <string.h>
@@ -376,11 +377,34 @@ static const Region *region_at(const Region *r, uint64_t *off)
         *off -= hit ? hit->at : 0;
         r = hit;
     }
-    return r && r->kind == REGION_IO && *off < r->size ? r : NULL;
+    return r && (r->kind == REGION_IO || r->kind == REGION_RAM) && *off < r->size ? r : NULL;
+}
+
+static uint32_t region_load(const Region *r, uint64_t off, unsigned len)
+{
+    uint32_t le = 0;
+
+    if (r->kind == REGION_IO) {
+        return (uint32_t)r->ops->read(r->opaque, off, len);
+    }
+    memcpy(&le, (const uint8_t *)region_host(r) + off, len);
+    return GUINT32_FROM_LE(le);
+}
+
+static void region_store(const Region *r, uint64_t off, unsigned len, uint32_t val)
+{
+    uint32_t le = GUINT32_TO_LE(val);
+
+    if (r->kind == REGION_IO) {
+        r->ops->write(r->opaque, off, len, val);
+        return;
+    }
+    memcpy((uint8_t *)region_host(r) + off, &le, len);
+    ram_written(r->ram, off, len);
 }
 
 /* The window in configuration space (4.1.4.9): cap.bar at +4, cap.offset at +8, cap.length at +12,
- * pci_cfg_data at +16. Any BAR of registers, whether it is mapped or not. */
+ * pci_cfg_data at +16. Any BAR, whether it is mapped or not. */
 static const Region *window_target(const VirtioPci *p, unsigned *ret_len, uint64_t *ret_off)
 {
     unsigned cap = p->cfg_cap, len = pci_get32(&p->fn, cap + 12), bar = p->fn.config[cap + 4];
@@ -392,7 +416,9 @@ static const Region *window_target(const VirtioPci *p, unsigned *ret_len, uint64
         return NULL;
     }
     r = region_at(p->fn.bar[bar].region, ret_off);
-    return r && len >= r->ops->min_access ? r : NULL;
+    return r && *ret_off + len <= r->size && (r->kind == REGION_RAM || len >= r->ops->min_access)
+               ? r
+               : NULL;
 }
 
 static bool in_data(const VirtioPci *p, unsigned off, unsigned len)
@@ -413,7 +439,7 @@ void vpci_cfg_window_wrote(VirtioPci *p, unsigned off, unsigned len)
     if (r) {
         uint32_t val = pci_get32(&p->fn, p->cfg_cap + 16);
 
-        r->ops->write(r->opaque, at, n, n == 4 ? val : val & ((1u << (8 * n)) - 1));
+        region_store(r, at, n, n == 4 ? val : val & ((1u << (8 * n)) - 1));
     }
 }
 
@@ -430,7 +456,7 @@ uint32_t vpci_cfg_window_read(VirtioPci *p, unsigned off, unsigned len, uint32_t
     if (!r) {
         return val;
     }
-    uint32_t got = (uint32_t)r->ops->read(r->opaque, at, n);
+    uint32_t got = region_load(r, at, n);
 
     for (unsigned i = 0; i < n; i++) {
         p->fn.config[p->cfg_cap + 16 + i] = (uint8_t)(got >> (8 * i));

@@ -371,6 +371,9 @@ static void shm_region_1(Norm *x)
 {
     NORM("SHM-REGION-1");
     norm_types(check_shm);
+    norm_open(x, "dummy-pci", ", 'shm-size': 196608", 0);
+    g_assert_cmpuint(norm_cap(x, 8, 1), !=, 0);
+    check_shm(x, "dummy-pci");
 }
 
 /* Types whose definition exports objects (2.11): GPU, video, media. */

@@ -426,7 +426,21 @@ static void devcfg_1(Norm *x)
     norm_types(check_device_aligned);
 }
 
-/* Shared memory, as far as a type shares some. */
+/* Shared memory, as far as a type shares some; and a device that has two regions. */
+static void shm_types(Norm *x, void (*check)(Norm *x, const char *driver))
+{
+    norm_types(check);
+    for (unsigned size = 0x10000; size <= 0x30000; size += 0x10000) {
+        g_autofree char *opts = g_strdup_printf(", 'shm-size': %u", size);
+
+        norm_open(x, "dummy-pci", opts, 0);
+        g_assert_cmpuint(norm_cap(x, 8, 1), !=, 0);
+        check(x, "dummy-pci");
+        norm_close(x);
+    }
+    x->b = NULL;
+}
+
 static void check_shm_contained(Norm *x, const char *driver)
 {
     NormRange r;
@@ -441,7 +455,7 @@ static void check_shm_contained(Norm *x, const char *driver)
 static void shmcap_1(Norm *x)
 {
     NORM("PCI-SHMCAP-1");
-    norm_types(check_shm_contained);
+    shm_types(x, check_shm_contained);
 }
 
 static void check_shm_ids(Norm *x, const char *driver)
@@ -460,7 +474,7 @@ static void check_shm_ids(Norm *x, const char *driver)
 static void shmcap_2(Norm *x)
 {
     NORM("PCI-SHMCAP-2");
-    norm_types(check_shm_ids);
+    shm_types(x, check_shm_ids);
 }
 
 /* 4.1.4.8: vendor data, as far as a type has some. */
@@ -610,6 +624,8 @@ static void cfgacc_2(Norm *x)
     g_assert_cmphex(mem(x, x->d.bar[1] + 16 + 8), ==, 0x12345678);
     window_write(x, 0, 0x0e, 2, 1);
     g_assert_cmphex(x->b->port.load(x->b, true, x->d.bar[0] + 0x0e, 2), ==, 1);
+    window_write(x, 2, 0x8002, 2, 0xffff4321); /* shared memory */
+    g_assert_cmphex(mem(x, x->d.bar[2] + 0x8000), ==, 0x43210000);
     for (unsigned bar = 2; bar < 8; bar++) {
         if (bar != 4) {
             window_write(x, bar, common + 0x14, 1, 0x80);
@@ -636,6 +652,8 @@ static void cfgacc_3(Norm *x)
     g_assert_cmphex(window_read(x, 1, 16 + 8, 4), ==, 0x12345678);
     g_assert_cmphex(window_read(x, 0, 0, 4), ==, virtio_offered(&x->s->vd, true).word[0]);
     g_assert_cmphex(window_read(x, 0, 0x0c, 2), ==, 16);
+    x->b->port.store(x->b, false, x->d.bar[2] + 0x8000, 4, 0x87654321);
+    g_assert_cmphex(window_read(x, 2, 0x8002, 2), ==, 0x8765);
     norm_start(x, 0);
     norm_add(x);
     norm_go(x);
@@ -661,7 +679,8 @@ static void nontrans_1(Norm *x)
 
 int main(int argc, char **argv)
 {
-#define PIO ", 'modern-pio-notify': true"
+#define PIO    ", 'modern-pio-notify': true"
+#define SHARED ", 'shm-size': 65536"
     static const NormTest tests[] = {
         { "PCI-BUS-1", bus_1, NORM_BARE, NULL },
         { "TXT-PCI-DISC-1", txt_disc_1, 0, NULL },
@@ -698,8 +717,8 @@ int main(int argc, char **argv)
         { "PCI-VNDR-4", vndr_4, NORM_BARE, NULL },
         { "PCI-VNDR-5", vndr_5, NORM_BARE, NULL },
         { "PCI-CFGACC-1", cfgacc_1, NORM_BARE, NULL },
-        { "PCI-CFGACC-2", cfgacc_2, 0, NULL },
-        { "PCI-CFGACC-3", cfgacc_3, 0, NULL },
+        { "PCI-CFGACC-2", cfgacc_2, 0, SHARED },
+        { "PCI-CFGACC-3", cfgacc_3, 0, SHARED },
         { "PCI-NONTRANS-1", nontrans_1, NORM_BARE, NULL },
     };
 
