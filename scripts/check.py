@@ -95,6 +95,11 @@ def fuzz(c, _):
     """--full only; the cpu suite runs 10^6 cases."""
     r = run([f"{BUILD}/tests/cpu/fuzz-host", "--cases", "100000000", "--min-cases", "10000"])
     c.add(r.returncode == 0, "fuzz/host", tail(r.stdout))
+    r = run([f"{BUILD}/tests/fuzz/fuzz-ring", "--flat", "--runs", "1000000", "--seed", "2000000"])
+    c.add(r.returncode == 0, "fuzz/memory is flat", tail(r.stdout))
+    for ring in ("split", "packed"):
+        r = run(["scripts/fuzz", "--seconds", "600", "--ring", ring])
+        c.add(r.returncode == 0, f"fuzz/ring {ring}", tail(r.stdout), r.stdout.strip() if r.returncode == 77 else None)
 
 
 def programs(log):
