@@ -263,6 +263,66 @@ bool chardev_remove(const char *id, GError **err)
     return true;
 }
 
+static void fe_event(ChardevFe *fe, ChardevEvent ev);
+
+Chardev *chardev_change(const Json *args, GError **err)
+{
+    const char *id = json_get_str_or(args, "id", NULL);
+    Chardev *old = id ? chardev_find(id) : NULL;
+    ChardevFe *fe = old && old->nfe ? old->fe[0] : NULL;
+
+    if (!old) {
+        err_set(err, "Chardev '%s' does not exist", id ? id : "(null)");
+        return NULL;
+    }
+    if (old->mux) {
+        err_set(err, "For mux or hub device hotswap is not supported yet");
+        return NULL;
+    }
+    if (fe && !fe->ops->changed) {
+        err_set(err, "Chardev user does not support chardev hotswap");
+        return NULL;
+    }
+    /* The name is free while the new device is made. */
+    g_ptr_array_remove(reg.all, old);
+    Chardev *c = chardev_create(args, err);
+
+    if (!c || (fe && c->mux)) {
+        if (c) {
+            chardev_remove(id, NULL);
+            err_set(err, "For mux or hub device hotswap is not supported yet");
+        }
+        g_ptr_array_add(reg.all, old);
+        return NULL;
+    }
+    if (fe) {
+        bool open = fe->open;
+
+        if (old->connected) {
+            fe_event(fe, CHARDEV_CLOSED);
+        }
+        chardev_fe_fini(fe);
+        chardev_fe_init(fe, c, fe->ops, fe->opaque, NULL);
+        chardev_fe_set_open(fe, open);
+        fe->ops->changed(fe->opaque, c);
+    }
+    chardev_free(old);
+    return c;
+}
+
+bool chardev_receive_break(const char *id, GError **err)
+{
+    Chardev *c = chardev_find(id);
+
+    if (!c) {
+        return err_set(err, "Chardev '%s' not found", id);
+    }
+    if (c->nfe) {
+        fe_event(c->fe[c->focus], CHARDEV_BREAK);
+    }
+    return true;
+}
+
 void chardev_cleanup(void)
 {
     while (reg.all && reg.all->len) {

@@ -50,13 +50,12 @@ static bool take_number(Machine *m, const ArgSpec *a, const char **at, Json *int
     return true;
 }
 
-static bool take_switch(
-    const ArgSpec *a, const char **at, Json *into, const char *cmd, GError **err)
+static bool take_switch(const ArgSpec *a, const char **at, Json *into, GError **err)
 {
     g_autofree char *word = take_word(at);
 
     if (!word || (strcmp(word, "on") != 0 && strcmp(word, "off") != 0)) {
-        return err_set(err, "%s: Expected 'on' or 'off'", cmd);
+        return err_set(err, "Expected 'on' or 'off'");
     }
     json_set(into, a->name, json_bool(!strcmp(word, "on")));
     return true;
@@ -81,7 +80,7 @@ static bool take(
     case 'l':
         return take_number(m, a, at, into, err);
     case 'b':
-        return take_switch(a, at, into, cmd, err);
+        return take_switch(a, at, into, err);
     case 'S': /* the rest of the line */
         if (!**at) {
             return err_set(err, "%s: string expected", cmd);

@@ -5,15 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-typedef struct HmpCmd {
-    const char *name; /* "stop|s" */
-    const char *params, *help;
-    void (*run)(Machine *m, const char *arg, GString *out);
-    bool no_args;
-    bool needs_arg; /* "device_del: string expected" */
-} HmpCmd;
-
-static void report(GString *out, const GError *err)
+void hmp_report(GString *out, const GError *err)
 {
     g_string_append_printf(out, "Error: %s\n", err->message);
 }
@@ -25,7 +17,7 @@ static void run_plain(Machine *m, const char *name, GString *out)
     g_autoptr(Json) ret = qmp_run(m, name, NULL, &err);
 
     if (!ret) {
-        report(out, err);
+        hmp_report(out, err);
     }
 }
 
@@ -64,7 +56,7 @@ static void cmd_balloon(Machine *m, const char *arg, GString *out)
     g_autoptr(Json) ret = qmp_run(m, "balloon", args, &err);
 
     if (!ret) {
-        report(out, err);
+        hmp_report(out, err);
     }
 }
 
@@ -85,7 +77,7 @@ static void cmd_device_add(Machine *m, const char *arg, GString *out)
     g_autoptr(Json) ret = args ? qmp_run(m, "device_add", args, &err) : NULL;
 
     if (!ret) {
-        report(out, err);
+        hmp_report(out, err);
     }
 }
 
@@ -98,7 +90,7 @@ static void cmd_device_del(Machine *m, const char *arg, GString *out)
     g_autoptr(Json) ret = qmp_run(m, "device_del", args, &err);
 
     if (!ret) {
-        report(out, err);
+        hmp_report(out, err);
     }
 }
 
@@ -214,24 +206,55 @@ static const HmpCmd commands[] = {
     { "system_reset", "", "reset the system", cmd_reset, .no_args = true },
     { "x", "/fmt addr", "virtual memory dump starting at 'addr'", cmd_x },
     { "xp", "/fmt addr", "physical memory dump starting at 'addr'", cmd_xp },
+    { NULL },
 };
 
-static const HmpCmd *find(const char *name, size_t len)
+static const HmpCmd *find_in(const HmpCmd *table, const char *name, size_t len)
 {
-    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
-        for (const char *at = commands[i].name; at; at = strchr(at, '|')) {
+    for (; table->name; table++) {
+        for (const char *at = table->name; at; at = strchr(at, '|')) {
             at += *at == '|';
             if (strcspn(at, "|") == len && !strncmp(at, name, len)) {
-                return &commands[i];
+                return table;
             }
         }
     }
     return NULL;
 }
 
+static const HmpCmd *find(const char *name, size_t len)
+{
+    const HmpCmd *c = find_in(commands, name, len);
+
+    return c ? c : find_in(hmp_backend_cmds, name, len);
+}
+
 static void put_help(const HmpCmd *c, GString *out)
 {
     g_string_append_printf(out, "%s %s -- %s\n", c->name, c->params, c->help);
+}
+
+static int compare_cmds(gconstpointer a, gconstpointer b)
+{
+    const HmpCmd *const *x = a, *const *y = b;
+
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static void list_commands(const char *arg, GString *out)
+{
+    static const HmpCmd *const tables[] = { commands, hmp_backend_cmds };
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+
+    for (unsigned t = 0; !*arg && t < G_N_ELEMENTS(tables); t++) {
+        for (const HmpCmd *c = tables[t]; c->name; c++) {
+            g_ptr_array_add(all, (gpointer)(uintptr_t)c);
+        }
+    }
+    g_ptr_array_sort(all, compare_cmds);
+    for (unsigned i = 0; i < all->len; i++) {
+        put_help(all->pdata[i], out);
+    }
 }
 
 static void cmd_help(Machine *m, const char *arg, GString *out)
@@ -248,9 +271,7 @@ static void cmd_help(Machine *m, const char *arg, GString *out)
     } else if (c) {
         put_help(c, out);
     } else {
-        for (unsigned i = 0; !*arg && i < G_N_ELEMENTS(commands); i++) {
-            put_help(&commands[i], out);
-        }
+        list_commands(arg, out);
     }
 }
 
@@ -275,6 +296,13 @@ void hmp_run(Machine *m, const char *line, GString *out)
         g_string_append_printf(out,
             "%.*s: string expected\nTry \"help %.*s\" for more information\n", (int)len, copy,
             (int)len, copy);
+    } else if (c->run_args) {
+        g_autofree char *name = g_strndup(copy, len);
+        g_autoptr(Json) args = hmp_parse(m, name, /* is_info= */ false, c->args, arg, out);
+
+        if (args) {
+            c->run_args(m, args, out);
+        }
     } else {
         c->run(m, arg, out);
     }

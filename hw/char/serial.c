@@ -402,10 +402,19 @@ static uint64_t serial_read(void *opaque, uint64_t off, unsigned size)
 static const RegionOps serial_ops = {
     .read = serial_read, .write = serial_write, .min_access = 1, .max_access = 1
 };
+/* The line is another one: speed and modem lines are set again when the guest touches them. */
+static void serial_changed(void *opaque, Chardev *c)
+{
+    Serial *s = opaque;
+
+    s->chr = c;
+}
+
 static const ChardevFeOps serial_fe = { .can_receive = serial_can_receive,
     .receive = serial_receive,
     .event = serial_event,
-    .writable = serial_writable };
+    .writable = serial_writable,
+    .changed = serial_changed };
 
 static void serial_reset(Obj *o)
 {

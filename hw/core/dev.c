@@ -300,6 +300,11 @@ static void unref_on_main(void *opaque)
     loop_post(loop_main(), last_unref, opaque);
 }
 
+static void tell_deleted(void *opaque)
+{
+    qmp_event("DEVICE_DELETED", opaque);
+}
+
 void dev_unplug_done(Machine *m, Dev *d)
 {
     g_autoptr(GArray) leavers = g_array_new(FALSE, FALSE, sizeof(Leaver));
@@ -318,7 +323,8 @@ void dev_unplug_done(Machine *m, Dev *d)
         const Leaver *l = &g_array_index(leavers, Leaver, i);
         dev_leave_bus(l->d);
         bus_forget_all(l->d);
-        qmp_event("DEVICE_DELETED", l->event);
+        /* QEMU compat: behind the reply of the device_del that finishes at once. */
+        loop_post(loop_main(), tell_deleted, l->event);
         if (l->d != d) {
             obj_unref(&l->d->obj);
         }

@@ -316,11 +316,19 @@ static void port_event(void *opaque, ChardevEvent ev)
     }
 }
 
+static void port_changed(void *opaque, Chardev *c)
+{
+    SerialPort *p = opaque;
+
+    p->chr = c;
+}
+
 static const ChardevFeOps port_fe_ops = {
     .can_receive = port_can_receive,
     .receive = port_receive,
     .event = port_event,
     .writable = port_writable,
+    .changed = port_changed,
 };
 
 /* ---- the ports ---- */

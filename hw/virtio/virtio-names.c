@@ -143,6 +143,7 @@ static const BitName status_bits[] = {
     { 1, "VIRTIO_CONFIG_S_DRIVER: Guest OS compatible with device" },
     { 3, "VIRTIO_CONFIG_S_FEATURES_OK: Feature negotiation complete" },
     { 2, "VIRTIO_CONFIG_S_DRIVER_OK: Driver setup and ready" },
+    { 4, "VIRTIO_CONFIG_S_SUSPEND: Device suspended by its driver" },
     { 0, NULL },
 };
 static const BitName no_bits[] = { { 0, NULL } };

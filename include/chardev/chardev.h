@@ -25,6 +25,9 @@ typedef struct ChardevFeOps {
     void (*receive)(void *opaque, const uint8_t *buf, size_t len); /* len <= can_receive() */
     void (*event)(void *opaque, ChardevEvent ev);                  /* NULL: not interested */
     void (*writable)(void *opaque); /* NULL; after a short chardev_write */
+    /* chardev-change put another device in its place, which fe->chr is already; NULL: that is
+     * refused */
+    void (*changed)(void *opaque, Chardev *c);
 } ChardevFeOps;
 struct ChardevFe { /* embedded in the front end */
     Chardev *chr;
@@ -43,6 +46,11 @@ Chardev *chardev_create(const Json *args, GError **err);
 Chardev *chardev_from_text(const char *id, const char *text, GError **err);
 Chardev *chardev_find(const char *id);
 bool chardev_remove(const char *id, GError **err); /* "Chardev 'x' is busy" */
+/* Puts a new device in the place of one, with its name and its front end. args: as for
+ * chardev_create(), with that id. The old one stands after a failure. */
+Chardev *chardev_change(const Json *args, GError **err);
+/* A break as if it had come from the back end. */
+bool chardev_receive_break(const char *id, GError **err);
 const char *chardev_id(const Chardev *c);
 void chardev_each(void (*fn)(Chardev *c, void *opaque), void *opaque);
 void chardev_cleanup(void); /* at exit: terminal modes, sockets' files */

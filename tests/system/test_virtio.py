@@ -140,7 +140,7 @@ def disk():
         d.set_status(ACK | DRIVER)
         d.put(22, 2, 1)
         w.look("driver", "blk0", (0, 1))
-        d.set_status(ACK | DRIVER | 0x30 | 128)
+        d.set_status(ACK | DRIVER | 0x20 | 128)
         w.look("bits that are none", "blk0")
         d.start(FLUSH | EVENT_IDX | INDIRECT)
         w.look("features", "blk0")

@@ -313,6 +313,7 @@ static void test_unplug(void)
         e4->message, ==, "Device /machine/peripheral/net0 is already in the process of unplug");
     g_string_truncate(trace, 0);
     dev_unplug_done(f.m, dev_find(f.m, "net0", NULL));
+    loop_turn(loop_main(), false);
     g_assert_cmpstr(events->str, ==,
         "DEVICE_DELETED {\"path\": \"/machine/peripheral/net0/virtio-backend\"};"
         "DEVICE_DELETED {\"device\": \"net0\", \"path\": \"/machine/peripheral/net0\"};");
@@ -334,16 +335,18 @@ static void test_unplug_at_once_and_with_children(void)
     create(&f, "{'driver':'hba','id':'vs0'}", false, NULL);
     create(&f, "{'driver':'scsi-hd','id':'d0'}", true, NULL);
     g_assert_true(dev_del(f.m, "d0", NULL));
+    loop_turn(loop_main(), false);
     g_assert_cmpstr(events->str, ==,
         "DEVICE_DELETED {\"device\": \"d0\", \"path\": \"/machine/peripheral/d0\"};");
     create(&f, "{'driver':'scsi-hd','id':'d1'}", true, NULL);
     g_assert_true(dev_del(f.m, "vs0", NULL));
     g_string_truncate(events, 0);
     machine_reset(f.m, "host-qmp-system-reset", false); /* completes it */
+    loop_turn(loop_main(), false);
     g_assert_cmpstr(events->str, ==,
+        "RESET {\"guest\": false, \"reason\": \"host-qmp-system-reset\"};"
         "DEVICE_DELETED {\"device\": \"d1\", \"path\": \"/machine/peripheral/d1\"};"
-        "DEVICE_DELETED {\"device\": \"vs0\", \"path\": \"/machine/peripheral/vs0\"};"
-        "RESET {\"guest\": false, \"reason\": \"host-qmp-system-reset\"};");
+        "DEVICE_DELETED {\"device\": \"vs0\", \"path\": \"/machine/peripheral/vs0\"};");
     g_assert_null(bus_find(f.m, "vs0.0"));
     tear_down(&f);
 }

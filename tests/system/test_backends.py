@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""Back ends and devices that come and go while the machine is there: character devices, ring buffers, networks, user objects,
+serial ports; over QMP and the human monitor, answers beside QEMU 10.0's."""
+import os
+import select
+import tempfile
+
+import vm
+from vm import Vm, same, test
+
+tmp = tempfile.TemporaryDirectory(prefix="virtue-backends-")
+HLT = f"{tmp.name}/hlt.bin"
+with open(HLT, "wb") as f:  # cli; hlt; jmp to hlt
+    f.write(bytes(0xfff0) + b"\xfa\xf4\xeb\xfd" + bytes(12))
+ARGS = ["-bios", HLT, "-nodefaults", "-device", "virtio-serial-pci,id=s", "-chardev", "ringbuf,id=r,size=16", "-chardev", "null,id=n",
+        "-chardev", "null,id=p", "-device", "virtserialport,chardev=p,id=port,bus=s.0", "-chardev", "null,id=c", "-device",
+        "virtconsole,chardev=c,id=con,bus=s.0", "-chardev", "null,id=m,mux=on", "-serial", "null", "-netdev", "hubport,hubid=0,id=nd"]
+
+
+def start(ours):
+    if ours:
+        return Vm(["-M", "q35", "-accel", "qtest", *ARGS])
+    return Vm(["-M", "q35,smm=off", "-accel", "tcg", *ARGS], binary=vm.oracle())
+
+
+def compare(requests):
+    """Each request on both; lines of the human monitor are texts."""
+    said = []
+    for ours in (True, False):
+        with start(ours) as v:
+            log = []
+            for r in requests:
+                log.append(v.qmp.hmp(r) if isinstance(r, str) else v.qmp.cmd(*r))
+            said.append(log)
+    diff = [f"{r}\n    ours      {x}\n    QEMU 10.0 {y}" for r, x, y in zip(requests, *said) if x != y]
+    assert not diff, "\n".join(diff)
+
+
+def backend(kind, **data):
+    return {"type": kind, "data": data}
+
+
+@test("chardev-add and chardev-remove: replies and errors")
+def chardev():
+    add = [{"id": "y", "backend": backend("null")}, {"id": "y", "backend": backend("null")}, {"id": "p", "backend": backend("null")},
+           {"id": "z"}, {"backend": backend("null")}, {"id": "z", "backend": {}}, {"id": "z", "backend": backend("nope")},
+           {"id": "z", "backend": {"type": "null"}}, {"id": "z", "backend": backend("file", out="/nope/x")},
+           {"id": "z", "backend": backend("socket", addr={"type": "unix", "data": {"path": "/nope/x"}}, server=False)},
+           {"id": "z", "backend": backend("ringbuf", size=3)}, {"id": "z", "backend": backend("ringbuf", size=8)}]
+    compare([*(("chardev-add", a) for a in add), *(("chardev-remove", {"id": i}) for i in ("y", "y", "z", "p", "m", "char0", "nope")),
+             ("chardev-remove",)])
+
+
+@test("chardev-change: another device behind the same port, or a reason why not")
+def change():
+    compare([("chardev-change", {"id": i, "backend": b}) for i, b in (
+        ("nope", backend("null")), ("n", backend("nope")), ("p", backend("file", out=f"{tmp.name}/f")), ("c", backend("null")),
+        ("m", backend("null")), ("char0", backend("null")), ("serial0", backend("null")), ("n", {"type": "null"}),
+        ("serial0", backend("file", out="/nope/x")))])
+    path = f"{tmp.name}/serial"
+    with Vm(["-M", "q35", "-accel", "qtest", *ARGS], qtest=True) as v:
+        v.qtest.outb(0x3f8, ord("a"))  # lost
+        v.qmp.ok("chardev-change", {"id": "serial0", "backend": backend("file", out=path)})
+        same([c["filename"] for c in v.qmp.ok("query-chardev") if c["label"] == "serial0"], ["file"], "query-chardev")
+        v.qtest.outb(0x3f8, ord("b"))
+        vm.until("byte in the file", lambda: os.path.getsize(path))
+        bad = v.qmp.cmd("chardev-change", {"id": "serial0", "backend": backend("file", out="/nope/x")})
+        same(bad["error"]["desc"], "Could not open '/nope/x': No such file or directory", "failure")
+        v.qtest.outb(0x3f8, ord("c"))
+        vm.until("byte behind it", lambda: os.path.getsize(path) == 2)
+        with open(path, "rb") as f:
+            same(f.read(), b"bc", "what the guest sent")
+        pty = v.qmp.ok("chardev-change", {"id": "serial0", "backend": backend("pty")})["pty"]
+        fd = os.open(pty, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)
+        v.qtest.outb(0x3fc, 8)
+        vm.until("connection", lambda: v.qtest.inb(0x3fe) & 0x20 or True)
+        os.write(fd, b"z")
+        vm.until("input", lambda: v.qtest.inb(0x3fd) & 1)
+        same(v.qtest.inb(0x3f8), ord("z"), "input from the new device")
+        os.close(fd)
+
+
+@test("chardev-send-break: the guest sees a break")
+def send_break():
+    compare([("chardev-send-break", {"id": i}) for i in ("serial0", "n", "p", "nope")])
+    with Vm(["-M", "q35", "-accel", "qtest", *ARGS], qtest=True) as v:
+        same(v.qtest.inb(0x3fd) & 0x10, 0, "break before")
+        v.qmp.ok("chardev-send-break", id="serial0")
+        same(v.qtest.inb(0x3fd) & 0x11, 0x11, "break and its character")
+        same(v.qtest.inb(0x3f8), 0, "character")
+        same(v.qtest.inb(0x3fd) & 0x11, 0, "after it was read")
+
+
+@test("ring buffers: what was written last can be read, as text and in base64")
+def ring():
+    w, r = "ringbuf-write", "ringbuf-read"
+    compare([(r, {"device": "r", "size": 0}), (r, {"device": "r", "size": -1}), (r, {"device": "nope", "size": 1}),
+             (r, {"device": "n", "size": 1}), (w, {"device": "n", "data": "x"}), (w, {"device": "r", "data": "0123456789abcdefXYZ"}),
+             (r, {"device": "r", "size": 5}), (r, {"device": "r", "size": 5, "format": "base64"}), (r, {"device": "r", "size": 500}),
+             (w, {"device": "r", "data": "!!!", "format": "base64"}), (w, {"device": "r", "data": "gIE=", "format": "base64"}),
+             (r, {"device": "r", "size": 500}), (w, {"device": "r", "data": "x", "format": "z"}), (w, {"device": "r"}),
+             "ringbuf_write r hello", "ringbuf_read r 3", "ringbuf_read r", "ringbuf_read r 1+1", "ringbuf_read n 3", "ringbuf_write r",
+             'ringbuf_write r "a b"', "ringbuf_read r 10", "ringbuf_write r a b", "ringbuf_read r 0", "ringbuf_read r -1"])
+
+
+@test("the human monitor adds and removes as QMP does")
+def human():
+    compare(["chardev-add", "chardev-add nope,id=x", "chardev-add null", "chardev-add null,id=q", "chardev-remove q", "chardev-remove q",
+             "chardev-remove", "chardev-change", "chardev-change n", "chardev-change nope null", "chardev-change serial0 null",
+             "chardev-change p null", "chardev-send-break serial0", "chardev-send-break zz", "chardev-send-break", "chardev-send-break n x",
+             "object_add", "object_add rng-builtin", "object_add rng-builtin,id=x", "object_add nope,id=y", "object_del x", "object_del x",
+             "object_del", "netdev_add user", "netdev_add user,id=u", "netdev_add nope,id=u2", "netdev_del u", "netdev_del u", "netdev_del",
+             "set_link nd off", "set_link nd on", "set_link nd", "set_link nd maybe", "set_link nope off", "device_del port",
+             "device_del port", "device_del", *(f"help {c}" for c in ("chardev-add", "chardev-change", "chardev-remove", "chardev-send-break",
+             "object_add", "object_del", "netdev_del", "set_link", "ringbuf_read", "ringbuf_write"))])
+    with start(ours=True) as v:
+        names = [line.split()[0].split("|")[0] for line in v.qmp.hmp("help").replace("\r", "").splitlines()]
+        same(names, sorted(names), "order of help")
+        for want in ("List of user creatable objects:\r\n  iothread", "Available chardev backend types", "Available netdev backend types"):
+            line = {"L": "object_add help", "A": "chardev-add help" if "chardev" in want else "netdev_add help"}[want[0]]
+            assert want in v.qmp.hmp(line), line
+
+
+PLUG = [{"driver": "virtserialport", "id": "h1", "bus": "s.0", "nr": 5, "name": "a"}, {"driver": "virtserialport", "id": "h1", "bus": "s.0"},
+        {"driver": "virtserialport", "id": "h2", "bus": "s.0", "nr": 5}, {"driver": "virtserialport", "id": "h3", "bus": "s.0", "nr": 77},
+        {"driver": "virtserialport", "id": "h4", "bus": "s.0", "chardev": "p"}, {"driver": "virtserialport", "id": "h5", "bus": "nope"},
+        {"driver": "virtserialport", "id": "h6"}, {"driver": "virtserialport", "id": "h7", "foo": 1}, {"driver": "isa-serial", "id": "i"},
+        {"driver": "virtserialport", "id": "h8", "nr": "x"}, {"driver": "virtconsole", "id": "h9"}, {"driver": "virtserialport", "bus": "s.0"},
+        {"driver": "virtio-serial-pci", "id": "s2", "bus": "pcie.0"}]
+UNPLUG = ["h1", "h1", "h6", "h9", "con", "port", "s", "/machine/peripheral/h4", "nope", "/machine", "/machine/peripheral/s/virtio-backend"]
+
+
+@test("device_add and device_del of ports: replies, errors, DEVICE_DELETED behind its reply")
+def plug():
+    said = []
+    for ours in (True, False):
+        with start(ours) as v:
+            log = [v.qmp.cmd("device_add", d) for d in PLUG]
+            for i in UNPLUG:
+                v.qmp.events.clear()
+                r = v.qmp.cmd("device_del", id=i)
+                log.append((r, [e["event"] for e in v.qmp.events]))  # none before the reply
+                if "return" in r:
+                    log.append(v.qmp.event("DEVICE_DELETED")["data"])
+            log.append(sorted(x["name"] for x in v.qmp.ok("qom-list", path="/machine/peripheral")))
+            said.append(log)
+    diff = [f"ours      {x}\n    QEMU 10.0 {y}" for x, y in zip(*said) if x != y]
+    assert not diff, "\n".join(diff)
+
+
+@test("a port's character device is free again when the port is gone")
+def free_again():
+    with start(ours=True) as v:
+        q = v.qmp
+        for _ in range(50):
+            q.ok("chardev-add", {"id": "x", "backend": backend("ringbuf", size=64)})
+            q.ok("device_add", {"driver": "virtserialport", "id": "hp", "bus": "s.0", "chardev": "x", "name": "org.test"})
+            same(q.cmd("chardev-remove", id="x")["error"]["desc"], "Chardev 'x' is busy", "busy")
+            q.ok("device_del", id="hp")
+            same(q.event("DEVICE_DELETED")["data"]["device"], "hp", "DEVICE_DELETED")
+            q.ok("chardev-remove", id="x")
+        r, _, _ = select.select([q.sock], [], [], 0)
+        same(r, [], "nothing more is said")
+
+
+vm.main()
