@@ -265,9 +265,15 @@ void pci_config_set_pin(PciFn *f, uint8_t pin)
     f->config[PCI_INT_PIN] = pin;
 }
 
+/* PCI PM 1.2, 5.4: outside D0 a function begins nothing on the bus, requests or interrupts. */
+static bool in_d0(const PciFn *f)
+{
+    return !f->pm_cap || !(f->config[f->pm_cap + 4] & 3);
+}
+
 static void fn_update_intx(PciFn *f)
 {
-    bool level = f->irq_level && !(pci_get16(f, PCI_COMMAND) & PCI_CMD_INTX_OFF);
+    bool level = f->irq_level && !(pci_get16(f, PCI_COMMAND) & PCI_CMD_INTX_OFF) && in_d0(f);
     uint16_t st = pci_get16(f, PCI_STATUS) & (uint16_t)~PCI_ST_INTERRUPT;
 
     pci_set16(f, PCI_STATUS, f->irq_level ? st | PCI_ST_INTERRUPT : st);
@@ -315,8 +321,8 @@ void pci_fn_config_write(PciFn *f, unsigned off, unsigned len, uint32_t val)
         !(f->config[f->pm_cap + 4] & 1 << 3)) {
         pci_fn_function_reset(f); /* PCI PM 1.2, 5.4.1: leaving D3hot is a soft reset */
     }
-    if (touches(off, len, PCI_COMMAND, 2)) {
-        dma_space_set_master(f->dma, pci_get16(f, PCI_COMMAND) & PCI_CMD_MASTER);
+    if (touches(off, len, PCI_COMMAND, 2) || (f->pm_cap && touches(off, len, f->pm_cap + 4u, 2))) {
+        dma_space_set_master(f->dma, pci_get16(f, PCI_COMMAND) & PCI_CMD_MASTER && in_d0(f));
         fn_update_intx(f);
     }
     if (touches(off, len, PCI_COMMAND, 2) || touches(off, len, PCI_BAR0, 24) ||

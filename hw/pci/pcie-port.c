@@ -13,7 +13,27 @@ typedef struct RootPort {
     bool hotplug, disable_acs, power_controller, no_native_hotplug, migrate_msix;
     uint64_t io_reserve, mem_reserve, pref32_reserve, pref64_reserve;
     uint32_t bus_reserve;
+    int speed, width; /* of the link */
+    unsigned cap;
 } RootPort;
+
+/* The link (PCIe 5.0, 7.5.3.6): numbers as in the registers. */
+static const char *const speed_names[] = { "2_5", "5", "8", "16", "32", "64", NULL };
+static const char *const width_names[] = { "1", "2", "4", "8", "12", "16", "32", NULL };
+static const uint8_t widths[] = { 1, 2, 4, 8, 12, 16, 32 };
+static PROP_ENUM_TYPE(prop_link_speed, "PCIELinkSpeed", speed_names);
+static PROP_ENUM_TYPE(prop_link_width, "PCIELinkWidth", width_names);
+enum { SPEED_2_5 = 1, SPEED_5, SPEED_8 };
+enum { LNK_DLLLARC = 1 << 20, LNK_LBNC = 1 << 21 };
+/* Slot capabilities and control (7.5.3.9, 7.5.3.10). */
+enum {
+    SLOT_BUTTON = 1,
+    SLOT_POWER = 2,
+    SLOT_INDICATORS = 0x18,
+    SLOT_HOTPLUG = 0x60,
+    SLOT_NUMBER = 19
+};
+enum { SLTCTL_INDICATORS_OFF = 0x3c0, SLTCTL_POWER_OFF = 0x400 };
 
 static void allow16(PciFn *f, unsigned off, uint16_t bits)
 {
@@ -28,24 +48,98 @@ static void add_ssvid(PciFn *f)
     pci_set16(f, off + 4, f->ops->vendor);
 }
 
+static unsigned speed_of(const RootPort *p)
+{
+    return (unsigned)p->speed + 1;
+}
+
+static bool native_hotplug(const RootPort *p)
+{
+    return p->hotplug && !p->no_native_hotplug;
+}
+
+/* An empty slot shows what the port can do, and no power; else what both ends can: our endpoints
+ * run at 2.5 GT/s on one lane. */
+static void port_status(RootPort *p)
+{
+    PciFn *f = &p->br.fn;
+    bool empty = !p->br.sec.bus.devs->len;
+
+    pci_set16(f, p->cap + 0x12,
+        empty ? (uint16_t)((unsigned)widths[p->width] << 4 | speed_of(p)) : 0x0011);
+    pci_set16(f, p->cap + 0x18,
+        SLTCTL_INDICATORS_OFF | (empty && p->power_controller ? SLTCTL_POWER_OFF : 0));
+}
+
 static void add_port_cap(RootPort *p)
 {
     PciFn *f = &p->br.fn;
-    unsigned off = pci_add_cap(f, PCI_CAP_PCIE, 0x3c);
+    unsigned off = p->cap = pci_add_cap(f, PCI_CAP_PCIE, 0x3c), speed = speed_of(p),
+             width = widths[p->width];
+    uint32_t link = 0x400 | width << 4 | speed, slot = SLOT_BUTTON | SLOT_INDICATORS;
 
+    link |= (speed > SPEED_2_5 ? LNK_DLLLARC : 0) | (speed > SPEED_2_5 || width > 1 ? LNK_LBNC : 0);
+    slot |= (p->power_controller ? SLOT_POWER : 0) | (native_hotplug(p) ? SLOT_HOTPLUG : 0);
     pci_set16(f, off + 2, 0x0142); /* version 2, root port, slot implemented */
     pci_set32(f, off + 4, 0x8020);
     allow16(f, off + 8, 0x000f);
-    pci_set32(f, off + 0x0c, 0x00300604 | (uint32_t)p->port << 24); /* 16 GT/s, 32 lanes */
-    pci_set16(f, off + 0x12, 0x0011);
-    pci_set32(f, off + 0x14, (p->hotplug ? 0x7b : 0) | (uint32_t)p->slot << 19 | 1 << 17);
-    pci_set16(f, off + 0x18, 0x03c0); /* indicators off */
+    pci_set32(f, off + 0x0c, link | (uint32_t)p->port << 24);
+    pci_set32(f, off + 0x14, slot | (uint32_t)p->slot << SLOT_NUMBER | 1 << 17);
     allow16(f, off + 0x18, 0x07f9);
     allow16(f, off + 0x1c, 0x0007);
     pci_set32(f, off + 0x24, 0x00300020);
     allow16(f, off + 0x28, 0x8020);
-    pci_set32(f, off + 0x2c, 0x1e);
-    pci_set16(f, off + 0x30, 4);
+    /* All speeds up to its own; QEMU compat: only from 8 GT/s on. */
+    pci_set32(f, off + 0x2c, speed >= SPEED_8 ? (1u << (speed + 1)) - 2 : 0);
+    pci_set16(f, off + 0x30, speed > SPEED_2_5 ? (uint16_t)speed : 0);
+    port_status(p);
+}
+
+/*
+ * What firmware should keep free behind the port for devices that come later: a vendor capability
+ * that SeaBIOS and OVMF know. All ones: their own choice.
+ *   +2 length, +3 type 1, +4 bus numbers, +8 I/O (64 bits), +10h memory, +14h 32-bit prefetchable,
+ *   +18h 64-bit prefetchable (64 bits)
+ */
+static bool reserve_ok(const RootPort *p, GError **err)
+{
+    const char *what = "PCI resource reserve cap";
+
+    if (p->pref32_reserve != UINT64_MAX && p->pref64_reserve != UINT64_MAX) {
+        return err_set(err, "%s: PREF32 and PREF64 conflict", what);
+    }
+    if (p->mem_reserve != UINT64_MAX && p->mem_reserve > UINT32_MAX) {
+        return err_set(err, "%s: mem-reserve must be less than 4G", what);
+    }
+    if (p->pref32_reserve != UINT64_MAX && p->pref32_reserve > UINT32_MAX) {
+        return err_set(err, "%s: pref32-reserve  must be less than 4G", what);
+    }
+    return true;
+}
+
+static void add_reserve_cap(RootPort *p)
+{
+    uint64_t io = p->io_reserve;
+    unsigned off;
+
+    /* QEMU compat: with hot plug by ACPI only, firmware is asked for some I/O in any case. */
+    if (io == UINT64_MAX && p->hotplug && p->no_native_hotplug) {
+        io = 4096;
+    }
+    if (p->bus_reserve == UINT32_MAX &&
+        (io & p->mem_reserve & p->pref32_reserve & p->pref64_reserve) == UINT64_MAX) {
+        return;
+    }
+    off = pci_add_cap(&p->br.fn, 0x09, 0x20);
+    p->br.fn.config[off + 2] = 0x20;
+    p->br.fn.config[off + 3] = 1;
+    pci_set32(&p->br.fn, off + 4, p->bus_reserve);
+    pci_set32(&p->br.fn, off + 8, (uint32_t)io);
+    pci_set32(&p->br.fn, off + 0x0c, (uint32_t)(io >> 32));
+    pci_set32(&p->br.fn, off + 0x10, (uint32_t)p->mem_reserve);
+    pci_set32(&p->br.fn, off + 0x14, (uint32_t)p->pref32_reserve);
+    pci_set32(&p->br.fn, off + 0x18, (uint32_t)p->pref64_reserve);
+    pci_set32(&p->br.fn, off + 0x1c, (uint32_t)(p->pref64_reserve >> 32));
 }
 
 /* One chassis and slot number for each port: two ports with the same are one slot to a driver. */
@@ -78,6 +172,9 @@ static bool port_realize(PciFn *f, GError **err)
     if (chassis_taken(p)) {
         return err_set(err, "Can't add chassis slot, error -16");
     }
+    if (!reserve_ok(p, err)) {
+        return false;
+    }
     pci_config_set_pin(f, 1);
     add_ssvid(f);
     region_init_container(&p->bar, &f->dev.obj, "pcie-root-port", 4096);
@@ -86,7 +183,9 @@ static bool port_realize(PciFn *f, GError **err)
         return false;
     }
     pci_set_bar(f, 0, PCI_BAR_MEM32, &p->bar);
+    pci_bridge_realize(&p->br, /* express= */ true, f->dev.id);
     add_port_cap(p);
+    add_reserve_cap(p);
     pcie_add_aer_cap(f, 0x02400000);
     pci_set32(f, 0x118, 0x000002a0);
     if (!p->disable_acs) {
@@ -95,7 +194,6 @@ static bool port_realize(PciFn *f, GError **err)
         pci_set16(f, off + 4, 0x005f);
         allow16(f, off + 6, 0x005f);
     }
-    pci_bridge_realize(&p->br, /* express= */ true, f->dev.id);
     p->br.sec.one_slot = true;
     p->br.sec.bus.hotplug = p->hotplug;
     return true;
@@ -113,12 +211,12 @@ static void port_unrealize(PciFn *f)
 
 static void port_reset(PciFn *f)
 {
-    unsigned off = pci_find_cap(f, PCI_CAP_PCIE);
+    RootPort *p = (RootPort *)f;
 
     pci_bridge_reset(f);
-    pci_set16(f, off + 8, 0);
-    pci_set16(f, off + 0x18, 0x03c0);
-    pci_set16(f, off + 0x1c, 0);
+    pci_set16(f, p->cap + 8, 0);
+    pci_set16(f, p->cap + 0x1c, 0);
+    port_status(p);
 }
 
 static const PciOps port_ops = {
@@ -139,8 +237,10 @@ static const PropSpec port_props[] = {
     PROP_U8("port", RootPort, port, 0, "port number"),
     PROP_BOOL("hotplug", RootPort, hotplug, true, "devices may come and go"),
     PROP_BOOL("disable-acs", RootPort, disable_acs, false, "no access control services"),
-    PROP_BOOL("power_controller_present", RootPort, power_controller, true, "kept for compatibility"),
-    PROP_BOOL("x-do-not-expose-native-hotplug-cap", RootPort, no_native_hotplug, false, "kept for compatibility"),
+    PROP_BOOL("power_controller_present", RootPort, power_controller, true, "the slot's power can be switched"),
+    PROP_BOOL("x-do-not-expose-native-hotplug-cap", RootPort, no_native_hotplug, false, "hot plug by ACPI only"),
+    PROP_ENUM("x-speed", RootPort, speed, prop_link_speed, 3, "GT/s of the link"),
+    PROP_ENUM("x-width", RootPort, width, prop_link_width, 6, "lanes of the link"),
     PROP_BOOL("x-migrate-msix", RootPort, migrate_msix, true, "kept for compatibility"),
     PROP_U16("aer_log_max", RootPort, aer_log_max, 8, "kept for compatibility"),
     PROP_U32("bus-reserve", RootPort, bus_reserve, UINT32_MAX, "bus numbers to reserve for hot plug"),

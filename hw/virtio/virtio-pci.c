@@ -379,7 +379,8 @@ static void vpci_config_wrote(PciFn *f, unsigned off, unsigned len)
 
     vpci_cfg_window_wrote(p, off, len);
     vpci_update_intx(p);
-    if (off <= 4 && off + len > 4 && dma_space_master(f->dma)) {
+    if (((off <= 4 && off + len > 4) || (f->pm_cap && off <= f->pm_cap + 4u)) &&
+        dma_space_master(f->dma)) {
         for (unsigned i = 0; i < p->vd->nvqs; i++) {
             virtio_kick(p->vd, i); /* rings that could not be read before */
         }

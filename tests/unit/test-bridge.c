@@ -69,6 +69,138 @@ static void test_port_registers(void)
     board_free(b);
 }
 
+/* Registers of 54h-90h and behind them, one by one as QEMU 10.0 shows them. */
+static void expect_regs(const char *opts, unsigned from, const uint32_t *want, unsigned n)
+{
+    Board *b = board_new(true);
+    g_autofree char *json =
+        g_strdup_printf("{'driver': 'pcie-root-port', 'id': 'rp', 'addr': '2'%s}", opts);
+
+    board_add(b, json);
+    for (unsigned i = 0; i < n; i++) {
+        g_assert_cmphex(rd(b, 0, PORT, from + 4 * i, 4), ==, want[i]);
+    }
+    board_free(b);
+}
+
+#define EXPECT_REGS(opts, from, ...)                                                               \
+    expect_regs(opts, from, (const uint32_t[]){ __VA_ARGS__ },                                     \
+        sizeof((const uint32_t[]){ __VA_ARGS__ }) / 4)
+
+static void test_link(void)
+{
+    EXPECT_REGS("", 0x60, 0x00300604, 0x02040000, 0x0002007b, 0x000007c0);
+    EXPECT_REGS(", 'x-speed': '2_5', 'x-width': '1'", 0x60, 0x411, 0x00110000);
+    EXPECT_REGS(", 'x-speed': '2_5', 'x-width': '4'", 0x60, 0x00200441, 0x00410000);
+    EXPECT_REGS(", 'x-speed': '5', 'x-width': '2'", 0x60, 0x00300422, 0x00220000);
+    EXPECT_REGS(", 'x-speed': '8', 'x-width': '16'", 0x60, 0x00300503, 0x01030000);
+    EXPECT_REGS(", 'x-speed': '64', 'x-width': '12'", 0x60, 0x003004c6, 0x00c60000);
+    EXPECT_REGS(", 'x-speed': '5'", 0x80, 0, 2);
+    EXPECT_REGS(", 'x-speed': '8'", 0x80, 0xe, 3);
+    EXPECT_REGS(", 'x-speed': '64'", 0x80, 0x7e, 6);
+    EXPECT_REGS(", 'hotplug': false", 0x68, 0x0002001b, 0x000007c0);
+    EXPECT_REGS(", 'power_controller_present': false", 0x68, 0x00020079, 0x000003c0);
+    EXPECT_REGS(", 'x-do-not-expose-native-hotplug-cap': true", 0x68, 0x0002001b);
+
+    Board *b = with_port("{'driver': 'virtio-rng-pci', 'bus': 'rp'}");
+
+    pci_fn_reset(&((Dev *)b->bus.bus.devs->pdata[0])->obj);
+    g_assert_cmphex(rd(b, 0, PORT, 0x66, 2), ==, 0x0011);
+    g_assert_cmphex(rd(b, 0, PORT, 0x6c, 2), ==, 0x03c0);
+    board_free(b);
+}
+
+static void test_reserve(void)
+{
+    static const struct {
+        const char *opts, *why;
+    } bad[] = {
+        { ", 'pref32-reserve': 16777216, 'pref64-reserve': 1048576",
+            "PCI resource reserve cap: PREF32 and PREF64 conflict" },
+        { ", 'mem-reserve': 8589934592",
+            "PCI resource reserve cap: mem-reserve must be less than 4G" },
+        { ", 'pref32-reserve': 5368709120",
+            "PCI resource reserve cap: pref32-reserve  must be less than 4G" },
+    };
+    const uint32_t none = UINT32_MAX;
+
+    EXPECT_REGS("", 0x34, 0x54);
+    EXPECT_REGS(", 'bus-reserve': 5", 0x34, 0x90);
+    EXPECT_REGS(", 'bus-reserve': 5", 0x90, 0x01205409, 5, none, none, none, none, none, none);
+    EXPECT_REGS(", 'bus-reserve': 0", 0x90, 0x01205409, 0, none, none, none, none, none, none);
+    EXPECT_REGS(", 'io-reserve': 8192, 'mem-reserve': 4194304", 0x90, 0x01205409, none, 0x2000, 0,
+        0x400000, none, none, none);
+    EXPECT_REGS(", 'bus-reserve': 3, 'mem-reserve': 2097152, 'pref64-reserve': 67108864, "
+                "'io-reserve': 4096",
+        0x90, 0x01205409, 3, 0x1000, 0, 0x200000, none, 0x04000000, 0);
+    EXPECT_REGS(", 'pref32-reserve': 16777216", 0x90, 0x01205409, none, none, none, none,
+        0x01000000, none, none);
+    EXPECT_REGS(", 'x-do-not-expose-native-hotplug-cap': true", 0x90, 0x01205409, none, 0x1000, 0,
+        none, none, none, none);
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        Board *b = board_new(true);
+        g_autofree char *json =
+            g_strdup_printf("{'driver': 'pcie-root-port', 'id': 'rp', 'addr': '2'%s}", bad[i].opts);
+        g_autofree char *why = board_add_error(b, json);
+
+        g_assert_cmpstr(why, ==, bad[i].why);
+        board_free(b);
+    }
+}
+
+/* PCI PM 1.2, 5.4: in D3hot the function begins nothing; back in D0 it has lost its state, unless
+ * it says otherwise. */
+static void power(bool keeps)
+{
+    g_autofree char *json =
+        g_strdup_printf("{'driver': 'dummy-pci', 'bus': 'rp', 'x-pcie-pm-no-soft-reset': %s}",
+            keeps ? "true" : "false");
+    Board *b = with_port(json);
+    const VBuf buf[] = { { 0x2000, 4, false }, { 0x3000, 4, true } };
+    VDriver *d = g_new0(VDriver, 1);
+    PciFn *f;
+    uint32_t id, len;
+    unsigned pm;
+
+    vd_open(d, &b->port, 1, 0, false);
+    vd_enable_msix(d);
+    vd_start(d, 0);
+    for (pm = rd(b, 1, 0, 0x34, 1); rd(b, 1, 0, pm, 1) != 1;) {
+        pm = rd(b, 1, 0, pm + 1, 1);
+    }
+    g_assert_cmpuint(rd(b, 1, 0, pm + 4, 2) >> 3 & 1, ==, keeps);
+    vring_add(&d->ring[0], buf, 2, 0);
+    wr(b, 1, 0, pm + 4, 2, 3);
+    f = (PciFn *)((PciBridge *)b->bus.bus.devs->pdata[0])->sec.bus.devs->pdata[0];
+    g_assert_cmphex(vd_status(d), ==, 0); /* a hole now */
+    virtio_kick(((VirtioPci *)f)->vd, 0);
+    virtio_config_changed(((VirtioPci *)f)->vd);
+    board_run(b);
+    g_assert_false(vring_used(&d->ring[0], &id, &len)); /* no DMA */
+    g_assert_cmphex(vd_msi(d, 0), ==, 0);               /* no message */
+    wr(b, 1, 0, pm + 4, 2, 0);
+    board_run(b);
+    if (keeps) {
+        g_assert_cmphex(vd_status(d), ==, 15);
+        g_assert_true(vring_used(&d->ring[0], &id, &len));
+        g_assert_cmpuint(len, ==, 4);
+    } else {
+        g_assert_cmphex(rd(b, 1, 0, 4, 2), ==, 0);
+        wr(b, 1, 0, 0x20, 4, (uint32_t)d->bar[4]);
+        wr(b, 1, 0, 4, 2, 7);
+        g_assert_cmphex(vd_status(d), ==, 0);
+        g_assert_false(vring_used(&d->ring[0], &id, &len));
+    }
+    board_free(b);
+    g_free(d);
+}
+
+static void test_power(void)
+{
+    power(false);
+    power(true);
+}
+
 static void test_behind_port(void)
 {
     Board *b = with_port("{'driver': 'virtio-rng-pci', 'bus': 'rp', 'id': 'r'}");
@@ -205,6 +337,9 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     loop_main();
     g_test_add_func("/bridge/root-port-registers", test_port_registers);
+    g_test_add_func("/bridge/root-port-link-and-slot", test_link);
+    g_test_add_func("/bridge/resources-reserved", test_reserve);
+    g_test_add_func("/bridge/power-states-behind-port", test_power);
     g_test_add_func("/bridge/virtio-behind-port", test_behind_port);
     g_test_add_func("/bridge/windows", test_windows);
     g_test_add_func("/bridge/flr-and-secondary-bus-reset", test_flr_and_bus_reset);
