@@ -34,6 +34,7 @@ typedef struct FeatType {
     void (*move)(Feat *x);  /* data, checked byte by byte; DRIVER_OK is set */
     void (*down)(Feat *x);  /* NULL */
     const FeatBit *bits;
+    bool modern_only; /* it has no legacy interface */
 } FeatType;
 extern const FeatType feat_types[];
 
@@ -83,3 +84,8 @@ void feat_balloon_move(Feat *x);
 extern const FeatBit feat_scsi_bits[];
 void feat_scsi_added(Feat *x);
 void feat_scsi_move(Feat *x);
+/* movers-vsock.c */
+extern const FeatBit feat_vsock_bits[];
+void feat_vsock_up(Feat *x);
+void feat_vsock_move(Feat *x);
+void feat_vsock_down(Feat *x);

@@ -37,7 +37,7 @@ const FeatBit feat_net_bits[] = {
     { CSUM, ALONE, "a frame with NEEDS_CSUM arrives with its header" },
     { GUEST_CSUM, ALONE, "a frame with NEEDS_CSUM is received with its header" },
     { GUEST_OFFLOADS, NEEDS(CTRL_VQ), "the command reaches the back end" },
-    { MTU, ALONE, "configuration" },
+    { MTU, ALONE, "configuration; a longer frame does not come" },
     { MAC, ALONE, "configuration" },
     { GSO, ALONE, "legacy: as HOST_TSO4 and HOST_TSO6" },
     { G_TSO4, NEEDS(GUEST_CSUM), "gso_type 1 received" },
@@ -377,7 +377,15 @@ static void move_config(Feat *x)
         g_assert_true(x->d.msix ? vd_msi(&x->d, 0) == 0x4000 : vd_isr(&x->d) & 2);
     }
     if (feat_has(x, MTU)) {
+        static const Header none;
+        static const uint8_t frame[1415] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+        uint16_t id = rx_buffer(x, 0, 0x4000);
+
         g_assert_cmpuint(feat_cfg(x, 10, 2), ==, 1400);
+        send_frame(x, &none, frame, 1415);
+        g_assert_true(feat_none(x, RX));
+        send_frame(x, &none, frame, 1414);
+        g_assert_cmpuint(feat_taken(x, RX, id), ==, header_len(x) + 1414);
     }
     if (feat_has(x, SPEED)) {
         g_assert_cmpuint(feat_cfg(x, 12, 4), ==, 1000);
@@ -412,11 +420,12 @@ static void move_gso(Feat *x, void (*move)(Feat *x, const Header *h, size_t len,
 void feat_net_move(Feat *x)
 {
     const Header none = { 0 };
+    size_t most = feat_has(x, MTU) ? 1414 : 1514;
 
     transmit(x, &none, 60, 1);
-    transmit(x, &none, 1514, 2);
+    transmit(x, &none, most, 2);
     receive(x, &none, 60, 1);
-    receive(x, &none, 1514, 2);
+    receive(x, &none, most, 2);
     move_gso(x, transmit, CSUM, H_TSO4);
     move_gso(x, receive, GUEST_CSUM, G_TSO4);
     move_config(x);

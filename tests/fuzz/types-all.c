@@ -17,6 +17,7 @@ DEVICE(virtio_net);
 DEVICE(virtio_rng);
 DEVICE(virtio_scsi);
 DEVICE(virtio_serial);
+extern const ObjClass virtio_vsock_class, virtio_vsock_pci_base_class, virtio_vsock_pci_class;
 extern const ObjClass virtconsole_class, virtserialport_class;
 extern const ObjClass scsi_device_class, scsi_disk_base_class, scsi_hd_class, scsi_cd_class;
 
@@ -33,6 +34,9 @@ const ObjClass *const obj_classes[] = {
     CLASSES(virtio_rng),
     CLASSES(virtio_scsi),
     CLASSES(virtio_serial),
+    &virtio_vsock_class,
+    &virtio_vsock_pci_base_class,
+    &virtio_vsock_pci_class,
     CLASSES(dummy),
     &virtconsole_class,
     &virtserialport_class,
