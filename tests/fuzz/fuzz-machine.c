@@ -8,12 +8,13 @@
 #include "memory/dirty.h"
 #include "tests/fuzz/fuzz.h"
 
+#include <glib/gstdio.h>
 #include <string.h>
 
 Fuzz fz;
 static DirtyLog *device_wrote;
 
-/* One line a device type. */
+/* One line a device type; sockets are in a folder that is gone before the first input. */
 static const char *const devices[] = {
     "{'driver': 'virtio-rng-pci', 'packed': true, 'in_order': true}",
     "{'driver': 'virtio-blk-pci', 'packed': true, 'in_order': true, 'drive': 'd'}",
@@ -22,6 +23,8 @@ static const char *const devices[] = {
     "{'driver': 'virtio-balloon-pci', 'packed': true, 'in_order': true,"
     " 'free-page-reporting': true, 'vectors': 5}",
     "{'driver': 'virtio-scsi-pci', 'packed': true, 'in_order': true, 'id': 'hba'}",
+    "{'driver': 'virtio-vsock-pci', 'packed': true, 'in_order': true, 'guest-cid': 3,"
+    " 'x-path': 'vsock', 'x-suspend': true}",
     "{'driver': 'dummy-pci', 'packed': true, 'in_order': true, 'modern-pio-notify': true,"
     " 'x-notification-data': true}",
 };
@@ -111,6 +114,20 @@ static void add_device(FuzzDev *f, unsigned slot, const char *json)
     f->vd = f->pci->vd;
 }
 
+static void add_devices(void)
+{
+    g_autofree char *here = g_get_current_dir(), *dir = g_dir_make_tmp("fuzz-XXXXXX", NULL);
+
+    g_assert_cmpint(g_chdir(dir), ==, 0);
+    for (unsigned i = 0; i < fz.ndevs; i++) {
+        add_device(&fz.dev[i], FIRST_SLOT + i, devices[i]);
+    }
+    g_unlink("vsock");
+    g_unlink("vsock.seqpacket");
+    g_assert_cmpint(g_chdir(here), ==, 0);
+    g_rmdir(dir);
+}
+
 static void open_device(FuzzDev *f, unsigned slot)
 {
     vd_open(&f->drv, &fz.port, 0, slot << 3, /* legacy= */ false);
@@ -157,9 +174,7 @@ void fuzz_prepare(void)
     fz.port = (VPort){ load, store, ram_read, ram_write, step, NULL };
     fz.ndevs = G_N_ELEMENTS(devices);
     fz.dev = g_new0(FuzzDev, fz.ndevs);
-    for (unsigned i = 0; i < fz.ndevs; i++) {
-        add_device(&fz.dev[i], FIRST_SLOT + i, devices[i]);
-    }
+    add_devices();
     board_add(fz.b, "{'driver': 'virtconsole', 'chardev': 'c0', 'id': 'con'}");
     board_add(fz.b, "{'driver': 'scsi-hd', 'drive': 'd2', 'bus': 'hba.0', 'id': 'disk'}");
     for (unsigned i = 0; i < fz.ndevs; i++) {
