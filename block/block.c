@@ -460,45 +460,23 @@ static void drive_prop_release(void *field)
     *b = NULL;
 }
 
-static bool drive_prop_set(void *field, const Json *val, GError **err)
+/* A drive's handle, or a new one on a node. */
+static void *drive_ref_find(const char *id, GError **err)
 {
-    if (json_type(val) != JSON_STR) {
-        return err_set(err, "Invalid parameter type for '{name}', expected: string");
-    }
-    const char *id = json_get_str(val);
-    Blk *b = id ? blk_find(id) : NULL;
+    Blk *b = blk_find(id);
+    BlkNode *n = b ? NULL : blk_node_find(id);
 
-    if (!id || !*id) {
-        drive_prop_release(field);
-        return true;
-    }
-    if (!b) {
-        BlkNode *n = blk_node_find(id);
-        if (!n) {
-            return err_set(err, "Property '{qom}' can't find value '{value}'");
-        }
+    if (n) {
         n->refs++;
         b = blk_new(NULL, n);
     }
-    drive_prop_release(field);
-    *(Blk **)field = b;
-    return true;
+    return b;
 }
 
-static bool drive_prop_parse(void *field, const char *text, GError **err)
+static const char *drive_ref_name(const void *target)
 {
-    g_autoptr(Json) v = json_str(text);
-    return drive_prop_set(field, v, err);
+    return blk_id(target);
 }
 
-static void drive_prop_get(const void *field, JsonWriter *w, const char *name)
-{
-    Blk *const *b = field;
-    jw_str(w, name, *b ? blk_id(*b) : "");
-}
-
-const PropType prop_drive = { .name = "str",
-    .set = drive_prop_set,
-    .parse = drive_prop_parse,
-    .get = drive_prop_get,
-    .release = drive_prop_release };
+static const PropRef drive_ref = { .find = drive_ref_find, .name = drive_ref_name };
+const PropType prop_drive = { .name = "str", .ref = &drive_ref, .release = drive_prop_release };

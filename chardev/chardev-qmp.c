@@ -3,44 +3,25 @@
 
 #include <string.h>
 
-static bool chardev_prop_set(void *field, const Json *val, GError **err)
+static void *chardev_ref_find(const char *id, GError **err)
 {
-    if (json_type(val) != JSON_STR) {
-        return err_set(err, "Invalid parameter type for '{name}', expected: string");
-    }
-    const char *id = json_get_str(val);
-
-    if (!id || !*id) {
-        *(Chardev **)field = NULL;
-        return true;
-    }
-    Chardev *c = chardev_find(id);
-    if (!c) {
-        return err_set(err, "Property '{qom}' can't find value '{value}'");
-    }
     g_autoptr(GError) why = NULL;
-    if (!chardev_has_place(c, &why)) {
-        return err_set(err, "Property '{qom}' can't take value '%s': %s", id, why->message);
+    Chardev *c = chardev_find(id);
+
+    if (c && !chardev_has_place(c, &why)) {
+        err_set(err, "Property '{qom}' can't take value '%s': %s", id, why->message);
+        return NULL;
     }
-    *(Chardev **)field = c;
-    return true;
+    return c;
 }
 
-static bool chardev_prop_parse(void *field, const char *text, GError **err)
+static const char *chardev_ref_name(const void *target)
 {
-    g_autoptr(Json) v = json_str(text);
-    return chardev_prop_set(field, v, err);
+    return ((const Chardev *)target)->id;
 }
 
-static void chardev_prop_get(const void *field, JsonWriter *w, const char *name)
-{
-    Chardev *const *c = field;
-    jw_str(w, name, *c ? (*c)->id : "");
-}
-
-const PropType prop_chardev = {
-    .name = "str", .set = chardev_prop_set, .parse = chardev_prop_parse, .get = chardev_prop_get
-};
+static const PropRef chardev_ref = { .find = chardev_ref_find, .name = chardev_ref_name };
+const PropType prop_chardev = { .name = "str", .ref = &chardev_ref };
 
 static void query_one(Chardev *c, void *opaque)
 {

@@ -234,45 +234,27 @@ void net_describe(GString *out)
 
 /* ---- netdev=ID on devices ---- */
 
-static bool netdev_prop_set(void *field, const Json *val, GError **err)
+static void *netdev_ref_find(const char *id, GError **err)
 {
-    if (json_type(val) != JSON_STR) {
-        return err_set(err, "Invalid parameter type for '{name}', expected: string");
-    }
-    const char *id = json_get_str(val);
-
-    if (!id || !*id) {
-        *(NetPort **)field = NULL;
-        return true;
-    }
     NetPort *p = net_find(id);
-    if (!p) {
-        return err_set(err, "Property '{qom}' can't find value '{value}'");
+
+    if (p && p->peer) {
+        err_set(err, "Property '{qom}' can't take value '%s', it's in use", id);
+        return NULL;
     }
-    if (p->peer) {
-        return err_set(err, "Property '{qom}' can't take value '%s', it's in use", id);
-    }
-    *(NetPort **)field = p;
-    return true;
+    return p;
 }
 
-static bool netdev_prop_parse(void *field, const char *text, GError **err)
+/* The back end may be gone, and another may have its name: only the address tells. */
+static const char *netdev_ref_name(const void *target)
 {
-    g_autoptr(Json) v = json_str(text);
-    return netdev_prop_set(field, v, err);
+    bool there = reg.ports && g_ptr_array_find(reg.ports, target, NULL);
+
+    return there ? ((const NetPort *)target)->id : NULL;
 }
 
-static void netdev_prop_get(const void *field, JsonWriter *w, const char *name)
-{
-    NetPort *const *p = field;
-    /* The back end may be gone, and another may have its name: only the address tells. */
-    bool there = *p && reg.ports && g_ptr_array_find(reg.ports, *p, NULL);
-    jw_str(w, name, there ? (*p)->id : "");
-}
-
-const PropType prop_netdev = {
-    .name = "str", .set = netdev_prop_set, .parse = netdev_prop_parse, .get = netdev_prop_get
-};
+static const PropRef netdev_ref = { .find = netdev_ref_find, .name = netdev_ref_name };
+const PropType prop_netdev = { .name = "str", .ref = &netdev_ref };
 
 /* ---- QMP ---- */
 

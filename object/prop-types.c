@@ -449,6 +449,40 @@ static const char *const on_off_auto[] = { "auto", "on", "off", NULL };
 
 PROP_ENUM_TYPE(prop_on_off_auto, "OnOffAuto", on_off_auto);
 
+bool prop_ref_set(const PropType *type, void *field, const Json *val, GError **err)
+{
+    GError *local = NULL;
+
+    if (json_type(val) != JSON_STR) {
+        return wrong_type(err, "string");
+    }
+    const char *id = json_get_str(val);
+    void *target = *id ? type->ref->find(id, &local) : NULL;
+
+    if (local) {
+        g_propagate_error(err, local);
+        return false;
+    }
+    if (*id && !target) {
+        return err_set(err, "Property '{qom}' can't find value '{value}'");
+    }
+    if (type->release) {
+        type->release(field);
+    }
+    memcpy(field, &target, sizeof target); /* a pointer of the owner's own type */
+    return true;
+}
+
+const char *prop_ref_get(const PropType *type, const void *field)
+{
+    const void *target;
+
+    memcpy(&target, field, sizeof target);
+    const char *name = target ? type->ref->name(target) : NULL;
+
+    return name ? name : "";
+}
+
 int prop_enum_find(const PropType *type, const char *name)
 {
     for (int i = 0; type->values[i]; i++) {

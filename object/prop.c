@@ -79,6 +79,8 @@ static bool store(
         ok = store_feature(spec, field, val, &local);
     } else if (t->values) {
         ok = store_enum(t, field, val, &local);
+    } else if (t->ref) {
+        ok = prop_ref_set(t, field, val, &local);
     } else if (json_is_text(val)) {
         ok = t->parse(field, json_get_str(val), &local);
     } else {
@@ -216,6 +218,9 @@ Json *prop_get_field(const PropSpec *spec, const void *base)
     }
     if (spec->type->values) {
         return json_str(spec->type->values[*(const int *)field]);
+    }
+    if (spec->type->ref) {
+        return json_str(prop_ref_get(spec->type, field));
     }
     JsonWriter *w = json_writer_new();
 

@@ -31,7 +31,17 @@ typedef struct PropType {
     void (*release)(void *field);
     /* enums: the names, NULL-terminated; else NULL */
     const char *const *values;
+    /* names of other things (chardev=, netdev=, drive=): set, parse and get stay NULL */
+    const struct PropRef *ref;
 } PropType;
+
+/* What a name stands for; the field is a pointer to it, NULL for the empty name. */
+typedef struct PropRef {
+    /* NULL: not there; or *err says why it cannot be taken */
+    void *(*find)(const char *id, GError **err);
+    /* the name to show; NULL: it is gone */
+    const char *(*name)(const void *target);
+} PropRef;
 
 typedef struct PropSpec {
     const char *name;
@@ -143,6 +153,10 @@ void prop_str_release(void *field);
         .parse = prop_str_parse,                                                                   \
         .get = prop_str_get,                                                                       \
         .release = prop_str_release }
+
+/* A row of such a type by hand. */
+bool prop_ref_set(const PropType *type, void *field, const Json *val, GError **err);
+const char *prop_ref_get(const PropType *type, const void *field); /* "": none */
 
 /* Enum types are recognised by .values != NULL (PROP_ENUM_TYPE); set, parse and get stay NULL. */
 

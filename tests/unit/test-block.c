@@ -461,7 +461,7 @@ static void test_window(void)
          "'file', 'filename': '@/a'}}");
     Blk *b = NULL;
     g_autoptr(Json) id = json_str("w");
-    g_assert_true(prop_drive.set(&b, id, NULL));
+    g_assert_true(prop_ref_set(&prop_drive, &b, id, NULL));
     g_assert_cmpuint(blk_size(b), ==, 2048);
     memset(buf, 0x20, sizeof buf);
     g_assert_cmpint(run(b, BLK_WRITE, 0, buf, 512, 0), ==, 0);
@@ -488,7 +488,8 @@ static void test_drive_errors(void)
         { "'format': 'raw', 'if': 'virtio'", "A block device must be specified for \"file\"" },
         { "'file': 'foo:bar'", "Unknown protocol 'foo'" },
         { "'file': '@/a', 'aio': 'foo'", "invalid aio option" },
-        { "'file': '@/a', 'aio': 'native'", "aio=native was specified, but it requires cache.direct=on, which was not specified." },
+        { "'file': '@/a', 'aio': 'native'",
+            "aio=native was specified, but it requires cache.direct=on, which was not specified." },
         { "'file': '@/a', 'werror': 'foo'", "'foo' invalid write error action" },
         { "'file': '@/a', 'rerror': 'foo'", "'foo' invalid read error action" },
         { "'file': '@/a', 'media': 'foo'", "'foo' invalid media" },
@@ -566,7 +567,7 @@ static void test_nodes(void)
     expect_kept("zz", "Failed to find node with node-name='zz'");
     Blk *b = NULL;
     g_autoptr(Json) id = json_str("top");
-    g_assert_true(prop_drive.set(&b, id, NULL));
+    g_assert_true(prop_ref_set(&prop_drive, &b, id, NULL));
     expect_kept("top", "Node top is in use");
     prop_drive.release(&b);
     g_assert_true(blk_node_delete("top", NULL));
@@ -599,7 +600,7 @@ static void test_attach(void)
     Blk *h[3] = { NULL };
     g_autoptr(Json) id = json_str("n");
     for (unsigned i = 0; i < 3; i++) {
-        g_assert_true(prop_drive.set(&h[i], id, NULL));
+        g_assert_true(prop_ref_set(&prop_drive, &h[i], id, NULL));
     }
     g_assert_true(blk_attach(h[0], x, true, NULL));
     g_assert_true(blk_attach(h[1], y, true, NULL));

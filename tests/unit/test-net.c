@@ -186,20 +186,17 @@ static void test_backend_goes(void)
     g_autoptr(GError) err = NULL;
 
     backend("{'type': 'hubport', 'id': 'h', 'hubid': 0}", NULL);
-    g_assert_true(prop_netdev.set(&field, id, NULL));
+    g_assert_true(prop_ref_set(&prop_netdev, &field, id, NULL));
     g_assert_true(field == net_find("h"));
     end_init(&nic, "nic");
     net_connect(&nic.p, field);
     NetPort *second = NULL;
-    g_assert_false(prop_netdev.set(&second, id, &err));
+    g_assert_false(prop_ref_set(&prop_netdev, &second, id, &err));
     g_assert_cmpstr(err->message, ==, "Property '{qom}' can't take value 'h', it's in use");
     g_assert_true(net_backend_delete("h", NULL));
     g_assert_null(nic.p.peer);
     g_assert_false(nic.up);
-    JsonWriter *w = json_writer_new();
-    prop_netdev.get(&field, w, NULL);
-    g_autoptr(Json) name = json_writer_free(w);
-    g_assert_cmpstr(json_get_str(name), ==, "");
+    g_assert_cmpstr(prop_ref_get(&prop_netdev, &field), ==, "");
     g_clear_error(&err);
     g_assert_false(net_backend_delete("h", &err));
     g_assert_cmpstr(err->message, ==, "Device 'h' not found");

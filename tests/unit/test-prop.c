@@ -293,6 +293,66 @@ static void test_list(void)
         "\"bool\"}");
 }
 
+/* Names of other targets: found, not found, not to be had, gone. */
+typedef struct Target {
+    const char *id;
+    bool taken, gone;
+} Target;
+static Target targets[] = { { .id = "a" }, { .id = "b", .taken = true } };
+
+static void *target_find(const char *id, GError **err)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(targets); i++) {
+        if (!strcmp(targets[i].id, id)) {
+            return !targets[i].taken || err_set(err, "'%s' is taken", id) ? &targets[i] : NULL;
+        }
+    }
+    return NULL;
+}
+
+static const char *target_name(const void *target)
+{
+    const Target *t = target;
+
+    return t->gone ? NULL : t->id;
+}
+
+static const PropRef target_ref = { .find = target_find, .name = target_name };
+static const PropType prop_target = { .name = "str", .ref = &target_ref };
+
+static void test_ref(void)
+{
+    struct {
+        Target *thing;
+    } s = { NULL };
+    static const PropSpec specs[] = {
+        { .name = "thing", .type = &prop_target, .bit = -1, .flags = PROP_NO_DEFAULT }, PROP_END
+    };
+    static const struct {
+        const char *json, *error, *shown;
+    } t[] = {
+        { "{'thing': 'a'}", NULL, "a" },
+        { "{'thing': 'x'}", "Property 'thing' can't find value 'x'", "a" },
+        { "{'thing': 'b'}", "'b' is taken", "a" },
+        { "{'thing': 7}", "Invalid parameter type for 'thing', expected: string", "a" },
+        { "{'thing': ''}", NULL, "" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+        g_autoptr(GError) err = NULL;
+        g_autoptr(Json) args = json_parse(t[i].json, -1, NULL);
+
+        g_assert_true(prop_apply_struct(specs, &s, args, &err) == !t[i].error);
+        g_assert_cmpstr(err ? err->message : NULL, ==, t[i].error);
+        g_autoptr(Json) shown = prop_get_field(specs, &s);
+
+        g_assert_cmpstr(json_get_str(shown), ==, t[i].shown);
+    }
+    s.thing = targets;
+    targets[0].gone = true;
+    g_assert_cmpstr(prop_ref_get(&prop_target, &s.thing), ==, "");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -304,5 +364,6 @@ int main(int argc, char **argv)
     g_test_add_func("/prop/struct/arguments", test_struct);
     g_test_add_func("/prop/help/qemu-format", test_help);
     g_test_add_func("/prop/list/introspection", test_list);
+    g_test_add_func("/prop/ref/names-other-things", test_ref);
     return g_test_run();
 }
