@@ -12,6 +12,9 @@ struct Blk {
     BlkNode *node; /* NULL: an empty drive */
     Obj *dev;      /* who uses it */
     bool share_rw, locked;
+    const BlkTray *tray; /* of a removable medium; NULL: none */
+    void *tray_opaque;
+    bool was_read_only; /* the medium before */
     bool write_cache; /* atomic: the guest switches it while requests go out */
     int werror, rerror; /* BlkOnError */
     unsigned in_flight; /* atomic */
@@ -38,6 +41,13 @@ BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err);
 void blk_nodes_each(void (*fn)(BlkNode *n, void *opaque), void *opaque);
 /* Runs one request on a node, blocking; a worker thread's body. Returns 0 or -errno. */
 int blk_node_run(BlkNode *n, BlkReq *r);
+/* The node's locks for b's device; and back, with the reference. */
+bool blk_claim_node(Blk *b, BlkNode *n, GError **err);
+void blk_release_node(Blk *b, BlkNode *n);
+bool blk_node_used(const BlkNode *n); /* some device has it */
+/* "cd0", or a path; g_free */
+char *blk_dev_name(const Blk *b);
+
 /* A driver that took a request has its result: done() follows, in this turn of the loop. */
 void blk_req_done(BlkReq *r, int error);
 /* What was taken goes to the worker pool after all. */

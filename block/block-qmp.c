@@ -51,14 +51,17 @@ static void put_blk(Blk *b, void *opaque)
         jw_str(w, "io-status", "ok");
     }
     jw_str(w, "device", b->id ? b->id : "");
-    jw_bool(w, "locked", false);
-    jw_bool(w, "removable", !b->dev);
+    jw_bool(w, "locked", blk_tray_locked(b));
+    jw_bool(w, "removable", blk_removable(b));
     if (b->node) {
         put_node(w, "inserted", b->node, b->write_cache);
     }
     if (b->dev) {
-        g_autofree char *path = obj_path(b->dev);
-        jw_str(w, "qdev", path);
+        g_autofree char *name = blk_dev_name(b);
+        jw_str(w, "qdev", name);
+        if (b->tray) {
+            jw_bool(w, "tray_open", blk_tray_open(b));
+        }
     }
     jw_str(w, "type", "unknown");
     jw_end_object(w);
@@ -247,8 +250,12 @@ static void describe_one(Blk *b, void *opaque)
             b->node->read_only ? ", read-only" : "");
     }
     if (b->dev) {
-        g_autofree char *path = obj_path(b->dev);
-        g_string_append_printf(out, "    Attached to:      %s\n", path);
+        g_autofree char *name = blk_dev_name(b);
+        g_string_append_printf(out, "    Attached to:      %s\n", name);
+        if (b->tray) {
+            g_string_append_printf(out, "    Removable device: %slocked, tray %s\n",
+                blk_tray_locked(b) ? "" : "not ", blk_tray_open(b) ? "open" : "closed");
+        }
     }
     if (b->node) {
         g_string_append_printf(out, "    Cache mode:       %s%s\n",

@@ -363,18 +363,49 @@ static bool node_conflict(const Blk *b, const Obj *dev, bool share_rw, GError **
     return false;
 }
 
+bool blk_claim_node(Blk *b, BlkNode *n, GError **err)
+{
+    BlkNode *now = b->node;
+
+    b->node = n; /* as it would be */
+    bool ok = !node_conflict(b, b->dev, b->share_rw, err) && node_lock(n, true, b->share_rw, err);
+
+    b->node = now;
+    b->locked |= ok;
+    return ok;
+}
+
+void blk_release_node(Blk *b, BlkNode *n)
+{
+    b->was_read_only = n->read_only;
+    if (b->locked) {
+        node_lock(n, false, false, NULL);
+        b->locked = b->node != NULL;
+    }
+    blk_node_unref(n);
+}
+
+bool blk_node_used(const BlkNode *n)
+{
+    for (unsigned i = 0; i < graph.blks->len; i++) {
+        if (((const Blk *)g_ptr_array_index(graph.blks, i))->node == n) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool blk_attach(Blk *b, Obj *dev, bool share_rw, GError **err)
 {
     if (b->dev) {
         return err_set(err, "Drive '%s' is already in use by another device", blk_id(b));
     }
-    if (b->node &&
-        (node_conflict(b, dev, share_rw, err) || !node_lock(b->node, true, share_rw, err))) {
-        return false;
-    }
     b->dev = dev;
     b->share_rw = share_rw;
-    b->locked = b->node != NULL;
+    if (b->node && !blk_claim_node(b, b->node, err)) {
+        b->dev = NULL;
+        return false;
+    }
     return true;
 }
 
@@ -384,6 +415,7 @@ void blk_detach(Blk *b)
     b->loop = NULL;
     blk_unlock(b);
     b->dev = NULL;
+    b->tray = NULL;
     b->resized.fn = NULL;
     if (!b->id) {
         blk_free(b); /* a device's own handle on a node ends with it */
@@ -418,6 +450,11 @@ void blk_set_write_cache(Blk *b, bool on)
 const char *blk_id(const Blk *b)
 {
     return b->id ? b->id : b->node ? b->node->name : "";
+}
+
+const char *blk_name(const Blk *b)
+{
+    return b->id ? b->id : "";
 }
 
 const char *blk_serial(const Blk *b)

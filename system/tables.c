@@ -18,6 +18,7 @@ const QmpCmd *const qmp_tables[] = {
     net_qmp_cmds,
     block_qmp_cmds,
     pci_qmp_cmds,
+    block_tray_cmds,
     virtio_qmp_cmds,
     virtio_balloon_cmds,
     NULL,

@@ -370,7 +370,11 @@ void disk_move_tray(ScsiDisk *s, bool open)
     s->tray_open = open;
     TrayEvent *e = g_new(TrayEvent, 1);
 
-    *e = (TrayEvent){ g_strdup(blk_id(s->blk)),
+    *e = (TrayEvent){ g_strdup(blk_name(s->blk)),
         s->sd.dev.id ? g_strdup(s->sd.dev.id) : obj_path(&s->sd.dev.obj), open };
-    loop_post(loop_main(), tray_event, e);
+    if (vm_lock_held()) {
+        tray_event(e); /* before the reply of the command that moved it */
+    } else {
+        loop_post(loop_main(), tray_event, e);
+    }
 }

@@ -244,7 +244,7 @@ static void fill_texts(ScsiDisk *s)
         s->serial = g_strdup(blk_serial(s->blk));
     }
     if (!s->device_id) {
-        s->device_id = s->serial ? g_strndup(s->serial, 20) : g_strdup(blk_id(s->blk));
+        s->device_id = s->serial ? g_strndup(s->serial, 20) : g_strdup(blk_name(s->blk));
     }
 }
 
@@ -273,6 +273,86 @@ static void resized(void *opaque)
             s->sd.bus, &s->sd, SCSI_SENSE(SCSI_UNIT_ATTENTION, 0x2a, 0x09)); /* capacity */
     }
 }
+
+/* ---- the tray, as the block layer asks for it: main ---- */
+
+typedef struct TrayCall {
+    ScsiDisk *s;
+    bool open, result;
+    unsigned what;
+} TrayCall;
+
+enum { TRAY_IS_OPEN, TRAY_IS_LOCKED, TRAY_MOVE, TRAY_ASK, TRAY_CHANGED };
+
+static void tray_there(void *opaque)
+{
+    TrayCall *c = opaque;
+    ScsiDisk *s = c->s;
+
+    switch (c->what) {
+    case TRAY_IS_OPEN:
+        c->result = s->tray_open;
+        break;
+    case TRAY_IS_LOCKED:
+        c->result = s->locked;
+        break;
+    case TRAY_MOVE:
+        disk_move_tray(s, c->open);
+        if (!c->open && blk_inserted(s->blk)) {
+            s->new_medium = true;
+            scsi_attention(&s->sd, SCSI_SENSE(SCSI_UNIT_ATTENTION, 0x28, 0)); /* medium changed */
+        }
+        break;
+    case TRAY_ASK:
+        s->eject_asked = true;
+        if (c->open) { /* by force */
+            s->locked = false;
+        }
+        break;
+    default:
+        s->new_medium = blk_inserted(s->blk);
+        break;
+    }
+}
+
+static bool tray_call(void *disk, unsigned what, bool open)
+{
+    TrayCall c = { .s = disk, .open = open, .what = what };
+
+    loop_call(c.s->sd.bus->loop, tray_there, &c);
+    return c.result;
+}
+
+static bool tray_is_open(void *disk)
+{
+    return tray_call(disk, TRAY_IS_OPEN, false);
+}
+
+static bool tray_is_locked(void *disk)
+{
+    return tray_call(disk, TRAY_IS_LOCKED, false);
+}
+
+static void tray_move(void *disk, bool open)
+{
+    tray_call(disk, TRAY_MOVE, open);
+}
+
+static void tray_ask(void *disk, bool force)
+{
+    tray_call(disk, TRAY_ASK, force);
+}
+
+static void tray_changed(void *disk)
+{
+    tray_call(disk, TRAY_CHANGED, false);
+}
+
+static const BlkTray disk_tray = { .is_open = tray_is_open,
+    .is_locked = tray_is_locked,
+    .move = tray_move,
+    .ask_eject = tray_ask,
+    .changed = tray_changed };
 
 static bool disk_realize(ScsiDev *d, GError **err)
 {
@@ -306,6 +386,9 @@ static bool disk_realize(ScsiDev *d, GError **err)
     g_queue_init(&s->waiting);
     blk_set_loop(s->blk, d->bus->loop);
     blk_on_resize(s->blk, resized, s);
+    if (s->removable) {
+        blk_set_tray(s->blk, &disk_tray, s);
+    }
     return true;
 }
 

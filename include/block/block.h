@@ -110,11 +110,26 @@ bool blk_read_only(const Blk *b);
 uint64_t blk_size(const Blk *b); /* bytes */
 bool blk_write_cache(const Blk *b);
 void blk_set_write_cache(
-    Blk *b, bool on); /* off: each write is followed by a flush before done() */
-const char *blk_id(const Blk *b);
+    Blk *b, bool on);                 /* off: each write is followed by a flush before done() */
+const char *blk_id(const Blk *b);     /* -drive's id, or the node's name */
+const char *blk_name(const Blk *b);   /* -drive's id, or "" */
 const char *blk_serial(const Blk *b); /* -drive serial=, or NULL */
 BlkNode *blk_node(const Blk *b);
 void blk_submit(Blk *b, BlkReq *r); /* any loop; bounds are checked here (-EIO beyond the end) */
+/* A device whose medium can be changed while it runs. Main; rendezvous with the device's loop is
+ * its own matter. */
+typedef struct BlkTray {
+    bool (*is_open)(void *opaque);
+    bool (*is_locked)(void *opaque);
+    void (*move)(void *opaque, bool open);
+    void (*ask_eject)(void *opaque, bool force); /* the guest has locked it */
+    void (*changed)(void *opaque);               /* another medium, or none */
+} BlkTray;
+void blk_set_tray(Blk *b, const BlkTray *tray, void *opaque);
+bool blk_removable(const Blk *b);
+bool blk_tray_open(const Blk *b);
+bool blk_tray_locked(const Blk *b);
+extern const QmpCmd block_tray_cmds[]; /* eject, blockdev-open-tray … */
 /* Main, or the loop that submits: until nothing is in flight. */
 void blk_drain(Blk *b);
 /* Whose requests come from another loop than main says so while nothing is in flight. VM lock. */

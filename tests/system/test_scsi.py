@@ -375,4 +375,5 @@ def places():
     same((p.rc, p.err.strip()), (1, "qemu-system-x86_64: -device scsi-hd,drive=a: No 'SCSI' bus found for device 'scsi-hd'"), "no adapter")
 
 
-vm.main()
+if __name__ == "__main__":
+    vm.main()
