@@ -2,6 +2,7 @@
  * memory. Tested by test-chardev. */
 #include "chardev-internal.h"
 #include "util/fd.h"
+#include "util/fdset.h"
 #include "util/keyval.h"
 #include "util/timer.h"
 
@@ -258,7 +259,7 @@ static bool file_open(Chardev *c, void *opts, GError **err)
     if (!o->path) {
         return err_set(err, "chardev: file: no filename given");
     }
-    f->out = open(o->path,
+    f->out = fdset_open(o->path,
         O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | (o->append ? O_APPEND : O_TRUNC), 0666);
     if (f->out < 0) {
         return err_set_errno(err, "Could not open '%s'", o->path);

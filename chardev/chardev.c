@@ -2,6 +2,7 @@
  * test-chardev. */
 #include "chardev-internal.h"
 #include "util/fd.h"
+#include "util/fdset.h"
 #include "util/keyval.h"
 #include "util/log.h"
 
@@ -109,8 +110,8 @@ static bool open_log(Chardev *c, const CommonOpts *o, GError **err)
     if (!o->logfile) {
         return true;
     }
-    c->log_fd = open(
-        o->logfile, O_WRONLY | O_CREAT | O_CLOEXEC | (o->logappend ? O_APPEND : O_TRUNC), 0666);
+    c->log_fd =
+        fdset_open(o->logfile, O_WRONLY | O_CREAT | (o->logappend ? O_APPEND : O_TRUNC), 0666);
     return c->log_fd >= 0 || err_set_errno(err, "Could not create '%s'", o->logfile);
 }
 

@@ -42,6 +42,7 @@ const QmpTypeRow qmp_named_types[] = {
 
 const QmpTypeRow qmp_returns[] = {
     { "qmp_capabilities", "{}" },
+    { "add-fd", "{fdset-id:int,fd:int}" },
     { "chardev-add", "{*pty:str}" },
     { "chardev-change", "{*pty:str}" },
     { "device-list-properties", "[$Property]" },
@@ -64,6 +65,7 @@ const QmpTypeRow qmp_returns[] = {
     { "query-cpu-model-expansion", "{model:$CpuModel}" },
     { "query-cpus-fast", "[{cpu-index:int,qom-path:str,thread-id:int,*props:$CpuPlace,target:<x86_64>}]" },
     { "query-current-machine", "{wakeup-suspend-support:bool}" },
+    { "query-fdsets", "[{fdset-id:int,fds:[{fd:int,*opaque:str}]}]" },
     { "query-hotpluggable-cpus", "[{type:str,vcpus-count:int,props:$CpuPlace,*qom-path:str}]" },
     { "query-iothreads", "[{id:str,thread-id:int,poll-max-ns:int,poll-grow:int,poll-shrink:int,aio-max-batch:int}]" },
     { "query-kvm", "{enabled:bool,present:bool}" },

@@ -3,6 +3,7 @@
 #include "hw/i386/cpu-model.h"
 #include "net/net.h"
 #include "system.h"
+#include "util/fdset.h"
 #include "util/log.h"
 #include "util/sock.h"
 #include "util/timer.h"
@@ -95,6 +96,7 @@ static void finish(Machine *m)
         blk_cleanup();
     }
     chardev_cleanup();
+    fdset_cleanup();
     sock_cleanup();
     pidfile_remove();
 }

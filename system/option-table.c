@@ -1,10 +1,13 @@
 /* Every option there is: its name, its argument, what it fills. */
 #include "chardev/chardev.h"
 #include "options.h"
+#include "util/fdset.h"
 #include "util/keyval.h"
 #include "util/log.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Sizes of -m: bare numbers count MiB, and the text of a mistake says so. */
 static bool mem_size_parse(void *field, const char *text, GError **err)
@@ -284,6 +287,53 @@ static bool opt_action(Options *o, const char *arg, GError **err)
     return args != NULL;
 }
 
+static bool fd_number(const Json *args, const char *key, int64_t *ret, GError **err)
+{
+    uint64_t v;
+
+    if (!parse_uint(json_get_str_or(args, key, "-1"), INT32_MAX, &v)) {
+        return err_set(err, "%s option is required and must be non-negative", key);
+    }
+    *ret = (int64_t)v;
+    return true;
+}
+
+/* -add-fd set=0,fd=7,opaque=text: an inherited descriptor for "/dev/fdset/0". */
+static bool opt_add_fd(Options *o, const char *arg, GError **err)
+{
+    static const char *const known[] = { "fd", "set", "opaque", NULL };
+    g_autoptr(Json) args = keyval_parse(arg, NULL, false, NULL, err);
+    int64_t fd, set;
+
+    for (unsigned i = 0; args && i < json_len(args); i++) {
+        if (!g_strv_contains(known, json_key_at(args, i))) {
+            return err_set(err, "Invalid parameter '%s'", json_key_at(args, i));
+        }
+    }
+    if (!args || !fd_number(args, "fd", &fd, err)) {
+        return false;
+    }
+    int flags = fcntl((int)fd, F_GETFD);
+
+    if (fd <= STDERR_FILENO) {
+        return err_set(err, "fd cannot be a standard I/O stream");
+    }
+    /* Ours are closed on exec, those that were inherited are not. */
+    if (flags < 0 || flags & FD_CLOEXEC) {
+        return err_set(err, "fd is not valid or already in use");
+    }
+    if (!fd_number(args, "set", &set, err)) {
+        return false;
+    }
+    int copy = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+
+    if (copy < 0) {
+        return err_set_errno(err, "cannot duplicate descriptor %d", (int)fd);
+    }
+    fdset_add(set, copy, json_get_str_or(args, "opaque", NULL));
+    return true;
+}
+
 /* -set group.id.key=value changes an option that stands before it. */
 static bool opt_set(Options *o, const char *arg, GError **err)
 {
@@ -416,6 +466,7 @@ const OptRow option_rows[] = {
     CALL("s", opt_gdb_default, NULL, "shorthand for -gdb tcp::1234"),
     TEXT("gdb", OPT_GDB, "dev", "accept gdb connection on 'dev'"),
     TABLE("msg", msg_props, NULL, "timestamp=on|off", "prepend a timestamp to each message"),
+    CALL("add-fd", opt_add_fd, "fd=fd,set=set[,opaque=opaque]", "add 'fd' to fd 'set'"),
     CALL("sandbox", opt_sandbox, "off", NULL),
     STRING("qtest", qtest, "CHR", "serve the qtest protocol on a character device"),
     STRING("qtest-log", qtest_log, "LOG", "where the qtest server logs"),

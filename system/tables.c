@@ -11,6 +11,7 @@
 const QmpCmd *const qmp_tables[] = {
     monitor_misc_cmds,
     monitor_fd_cmds,
+    monitor_fdset_cmds,
     monitor_qom_cmds,
     monitor_machine_cmds,
     system_qmp_cmds,

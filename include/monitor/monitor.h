@@ -33,8 +33,8 @@ extern const QomTypes *const qom_types[];
 extern const QmpCmd *const qmp_tables[];
 extern const HmpInfo *const hmp_info_tables[];
 /* The monitor's own rows, for those lists. */
-extern const QmpCmd monitor_misc_cmds[], monitor_fd_cmds[], monitor_qom_cmds[],
-    monitor_machine_cmds[];
+extern const QmpCmd monitor_misc_cmds[], monitor_fd_cmds[], monitor_fdset_cmds[],
+    monitor_qom_cmds[], monitor_machine_cmds[];
 extern const HmpInfo monitor_infos[], monitor_tree_infos[], monitor_virtio_infos[];
 
 typedef struct Monitor Monitor;

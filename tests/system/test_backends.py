@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """Back ends and devices that come and go while the machine is there: character devices, ring buffers, networks, user objects,
 serial ports; over QMP and the human monitor, answers beside QEMU 10.0's."""
+import json
 import os
 import select
+import socket
+import subprocess
 import tempfile
 
 import vm
@@ -119,6 +122,49 @@ def human():
         for want in ("List of user creatable objects:\r\n  iothread", "Available chardev backend types", "Available netdev backend types"):
             line = {"L": "object_add help", "A": "chardev-add help" if "chardev" in want else "netdev_add help"}[want[0]]
             assert want in v.qmp.hmp(line), line
+
+
+@test("descriptors in sets: passed over QMP and on the command line, opened by path")
+def fdsets():
+    def say(v, name, args, fd=None):
+        data = (json.dumps({"execute": name, "arguments": args}) + "\n").encode()
+        socket.send_fds(v.qmp.sock, [data], [] if fd is None else [fd])
+        return v.qmp.reply()
+
+    def bare(m):
+        """Numbers of descriptors are each emulator's own."""
+        if isinstance(m, dict):
+            return {k: 0 if k == "fd" else bare(x) for k, x in m.items()}
+        return [bare(x) for x in m] if isinstance(m, list) else m
+
+    said = []
+    log = f"{tmp.name}/log"
+    for ours in (True, False):
+        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with start(ours) as v:
+            out = [say(v, "add-fd", {}), say(v, "add-fd", {}, fd), say(v, "add-fd", {"fdset-id": 0, "opaque": "x"}, fd),
+                   say(v, "add-fd", {"fdset-id": 5}, fd), say(v, "add-fd", {"fdset-id": -1}, fd), say(v, "add-fd", {}, fd),
+                   v.qmp.cmd("query-fdsets")]
+            for i in (5, 9):
+                out.append(v.qmp.cmd("chardev-add", {"id": f"f{i}", "backend": backend("file", out=f"/dev/fdset/{i}", append=True)}))
+            out += [v.qmp.cmd("remove-fd", a) for a in ({"fdset-id": 9}, {"fdset-id": 0, "fd": 999}, {"fdset-id": 0}, {})]
+            said.append(bare(out))
+        os.close(fd)
+    diff = [f"ours      {x}\n    QEMU 10.0 {y}" for x, y in zip(*said) if x != y]
+    assert not diff, "\n".join(diff)
+    fd = os.open(log, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
+    p = subprocess.Popen([vm.BIN, "-M", "q35", "-accel", "qtest", "-display", "none", "-nodefaults", "-bios", HLT, "-add-fd",
+                          f"set=0,fd={fd},opaque=serial0-log", "-chardev", "null,id=c0,logfile=/dev/fdset/0,logappend=on", "-serial", "chardev:c0",
+                          "-qtest", "stdio", "-qtest-log", "/dev/null"], pass_fds=(fd,), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    os.close(fd)
+    p.stdin.write(b"outb 0x3f8 0x41\noutb 0x3f8 0x42\n")
+    p.stdin.flush()
+    same([p.stdout.readline() for _ in range(2)], [b"OK\n"] * 2, "qtest")
+    vm.until("log", lambda: os.path.getsize(log) == 2)
+    p.terminate()
+    p.communicate()
+    with open(log, "rb") as f:
+        same(f.read(), b"AB", "log")
 
 
 PLUG = [{"driver": "virtserialport", "id": "h1", "bus": "s.0", "nr": 5, "name": "a"}, {"driver": "virtserialport", "id": "h1", "bus": "s.0"},

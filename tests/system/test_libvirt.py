@@ -24,7 +24,7 @@ with open(HLT, "wb") as f:  # cli; hlt; jmp to hlt
 NOT_YET = {"virtio-scsi-pci", "scsi-hd", "scsi-cd", "virtio-gpu-pci", "virtio-vga", "virtio-keyboard-pci", "virtio-mouse-pci",
            "virtio-tablet-pci", "virtio-input-host-pci", "virtio-balloon-pci", "vhost-vsock-device", "rng-egd", "pcie-pci-bridge", "pvpanic",
            "iothread", "memory-backend-memfd", "query-balloon", "balloon", "query-vnc", "screendump", "send-key", "inject-nmi", "migrate",
-           "query-migrate", "set_password", "block_set_io_throttle", "system_wakeup", "add-fd"}
+           "query-migrate", "set_password", "block_set_io_throttle", "system_wakeup"}
 TYPES = ["tcg-accel", "virtio-blk-pci-transitional", "virtio-net-pci-non-transitional", "pcie-root-port", "pcie-pci-bridge", "virtio-net-pci",
          "virtio-blk-pci", "virtio-serial-pci", "virtserialport", "virtconsole", "virtio-rng-pci", "rng-random", "rng-builtin", "rng-egd",
          "iothread", "isa-serial", "pvpanic", "memory-backend-ram", "memory-backend-file", "memory-backend-memfd", "max-x86_64-cpu",
@@ -35,7 +35,7 @@ COMMANDS = ["device_add", "device_del", "blockdev-add", "blockdev-del", "netdev_
             "query-iothreads", "query-named-block-nodes", "query-block", "query-blockstats", "block_resize", "set_link", "cont", "stop",
             "system_reset", "system_powerdown", "query-status", "query-migrate-capabilities", "query-cpu-definitions", "query-rx-filter",
             "query-cpu-model-expansion", "query-current-machine", "human-monitor-command", "query-balloon", "balloon", "query-vnc",
-            "screendump", "send-key", "inject-nmi", "migrate", "query-migrate", "set_password", "block_set_io_throttle", "system_wakeup", "add-fd"]
+            "screendump", "send-key", "inject-nmi", "migrate", "query-migrate", "set_password", "block_set_io_throttle", "system_wakeup", "add-fd", "remove-fd", "query-fdsets"]
 # A type of these would make libvirt pass more, or ask more: it must not be listed without being there.
 TRAPS = ["sev-guest", "sgx-epc", "qemu-xhci", "piix3-usb-uhci", "ich9-usb-uhci1"]
 PROPERTIES = ["virtio-blk-pci", "virtio-net-pci", "virtio-scsi-pci", "virtio-net-ccw", "virtio-scsi-ccw", "vfio-pci", "scsi-hd", "ide-hd",
