@@ -162,7 +162,7 @@ static const struct {
     { 9, "virtio-9p", p9_bits },
     { 16, "virtio-gpu", gpu_bits },
     { 18, "virtio-input", no_bits },
-    { 19, "virtio-vsock", vsock_bits },
+    { 19, "vhost-vsock", vsock_bits },
     { 20, "virtio-crypto", no_bits },
     { 23, "virtio-iommu", iommu_bits },
     { 24, "virtio-mem", mem_bits },
