@@ -79,6 +79,9 @@ typedef struct VqRingOps {
     VqElem *(*pop)(
         VirtQueue *vq); /* validates and maps one chain; NULL: none, or vq_fail() was called */
     void (*publish)(VirtQueue *vq, const VqDone *done, unsigned n);
+    /* The same for chains as they come from the device, in one go: publishes them and gives back
+     * what they hold. False: somebody watches the ring, or it is gone. Not IN_ORDER. */
+    bool (*use)(VirtQueue *vq, VqElem *const *e, unsigned n);
     bool (*wants_notify)(VirtQueue *vq);
     void (*arm)(VirtQueue *vq, bool on); /* ask for (or spare) notifications by the driver */
     bool (*empty)(VirtQueue *vq);
@@ -267,6 +270,7 @@ static inline void vq_elem_init(VirtQueue *vq, VqBlock *b, const struct iovec *i
 typedef struct VqFast {
     DmaWin *win;
     uint64_t at, len;
+    uint64_t most;  /* bytes in one chain */
     uint64_t delta; /* from an address to the host's */
 } VqFast;
 
@@ -275,27 +279,55 @@ static inline bool vq_fast_begin(const VirtQueue *vq, VqFast *f)
 {
     DmaWin *w = vq->tlb->slot[0];
 
-    *f = (VqFast){ w, w->at, w->len[1], (uintptr_t)w->host - w->at };
+    f->win = w;
+    f->at = w->at;
+    f->len = w->len[1];
+    f->most = MIN(w->len[1], UINT32_MAX); /* 2.7.4.2 */
+    f->delta = (uintptr_t)w->host - w->at;
     return w->len[0] == w->len[1];
 }
 
-/* One buffer; false: it is empty, or not in the window. */
+/*
+ * One buffer; false: it is not in the window. That it is not empty, and not longer than the window,
+ * is left to vq_fast_ok(), once for the chain.
+ */
 static inline bool vq_fast_add(const VqFast *f, struct iovec *iov, uint64_t addr, uint64_t len)
 {
-    uint64_t off = addr - f->at, last = off + len - 1;
+    uint64_t off = addr - f->at;
 
-    if (VQ_UNLIKELY(off >= f->len)) {
-        return false;
-    }
-    if (VQ_UNLIKELY(last >= f->len)) {
-        return false;
-    }
-    if (VQ_UNLIKELY(!len)) {
-        return false;
-    }
     iov->iov_base = (void *)(uintptr_t)(addr + f->delta);
     iov->iov_len = len;
-    return true;
+    return VQ_LIKELY(off <= f->len - len);
+}
+
+/* total: of all lengths; any_0: of all lengths less one, or-ed. A length that is more than the
+ * window's makes the total more than that, too. */
+static inline bool vq_fast_ok(const VqFast *f, uint64_t total, uint64_t any_0)
+{
+    return VQ_LIKELY(!(any_0 >> 63) && total <= f->most);
+}
+
+/* The written prefix: VIRTIO 1.4, 2.7.8.2. */
+static inline uint32_t vq_used_len(const VqElem *e)
+{
+    size_t len = e->in_size - e->in.left;
+
+    return (uint32_t)(e->in.left ? len : len + e->in2_size - e->in2.left);
+}
+
+/* Gives back what a finished chain holds. */
+static inline void vq_elem_done(VirtQueue *vq, VqElem *e, uint32_t len)
+{
+    VqBlock *b = vq_block_of(e);
+
+    if (VQ_UNLIKELY(!b->plain || (len && vq_watched(b->win->block)))) {
+        vq_elem_free(e);
+    } else { /* the same for the usual case */
+        dma_win_put(b->win, 1);
+        b->next = vq->free[0];
+        vq->free[0] = b;
+        vq->nfree[0]++;
+    }
 }
 
 /* Reads a descriptor of an indirect table once; returns its second half. */

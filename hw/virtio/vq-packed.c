@@ -183,51 +183,59 @@ static VqElem *packed_pop(VirtQueue *vq)
     return e;
 }
 
+/* Flags where they lie in the second half of a descriptor. */
+#define KIND_BITS ((uint64_t)(DESC_WRITE | DESC_INDIRECT) << 48)
+#define WRITE_BIT ((uint64_t)DESC_WRITE << 48)
+#define NEXT_BIT  ((uint64_t)DESC_NEXT << 48)
+
 /* Readable buffers, then writable ones, into b: how many descriptors; 0: pop() will tell. The first
- * one was read already. */
+ * one was read already. What a chain may not be is gathered and looked at once. */
 static inline unsigned take_one(
     VirtQueue *vq, const VqFast *f, VqBlock *b, unsigned pos, uint64_t addr, uint64_t rest)
 {
-    unsigned size = vq->at.size, flags = (unsigned)(rest >> 48), n;
-    const uint8_t *ring = vq->desc.host;
+    const uint8_t *ring = vq->desc.host, *stop = ring + vq->at.size * 16u, *at = ring + pos * 16u;
     struct iovec *iov = b->iov, *end = iov + vq->fast_max, *in;
-    uint64_t total = 0, out_len;
+    uint64_t total = 0, out_len, any_0 = 0;
     VqElem *e = vq_elem_of(b);
+    unsigned n;
 
-    while (!(flags & (DESC_WRITE | DESC_INDIRECT))) {
-        if (iov == end || !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
+    while (!(rest & KIND_BITS)) {
+        if (!vq_fast_add(f, iov, addr, (uint32_t)rest)) {
             return 0;
         }
-        iov++;
         total += (uint32_t)rest;
-        if (!(flags & DESC_NEXT)) {
+        any_0 |= (uint64_t)(uint32_t)rest - 1;
+        if (++iov == end) {
+            return 0;
+        }
+        if (!(rest & NEXT_BIT)) {
             break;
         }
-        pos = pos + 1 == size ? 0 : pos + 1;
-        addr = load_desc(ring + pos * 16u, &rest);
-        flags = (unsigned)(rest >> 48);
+        at = at + 16 == stop ? ring : at + 16;
+        addr = load_desc(at, &rest);
     }
     in = iov;
     out_len = total;
-    if (flags & (DESC_WRITE | DESC_INDIRECT)) {
+    if (rest & KIND_BITS) {
         for (;;) {
-            if (VQ_UNLIKELY((flags & (DESC_WRITE | DESC_INDIRECT)) != DESC_WRITE || iov == end) ||
-                !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
+            if ((rest & KIND_BITS) != WRITE_BIT || !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
                 return 0;
             }
-            iov++;
             total += (uint32_t)rest;
-            if (!(flags & DESC_NEXT)) {
+            any_0 |= (uint64_t)(uint32_t)rest - 1;
+            if (++iov == end) {
+                return 0;
+            }
+            if (!(rest & NEXT_BIT)) {
                 break;
             }
-            pos = pos + 1 == size ? 0 : pos + 1;
-            addr = load_desc(ring + pos * 16u, &rest);
-            flags = (unsigned)(rest >> 48);
+            at = at + 16 == stop ? ring : at + 16;
+            addr = load_desc(at, &rest);
         }
     }
     n = (unsigned)(iov - b->iov);
     e->id = (uint16_t)(rest >> 32); /* in the last one: 2.8.6 */
-    if (VQ_UNLIKELY(total > UINT32_MAX || vq->inflight[e->id] || vq->ring_out + n > size)) {
+    if (!vq_fast_ok(f, total, any_0) || vq->inflight[e->id] || vq->ring_out + n > vq->at.size) {
         return 0;
     }
     b->win = f->win;
@@ -318,6 +326,47 @@ static void packed_publish(VirtQueue *vq, const VqDone *done, unsigned n)
     store16(first + 14, first_flags, memory_order_release);
 }
 
+static bool packed_use(VirtQueue *vq, VqElem *const *e, unsigned n)
+{
+    unsigned used = vq->rs.used, size = vq->at.size, sum = 0;
+    uint16_t now = vq->rs.used_wrap ? DESC_AVAIL | DESC_USED : 0, first_flags = 0;
+    uint8_t *first = NULL;
+
+    if (!map(vq) || vq_ring_watched(&vq->desc)) {
+        return false;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        uint8_t *d = vq->desc.host + used * 16u;
+        uint32_t len = vq_used_len(e[i]);
+        uint16_t flags = (uint16_t)(now | (len ? DESC_WRITE : 0));
+
+        atomic_store_explicit(
+            (_Atomic uint32_t *)(void *)(d + 8), htole32(len), memory_order_relaxed);
+        store16(d + 12, e[i]->id, memory_order_relaxed);
+        if (first) {
+            store16(d + 14, flags, memory_order_release);
+        } else {
+            first = d;
+            first_flags = flags;
+        }
+        sum += e[i]->ndescs;
+        used += e[i]->ndescs;
+        if (used >= size) {
+            used -= size;
+            now ^= DESC_AVAIL | DESC_USED;
+        }
+        vq->inflight[e[i]->id] = false;
+        vq_elem_done(vq, e[i], len);
+    }
+    vq->since += sum;
+    vq->ring_out -= sum;
+    vq->rs.used = (uint16_t)used;
+    vq->rs.used_wrap = now & DESC_USED;
+    /* Shown last, as in packed_publish(). */
+    store16(first + 14, first_flags, memory_order_release);
+    return true;
+}
+
 static bool packed_empty(VirtQueue *vq)
 {
     return !map(vq) || !is_available(vq, ring_desc(vq, vq->rs.avail).flags);
@@ -406,6 +455,7 @@ const VqRingOps vq_packed_ops = {
     .take = packed_take,
     .pop = packed_pop,
     .publish = packed_publish,
+    .use = packed_use,
     .wants_notify = packed_wants_notify,
     .arm = packed_arm,
     .empty = packed_empty,

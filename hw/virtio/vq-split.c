@@ -183,55 +183,60 @@ static VqElem *split_pop(VirtQueue *vq)
     return e;
 }
 
-/* Readable buffers, then writable ones, into b; false: pop() will tell. */
-static inline bool take_one(VirtQueue *vq, const VqFast *f, VqBlock *b, unsigned i)
+/* Flags where they lie in the second half of a descriptor. */
+#define KIND_BITS ((uint64_t)(DESC_WRITE | DESC_INDIRECT) << 32)
+#define WRITE_BIT ((uint64_t)DESC_WRITE << 32)
+#define NEXT_BIT  ((uint64_t)DESC_NEXT << 32)
+
+/* Readable buffers, then writable ones, into b; false: pop() will tell. What a chain may not be is
+ * gathered and looked at once: no index leaves the table, no piece is used before. */
+static inline bool take_one(VirtQueue *vq, const VqFast *f, VqBlock *b, unsigned head)
 {
     const uint8_t *table = vq->desc.host;
-    unsigned size = vq->at.size, flags;
+    uint64_t addr, rest, out_len, total = 0, any_0 = 0, at = head * 16ull, outside = 0,
+                                  mask = (vq->at.size - 1ull) << 4;
     struct iovec *iov = b->iov, *end = iov + vq->fast_max, *in;
-    uint64_t addr, rest, out_len, total = 0;
 
     for (;;) {
-        addr = load_desc(table + i * 16u, &rest);
-        flags = (unsigned)(rest >> 32);
-        if (flags & (DESC_WRITE | DESC_INDIRECT)) {
+        addr = load_desc(table + at, &rest);
+        if (rest & KIND_BITS) {
             break;
         }
-        if (iov == end || !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
+        if (!vq_fast_add(f, iov, addr, (uint32_t)rest)) {
             return false;
         }
-        iov++;
         total += (uint32_t)rest;
-        if (!(flags & DESC_NEXT)) {
-            break;
-        }
-        i = flags >> 16;
-        if (VQ_UNLIKELY(i >= size)) {
+        any_0 |= (uint64_t)(uint32_t)rest - 1;
+        if (++iov == end) {
             return false;
         }
+        if (!(rest & NEXT_BIT)) {
+            break;
+        }
+        outside |= rest >> 44;
+        at = rest >> 44 & mask;
     }
     in = iov;
     out_len = total;
-    if (flags & (DESC_WRITE | DESC_INDIRECT)) {
+    if (rest & KIND_BITS) {
         for (;;) {
-            if (VQ_UNLIKELY((flags & (DESC_WRITE | DESC_INDIRECT)) != DESC_WRITE || iov == end) ||
-                !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
+            if ((rest & KIND_BITS) != WRITE_BIT || !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
                 return false;
             }
-            iov++;
             total += (uint32_t)rest;
-            if (!(flags & DESC_NEXT)) {
+            any_0 |= (uint64_t)(uint32_t)rest - 1;
+            if (++iov == end) {
+                return false;
+            }
+            if (!(rest & NEXT_BIT)) {
                 break;
             }
-            i = flags >> 16;
-            if (VQ_UNLIKELY(i >= size)) {
-                return false;
-            }
-            addr = load_desc(table + i * 16u, &rest);
-            flags = (unsigned)(rest >> 32);
+            outside |= rest >> 44;
+            at = rest >> 44 & mask;
+            addr = load_desc(table + at, &rest);
         }
     }
-    if (VQ_UNLIKELY(total > UINT32_MAX)) {
+    if (!vq_fast_ok(f, total, any_0) || outside >> 4 >= vq->at.size) {
         return false;
     }
     b->win = f->win;
@@ -300,6 +305,32 @@ static void split_publish(VirtQueue *vq, const VqDone *done, unsigned n)
     /* The driver reads entries and data after the index: VIRTIO 1.4, 2.7.8.2. */
     store16(vq_ring_at(&vq->device, 2), vq->rs.used, memory_order_release);
     vq_ring_written(&vq->device, 0, 4);
+}
+
+static bool split_use(VirtQueue *vq, VqElem *const *e, unsigned n)
+{
+    unsigned mask = vq->at.size - 1u, used = vq->rs.used;
+    uint8_t *ring;
+
+    if (!map(vq) || vq_ring_watched(&vq->device)) {
+        return false;
+    }
+    ring = vq->device.host + 4;
+    for (unsigned i = 0; i < n; i++) {
+        _Atomic uint32_t *at = (_Atomic uint32_t *)(void *)(ring + (used++ & mask) * 8u);
+        uint32_t len = vq_used_len(e[i]);
+
+        atomic_store_explicit(at, htole32(e[i]->id), memory_order_relaxed);
+        atomic_store_explicit(at + 1, htole32(len), memory_order_relaxed);
+        vq->inflight[e[i]->id] = false;
+        vq_elem_done(vq, e[i], len);
+    }
+    vq->since += n;
+    vq->ring_out -= n;
+    vq->rs.used = (uint16_t)used;
+    /* The driver reads entries and data after the index: VIRTIO 1.4, 2.7.8.2. */
+    store16(vq->device.host + 2, vq->rs.used, memory_order_release);
+    return true;
 }
 
 static bool split_empty(VirtQueue *vq)
@@ -382,6 +413,7 @@ const VqRingOps vq_split_ops = {
     .take = split_take,
     .pop = split_pop,
     .publish = split_publish,
+    .use = split_use,
     .wants_notify = split_wants_notify,
     .arm = split_arm,
     .empty = split_empty,

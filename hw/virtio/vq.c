@@ -340,56 +340,29 @@ static VQ_COLD void finish_stranger(VirtQueue *vq, VqElem *e, bool current)
 }
 
 /* Takes e, which is of this epoch; the caller flushes, and counts it out. */
-static VQ_COLD void finish_slow(VirtQueue *vq, VqElem *e, bool in_order)
+static void finish_current(VirtQueue *vq, VqElem *e, bool in_order)
 {
     VqBlock *b = vq_block_of(e);
-    size_t len = e->in_size - e->in.left;
-    bool full = false;
+    uint32_t len = vq_used_len(e);
+    bool full = !e->in.left && !e->in2.left;
 
-    if (!e->in.left) {
-        len += e->in2_size - e->in2.left;
-        full = !e->in2.left;
+    if (vq->ndone == VQ_BATCH) {
+        flush_done(vq);
     }
-    if (in_order) { /* VIRTIO 1.4, 2.7.9: used in the order made available */
+    if (in_order && (vq->order_head != b || (b->order_next && b->order_next->done))) {
+        /* VIRTIO 1.4, 2.7.9: used in the order made available */
         vq_elem_unmap(e);
-        b->used_len = (uint32_t)len;
+        b->used_len = len;
         b->full = full;
         b->done = true;
         collect_in_order(vq);
-    } else {
-        done_add(vq, e, (uint32_t)len, full, in_order);
-        vq_elem_free(e);
-    }
-}
-
-/* The same for the usual case. */
-static inline void finish_current(VirtQueue *vq, VqElem *e, bool in_order)
-{
-    VqBlock *b = vq_block_of(e);
-    size_t len = e->in_size - e->in.left; /* the written prefix: VIRTIO 1.4, 2.7.8.2 */
-    bool full = false;
-
-    if (VQ_UNLIKELY(vq->ndone == VQ_BATCH)) {
-        flush_done(vq);
-    }
-    if (!e->in.left) {
-        len += e->in2_size - e->in2.left;
-        full = !e->in2.left;
-    }
-    if (VQ_UNLIKELY(
-            !b->plain || (len && vq_watched(b->win->block)) ||
-            (in_order && (vq->order_head != b || (b->order_next && b->order_next->done))))) {
-        finish_slow(vq, e, in_order);
         return;
     }
-    done_add(vq, e, (uint32_t)len, full, in_order);
+    done_add(vq, e, len, full, in_order);
     if (in_order) {
         vq->order_head = b->order_next;
     }
-    dma_win_put(b->win, 1);
-    b->next = vq->free[0];
-    vq->free[0] = b;
-    vq->nfree[0]++;
+    vq_elem_done(vq, e, len);
 }
 
 static void finish(VirtQueue *vq, VqElem *e, bool in_order)
@@ -499,27 +472,45 @@ static VQ_COLD void run_ended(VirtQueue *vq, unsigned i, unsigned n, VqVerdict v
     }
 }
 
+static inline void finish_taken(VirtQueue *vq, unsigned n, bool in_order)
+{
+    if (!in_order && vq->ops->use(vq, vq->taken, n)) {
+        vq->need_notify = true;
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        finish_current(vq, vq->taken[i], in_order);
+    }
+}
+
 /* True: on with the next ones. */
 static inline bool run_taken(VirtQueue *vq, unsigned n, bool in_order)
 {
-    const VqSpec *spec = vq->spec;
+    VqVerdict (*request)(VirtioDev * d, VqElem * e) = vq->spec->request;
+    VqVerdict v = VQ_DONE;
     VirtioDev *d = vq->d;
     unsigned ndone = 0, i;
 
     for (i = 0; i < n; i++) {
         VqElem *e = vq->taken[i];
-        VqVerdict v = spec->request(d, e);
 
+        v = request(d, e);
         if (VQ_UNLIKELY(v == VQ_STOP || !sound(vq, d))) {
-            run_ended(vq, i, n, v);
             break;
         }
         if (v == VQ_DONE) {
-            finish_current(vq, e, in_order);
-            ndone++;
+            vq->taken[ndone++] = e; /* where one of those before it was */
         }
     }
-    release_held(vq, ndone, 0);
+    if (ndone) {
+        finish_taken(vq, ndone, in_order);
+    }
+    if (VQ_UNLIKELY(i < n)) {
+        run_ended(vq, i, n, v);
+    }
+    if (ndone) {
+        release_held(vq, ndone, 0);
+    }
     return i == n;
 }
 
