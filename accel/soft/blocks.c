@@ -157,6 +157,7 @@ void soft_blocks_flush(SoftCpu *c)
     s->nblocks = 0;
     s->nflushes++;
     soft_jump_flush(c, /* kernel= */ true);
+    c->blocks->gen++;
 }
 
 void soft_blocks_invalidate(SoftCpu *c, uint64_t gpa_page, uint64_t granules)
@@ -185,6 +186,7 @@ void soft_blocks_invalidate(SoftCpu *c, uint64_t gpa_page, uint64_t granules)
         }
         s->want = NULL;
         soft_jump_flush(c, /* kernel= */ true);
+        c->blocks->gen++;
     }
 }
 
@@ -484,6 +486,19 @@ static bool second_page_fits(SoftCpu *c, const Block *b, uint64_t la)
            soft_code_page(c, soft_code64(c) ? next : (uint32_t)next, &gpa, &mask) == b->host2;
 }
 
+/* After a flush of the TLB the jump cache mostly knows the block still: only the mapping is
+ * checked. */
+static Block *block_known(SoftCpu *c, const Source *s)
+{
+    const JumpEntry *e = jump_entry(c, s->ip);
+
+    if (e->ip != s->ip || (uint32_t)e->key != c->mode || e->gen != c->blocks->gen || !e->op) {
+        return NULL;
+    }
+    Block *b = op_block(e->op);
+    return b->host == s->host && b->gpa == s->gpa && !b->host2 ? b : NULL;
+}
+
 static Block *block_find(SoftCpu *c, const Source *s)
 {
     Block *b = *hash_slot(c->blocks->store, s->host, s->ip, c->mode);
@@ -521,7 +536,8 @@ static const Op *block_enter(SoftCpu *c, Block *b, const Op **want, uint64_t wan
     if (!mode_hot(c->mode)) {
         return b->ops;
     }
-    *jump_entry(c, c->ip) = (JumpEntry){ .ip = c->ip, .key = jump_key(c), .op = b->ops };
+    *jump_entry(c, c->ip) =
+        (JumpEntry){ .ip = c->ip, .key = jump_key(c), .op = b->ops, .gen = c->blocks->gen };
     if (want && want_flushes == s->nflushes && s->want_ip == c->ip && !b->host2) {
         *want = b->ops;
     }
@@ -565,7 +581,10 @@ const Op *block_get(SoftCpu *c)
     }
     s.host = page + (s.la & 0xfff);
     s.left = 4096 - (s.la & 0xfff);
-    Block *b = block_find(c, &s);
+    Block *b = block_known(c, &s);
+    if (!b) {
+        b = block_find(c, &s);
+    }
     if (b && !soft_code64(c) && c->ip + b->nbytes - 1 > c->seg[SEG_CS].limit) {
         return NULL;
     }

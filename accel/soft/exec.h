@@ -76,11 +76,12 @@ struct Block {
 };
 
 /* The jump cache: linear IP to first Op. Valid if ip and (mode, jump_gen) match. */
-enum { JUMP_BITS = 12, JUMP_SIZE = 1 << JUMP_BITS };
+enum { JUMP_BITS = 14, JUMP_SIZE = 1 << JUMP_BITS };
 typedef struct JumpEntry {
     uint64_t ip;
     uint64_t key;
     const Op *op;
+    uint64_t gen; /* SoftBlocks.gen: as long as it is the same, op is a block's first */
 } JumpEntry;
 
 /* Instructions that took op_slow() lately, by IP; valid while mode and bytes are the same. */
@@ -95,6 +96,7 @@ typedef struct SlowInsn {
 struct SoftBlocks {
     SlowInsn slow[SLOW_INSNS];
     JumpEntry jump[JUMP_SIZE];
+    uint64_t gen; /* counts flushes and invalidations of blocks */
     struct BlockStore *store;
 };
 

@@ -22,6 +22,7 @@
 #define CR4_SMEP  (1ull << 20)
 #define CR4_SMAP  (1ull << 21)
 #define EFER_LMA  (1ull << 10)
+#define EFER_LME  (1ull << 8)
 #define EFER_NXE  (1ull << 11)
 #define PDPE1GB   (1u << 26) /* CPUID 80000001h EDX */
 #define ADDR_MASK 0x000ffffffffff000ull
@@ -122,8 +123,8 @@ static unsigned walk_plan(const SoftCpu *c, Level *lv, uint64_t *ret_root)
             .rsvd_page = high | 0x3fffe000 };
         *ret_root = c->cr3 & ADDR_MASK;
     } else {
-        high |= 0x7ff0000000000000ull; /* table 4-10 */
-        lv[n++] = (Level){ .shift = 30, .pdpte = true, .rsvd = high | PTE_NX | 0x1e6 };
+        high |= 0x7ff0000000000000ull;                   /* table 4-10 */
+        lv[n++] = (Level){ .shift = 30, .pdpte = true }; /* checked when loaded */
         *ret_root = c->cr3 & 0xffffffe0u;
     }
     lv[n++] = (Level){ .shift = 21, .rsvd = high, .large = true, .rsvd_page = high | 0x1fe000 };
@@ -165,6 +166,40 @@ static bool walk_allowed(const SoftCpu *c, unsigned acc, const SoftWalk *w)
     return !(acc & ACC_WRITE) || w->rw || !(c->cr0 & CR0_WP);
 }
 
+/*
+ * PAE paging outside long mode: the four top entries are registers, loaded with CR3 and by changes
+ * of CR0 and CR4 that concern paging; what memory holds later does not count. SDM vol. 3, 4.4.1
+ */
+static bool pdptes_used(const SoftCpu *c, uint64_t cr0, uint64_t cr4)
+{
+    return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(c->efer & EFER_LME);
+}
+
+static uint64_t pdpte_read(SoftCpu *c, uint64_t cr3, unsigned i)
+{
+    return pte_read(c, (cr3 & 0xffffffe0u) + i * 8, /* wide= */ true).val;
+}
+
+bool soft_pdptes_valid(SoftCpu *c, uint64_t cr0, uint64_t cr3, uint64_t cr4)
+{
+    uint64_t rsvd = high_reserved(c) | PTE_NX | 0x7ff00000000001e6ull;
+
+    for (unsigned i = 0; i < 4 && pdptes_used(c, cr0, cr4); i++) {
+        uint64_t v = pdpte_read(c, cr3, i);
+        if ((v & PTE_P) && (v & rsvd)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void soft_pdptes_load(SoftCpu *c)
+{
+    for (unsigned i = 0; i < 4 && pdptes_used(c, c->cr0, c->cr4); i++) {
+        c->pdpte[i] = pdpte_read(c, c->cr3, i);
+    }
+}
+
 static bool walk_paging(SoftCpu *c, uint64_t la, unsigned acc, SoftWalk *w, bool *ret_again)
 {
     Level lv[4];
@@ -177,7 +212,8 @@ static bool walk_paging(SoftCpu *c, uint64_t la, unsigned acc, SoftWalk *w, bool
     for (unsigned i = 0; i < n; i++) {
         const Level *l = &lv[i];
         unsigned index = (la >> l->shift) & (l->pdpte ? 3 : index_mask);
-        Pte e = pte_read(c, table + index * (wide ? 8 : 4), wide);
+        Pte e = l->pdpte ? (Pte){ .val = c->pdpte[index] }
+                         : pte_read(c, table + index * (wide ? 8 : 4), wide);
         if (!(e.val & PTE_P)) {
             return walk_fail(c, acc, 0, w);
         }

@@ -30,6 +30,9 @@ typedef struct SoftWalk {
 
 /* mmu.c. False: ret->error holds the error code; la need not be page aligned but must be canonical.
  */
+/* False: a present page-directory-pointer entry has reserved bits set (#GP). */
+bool soft_pdptes_valid(SoftCpu *c, uint64_t cr0, uint64_t cr3, uint64_t cr4);
+void soft_pdptes_load(SoftCpu *c); /* nothing to do in other paging modes */
 bool soft_walk(SoftCpu *c, uint64_t la, unsigned acc, SoftWalk *ret);
 /* True if la may be translated: canonical in long mode with paging. */
 bool soft_canonical(const SoftCpu *c, uint64_t la);

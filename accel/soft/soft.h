@@ -185,6 +185,7 @@ struct SoftCpu {
         uint16_t limit;
     } gdtr, idtr;
     uint64_t cr0, cr2, cr3, cr4, efer;
+    uint64_t pdpte[4]; /* PAE paging outside long mode: soft_pdptes_load() */
     uint64_t dr[8];
     uint64_t a20_mask; /* all ones, or bit 20 clear */
 

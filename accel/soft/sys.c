@@ -4,6 +4,7 @@
  * Covered by tests/cpu/mini.
  */
 #include "flags.h"
+#include "mmu.h"
 #include "seg.h"
 
 #include <glib.h>
@@ -84,6 +85,16 @@ void soft_set_cr0(SoftCpu *c, uint64_t v)
     if ((changed & (CR0_PG | CR0_WP | CR0_PE)) || was_lma != !!(c->efer & EFER_LMA)) {
         soft_tlb_flush(c, /* global= */ true);
     }
+    if (changed & (CR0_PG | CR0_CD | CR0_NW)) {
+        soft_pdptes_load(c);
+    }
+}
+
+static void check_pdptes(SoftCpu *c, uint64_t cr0, uint64_t cr3, uint64_t cr4)
+{
+    if (!soft_pdptes_valid(c, cr0, cr3, cr4)) {
+        soft_raise_err(c, EXC_GP, 0);
+    }
 }
 
 /* MOV CR0 and LMSW: what the manual forbids (SDM vol. 3, 2.5, 4.1.2). */
@@ -101,12 +112,16 @@ static void write_cr0(SoftCpu *c, uint64_t v)
     if (!pg && (c->cr0 & CR0_PG) && soft_code64(c)) {
         soft_raise_err(c, EXC_GP, 0);
     }
+    if ((c->cr0 ^ v) & (CR0_PG | CR0_CD | CR0_NW)) {
+        check_pdptes(c, v, c->cr3, c->cr4);
+    }
     soft_set_cr0(c, v);
 }
 
 void soft_set_cr3(SoftCpu *c, uint64_t v)
 {
     c->cr3 = v;
+    soft_pdptes_load(c);
     soft_tlb_flush(c, /* global= */ false);
 }
 
@@ -118,6 +133,7 @@ void soft_set_cr4(SoftCpu *c, uint64_t v)
     c->cr4 = v;
     soft_mode_update(c);
     if (changed & flush) {
+        soft_pdptes_load(c);
         soft_tlb_flush(c, /* global= */ true);
     }
 }
@@ -144,6 +160,9 @@ static void write_cr4(SoftCpu *c, uint64_t v)
     if ((v & ~cr4_known(c)) || ((c->efer & EFER_LMA) && !(v & CR4_PAE))) {
         soft_raise_err(c, EXC_GP, 0);
     }
+    if ((c->cr4 ^ v) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) {
+        check_pdptes(c, c->cr0, c->cr3, v);
+    }
     soft_set_cr4(c, v);
 }
 
@@ -152,6 +171,7 @@ static void write_cr3(SoftCpu *c, uint64_t v)
     if (cpu_lma(c) && (v >> c->model->phys_bits)) {
         soft_raise_err(c, EXC_GP, 0);
     }
+    check_pdptes(c, c->cr0, v, c->cr4);
     soft_set_cr3(c, v);
 }
 

@@ -295,6 +295,7 @@ void soft_set_state(SoftCpu *c, const X86State *s)
     c->cr3 = s->cr3;
     c->cr4 = s->cr4;
     c->efer = s->efer;
+    soft_pdptes_load(c);
     c->star = s->star;
     c->lstar = s->lstar;
     c->cstar = s->cstar;

@@ -143,6 +143,54 @@ static void do_cr8(u64 v)
     __asm__ volatile("mov %0, %%cr8" ::"r"(v));
 }
 
+/* Each uses the stack at an address that is not canonical: #SS, not #GP (SDM vol. 3, 6.15). */
+#define ON_STACK(name, code)                                                                       \
+    static void name(u64 sp)                                                                       \
+    {                                                                                              \
+        __asm__ volatile("mov %0, %%rsp\n mov %0, %%rbp\n" code ::"r"(sp) : "rax", "memory");      \
+    }
+ON_STACK(nc_push, "push %%rax")
+ON_STACK(nc_push_mem, "pushq nc_word(%%rip)")
+ON_STACK(nc_pop, "pop %%rax")
+ON_STACK(nc_pop_mem, "popq nc_word(%%rip)")
+ON_STACK(nc_call, "call 1f\n 1:")
+ON_STACK(nc_ret, "ret")
+ON_STACK(nc_lret, "lretq")
+ON_STACK(nc_iret, "iretq")
+ON_STACK(nc_pushf, "pushfq")
+ON_STACK(nc_popf, "popfq")
+ON_STACK(nc_enter, "enter $16, $0")
+ON_STACK(nc_leave, "leave")
+ON_STACK(nc_load, "mov 8(%%rsp), %%rax")
+ON_STACK(nc_store, "mov %%rax, 8(%%rbp)")
+ON_STACK(nc_rmw, "lock incq 8(%%rbp)")
+ON_STACK(nc_push_fs, "push %%fs")
+ON_STACK(nc_other, "mov 8(%%rsp), %%rbx\n mov %%ds:8(%%rbp), %%rax")
+u64 nc_word;
+
+static void non_canonical_stack(void)
+{
+    static void (*const all[])(u64) = { nc_push, nc_push_mem, nc_pop, nc_pop_mem, nc_call, nc_ret,
+        nc_lret, nc_iret, nc_pushf, nc_popf, nc_enter, nc_leave, nc_load, nc_store, nc_rmw,
+        nc_push_fs, nc_other };
+
+    set_gate(12, (u64)stubs + 16 * 12, 0x0e, 1);
+    set_gate(13, (u64)stubs + 16 * 13, 0x0e, 1);
+    for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
+        for (unsigned again = 0; again < 3; again++) {
+            u64 sp = again == 2 ? 0xffff7fffffff0000 : 0x1234567800000000, v = try_call(all[i], sp);
+            if (v != 12) {
+                put_hex(i);
+            }
+            CHECK_EQ(v, 12);
+            CHECK_EQ(trap.error, 0);
+            CHECK_EQ(trap.sp, sp);
+        }
+    }
+    set_gate(12, (u64)stubs + 16 * 12, 0x0e, 0);
+    set_gate(13, (u64)stubs + 16 * 13, 0x0e, 0);
+}
+
 static void bad_values(void)
 {
     u64 cr0;
@@ -220,6 +268,7 @@ void test(void)
     privileged();
     popf_at_3();
     syscalls();
+    non_canonical_stack();
     bad_values();
     compat_mode();
     msrs_and_cpuid();
