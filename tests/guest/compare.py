@@ -37,7 +37,7 @@ def rows(full):
     r = [("pc", ("pc", 1, "")), ("q35", ("q35", 1, ""))]
     if full:
         r += [("pc/smp 2", ("pc", 2, "")), ("q35/smp 4", ("q35", 4, "")), ("pc/legacy", ("pc", 1, "disable-modern=on")),
-              ("q35/modern", ("q35", 1, "disable-legacy=on")), ("pc/INTx", ("pc", 1, "vectors=0"))]
+              ("q35/modern", ("q35", 1, "disable-legacy=on")), ("pc/INTx", ("pc", 1, "vectors=0")), ("q35/INTx", ("q35", 1, "vectors=0"))]
     return r
 
 
