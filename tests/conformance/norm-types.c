@@ -17,6 +17,8 @@ DEVICE(virtio_blk);
 DEVICE(virtio_net);
 DEVICE(virtio_serial);
 DEVICE(virtio_balloon);
+DEVICE(virtio_scsi);
+extern const ObjClass virtio_vsock_class, virtio_vsock_pci_base_class, virtio_vsock_pci_class;
 extern const ObjClass virtconsole_class, virtserialport_class;
 
 const ObjClass *const obj_classes[] = {
@@ -31,6 +33,10 @@ const ObjClass *const obj_classes[] = {
     CLASSES(virtio_net),
     CLASSES(virtio_serial),
     CLASSES(virtio_balloon),
+    CLASSES(virtio_scsi),
+    &virtio_vsock_class,
+    &virtio_vsock_pci_base_class,
+    &virtio_vsock_pci_class,
     CLASSES(dummy),
     &virtconsole_class,
     &virtserialport_class,

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 enum { PAGE = 4096 };
 
@@ -36,21 +37,31 @@ void norm_note(const char *fmt, ...)
     g_test_message("MAY: %s", text);
 }
 
-void norm_open(Norm *x, const char *driver, const char *opts, unsigned how)
+/* What a type needs to be there at all. */
+static char *needed(Norm *x, const char *driver, const char *opts)
 {
-    bool blk = strstr(driver, "-blk-") && (!opts || !strstr(opts, "'drive'"));
-    g_autofree char *json =
-        g_strdup_printf("{'driver': '%s', 'addr': '4'%s%s%s}", driver, blk ? ", 'drive': 'd'" : "",
-            strstr(driver, "-net-") ? ", 'romfile': ''" : "", opts ? opts : "");
-
-    *x = (Norm){ 0 };
-    current = x;
-    if (blk) {
+    if (strstr(driver, "-blk-") && (!opts || !strstr(opts, "'drive'"))) {
         g_autoptr(Json) args = json_parse(
             "{'file': 'null-co://', 'format': 'raw', 'if': 'none', 'id': 'd'}", -1, NULL);
 
         g_assert_nonnull(blk_drive_create(args, NULL));
+        return g_strdup(", 'drive': 'd'");
     }
+    if (strstr(driver, "-vsock-")) {
+        x->dir = g_dir_make_tmp("norm-XXXXXX", NULL);
+        return g_strdup_printf(", 'guest-cid': 3, 'x-path': '%s/vsock'", x->dir);
+    }
+    return g_strdup(strstr(driver, "-net-") ? ", 'romfile': ''" : "");
+}
+
+void norm_open(Norm *x, const char *driver, const char *opts, unsigned how)
+{
+    g_autofree char *more = NULL, *json = NULL;
+
+    *x = (Norm){ 0 };
+    current = x;
+    more = needed(x, driver, opts);
+    json = g_strdup_printf("{'driver': '%s', 'addr': '4'%s%s}", driver, more, opts ? opts : "");
     x->b = board_new(false);
     x->dev = board_add(x->b, json);
     x->s = g_str_has_prefix(driver, "dummy") ? dummy_of(x->dev) : NULL;
@@ -75,10 +86,14 @@ void norm_close(Norm *x)
     }
     board_free(x->b);
     blk_cleanup();
-}
+    if (x->dir) {
+        g_autofree char *path = g_build_filename(x->dir, "vsock", NULL);
 
-static const char *const base_types[] = { "virtio-rng-pci", "virtio-blk-pci", "virtio-net-pci",
-    "virtio-serial-pci", "virtio-balloon-pci", "dummy-pci" };
+        unlink(path);
+        g_assert_cmpint(rmdir(x->dir), ==, 0);
+        g_clear_pointer(&x->dir, g_free);
+    }
+}
 
 static void with_type(const char *name, const char *opts, void (*fn)(Norm *x, const char *driver))
 {
@@ -89,24 +104,39 @@ static void with_type(const char *name, const char *opts, void (*fn)(Norm *x, co
     norm_close(&x);
 }
 
+static bool is_type(const ObjClass *c)
+{
+    return c->flags & OBJ_DEVICE && c->parent && g_str_has_suffix(c->parent, "-pci-base");
+}
+
 void norm_types(void (*fn)(Norm *x, const char *driver))
 {
-    static const char *const kind[] = { "", "-transitional", "-non-transitional" };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(base_types) * G_N_ELEMENTS(kind); i++) {
-        g_autofree char *name = g_strconcat(base_types[i / 3], kind[i % 3], NULL);
-
-        with_type(name, NULL, fn);
+    for (unsigned i = 0; obj_classes[i]; i++) {
+        if (is_type(obj_classes[i])) {
+            with_type(obj_classes[i]->name, NULL, fn);
+        }
     }
+}
+
+static bool is_modern(const ObjClass *c)
+{
+    const VirtioOps *ops = ((const ObjClass *)c->ops2)->ops;
+
+    return g_str_has_suffix(c->name, "-non-transitional") || !ops->transitional_id;
 }
 
 void norm_modern_types(const char *opts, void (*fn)(Norm *x, const char *driver))
 {
-    for (unsigned i = 0; i < G_N_ELEMENTS(base_types); i++) {
-        g_autofree char *name = g_strconcat(base_types[i], "-non-transitional", NULL);
-
-        with_type(name, opts, fn);
+    for (unsigned i = 0; obj_classes[i]; i++) {
+        if (is_type(obj_classes[i]) && is_modern(obj_classes[i])) {
+            with_type(obj_classes[i]->name, opts, fn);
+        }
     }
+}
+
+bool norm_is_modern(const Norm *x)
+{
+    return is_modern(x->dev->obj.cls);
 }
 
 VirtioPci *norm_pci(const Norm *x)

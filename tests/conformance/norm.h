@@ -23,6 +23,7 @@ typedef struct Norm {
     VDriver d;
     VRing *r;      /* the request queue */
     uint64_t page; /* 64 KiB of guest memory */
+    char *dir;     /* for a device that makes files */
 } Norm;
 
 typedef struct NormTest {
@@ -39,12 +40,14 @@ void norm_note(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* A machine with one device at 00:04.0. */
 void norm_open(Norm *x, const char *driver, const char *opts, unsigned how);
 void norm_close(Norm *x);
-/* Every type of virtio device that there is, transitional and not, each in a machine of its own. */
+/* Every type of virtio device in norm-types.c, transitional and not, each in a machine of its own.
+ */
 void norm_types(void (*fn)(Norm *x, const char *driver));
 /* The modern ones alone, with options. */
 void norm_modern_types(const char *opts, void (*fn)(Norm *x, const char *driver));
 VirtioPci *norm_pci(const Norm *x);
 bool norm_transitional(const Norm *x); /* it has the legacy interface */
+bool norm_is_modern(const Norm *x);    /* its type never has */
 Norm *norm_current(void);              /* the machine opened last, for Dummy.on_request */
 
 void norm_start(Norm *x, uint64_t without);

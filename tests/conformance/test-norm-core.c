@@ -145,6 +145,8 @@ static void check_known(Norm *x, const char *driver)
         { 3, 0x7 },
         { 4, 0 },
         { 5, 0x3f },
+        { 8, 0xf },
+        { 19, 0x7 },
         { 40, 0 },
     };
     const VirtioDev *d = norm_pci(x)->vd;

@@ -37,7 +37,7 @@ static void core_feat_2(Norm *x)
 
 static void check_optional(Norm *x, const char *driver)
 {
-    bool want = !g_str_has_suffix(driver, "-non-transitional");
+    bool want = !norm_is_modern(x);
 
     g_assert_cmpint(norm_transitional(x), ==, want);
     g_assert_cmpint(norm_cfg(x, 0x10, 4) & 1, ==, want);
@@ -184,7 +184,7 @@ static void disc_2(Norm *x)
 
 static void check_id_range(Norm *x, const char *driver)
 {
-    if (!g_str_has_suffix(driver, "-non-transitional")) {
+    if (!norm_is_modern(x)) {
         g_assert_cmphex(norm_cfg(x, 2, 2), >=, 0x1000);
         g_assert_cmphex(norm_cfg(x, 2, 2), <=, 0x103f);
     }
