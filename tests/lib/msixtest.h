@@ -16,8 +16,8 @@ typedef struct MsixTest {
     void (*submit)(struct MsixTest *t);
     /* What makes message m: 0..MSIXTEST_MESSAGES - 1 */
     void (*message)(struct MsixTest *t, unsigned m, uint32_t *ret_addr, uint32_t *ret_data);
-    /* Interrupts by message m since the last call for it. */
-    unsigned (*took)(struct MsixTest *t, unsigned m);
+    /* Interrupts by each message since the last call. */
+    void (*took)(struct MsixTest *t, unsigned ret[MSIXTEST_MESSAGES]);
     /* state */
     unsigned vector, current; /* the queue's vector and its message */
     uint64_t table, pba;

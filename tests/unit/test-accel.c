@@ -1,209 +1,9 @@
 /*
- * accel/: vCPU threads over the real engine: run, pause, call, reset, map changes, writes into
- * code, doorbells, SMP. The programs are real-mode code at 0x7000. Waiting is for a port write,
- * never for time.
+ * accel/: vCPU threads over the real engine and over the host's KVM: run, pause, call, reset, map
+ * changes, writes into code, doorbells, dirty logs, SMP. The programs are real-mode code at 0x7000.
+ * Waiting is for a port write, never for time.
  */
-#include "accel/accel.h"
-#include "accel/soft/soft-accel.h"
-#include "hw/core/machine.h"
-#include "hw/intc/lapic.h"
-#include "memory/ram.h"
-#include "util/fd.h"
-#include "util/loop.h"
-#include "util/rcu.h"
-#include "util/timer.h"
-
-#include <string.h>
-
-enum { CODE = 0x7000, NPORTS = 8 };
-
-const ObjClass *const obj_classes[] = { NULL };
-const ObjAlias obj_aliases[] = { { NULL, NULL } };
-static const MachineClass plain = { .name = "plain" };
-const MachineClass *const machine_classes[] = { &plain, NULL };
-
-static void nothing(void *opaque) {}
-
-/* What the accelerator asks of the run state; the real one is system/'s. */
-static _Atomic unsigned resets, debugs;
-
-void run_request_reset(RunState *r, ShutdownCause why)
-{
-    g_assert_cmpint(why, ==, SHUTDOWN_GUEST_RESET);
-    atomic_fetch_add(&resets, 1);
-    loop_post(loop_main(), nothing, NULL);
-}
-
-void run_request_debug(RunState *r)
-{
-    atomic_fetch_add(&debugs, 1);
-    loop_post(loop_main(), nothing, NULL);
-}
-
-void run_stop(RunState *r, RunStateKind why)
-{
-    g_error("the engine gave up");
-}
-
-static const X86CpuModel model = {
-    .vendor = "AuthenticAMD",
-    .model_id = "test",
-    .family = 15,
-    .model = 107,
-    .stepping = 1,
-    .level = 0xd,
-    .xlevel = 0x8000000a,
-    .f1_edx = 0x078bfbfd,
-    .f1_ecx = 0x80202001,
-    .f80000001_edx = 0x2193fbfd,
-    .f80000001_ecx = 5,
-    .cores_per_die = 1,
-    .threads_per_core = 1,
-    .dies = 1,
-    .sockets = 2,
-    .phys_bits = 40,
-};
-
-/* Ports 0x80..: what was written last, and how often. */
-typedef struct Fixture {
-    Machine *m;
-    Accel *a;
-    LapicBus *apics;
-    Region ram, ports, apic_page, io;
-    unsigned count[NPORTS];
-    uint32_t last[NPORTS];
-    unsigned io_writes;
-    bool poked;
-} Fixture;
-
-static void unpoke(void *opaque)
-{
-    ((Fixture *)opaque)->poked = false;
-}
-
-static uint64_t port_read(void *opaque, uint64_t off, unsigned size)
-{
-    return ((Fixture *)opaque)->last[off];
-}
-
-static void port_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
-{
-    Fixture *f = opaque;
-
-    g_assert_true(vm_lock_held());
-    f->count[off]++;
-    f->last[off] = (uint32_t)val;
-    if (!f->poked) {
-        f->poked = true;
-        loop_post(loop_main(), unpoke, f);
-    }
-}
-
-static const RegionOps port_ops = { .read = port_read, .write = port_write, .max_access = 1 };
-
-static uint64_t dev_read(void *opaque, uint64_t off, unsigned size)
-{
-    return 0;
-}
-
-static void dev_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
-{
-    ((Fixture *)opaque)->io_writes++;
-}
-
-static const RegionOps dev_ops = { .read = dev_read, .write = dev_write };
-
-static Lapic *current_lapic(void)
-{
-    VCpu *cpu = vcpu_current();
-
-    return cpu ? cpu->lapic : NULL;
-}
-
-static void set_up(Fixture *f, unsigned ncpus, const char *opts)
-{
-    g_autoptr(Json) args = json_parse(opts ? opts : "{}", -1, NULL);
-    RamSpec spec = { .size = 1 << 20 };
-
-    *f = (Fixture){ 0 };
-    f->m = machine_new(&plain);
-    f->m->cpu_model = &model;
-    f->m->ram = ram_new("ram", &spec, NULL);
-    region_init_ram_block(&f->ram, NULL, "ram", f->m->ram);
-    region_init_io(&f->ports, NULL, "ports", &port_ops, f, NPORTS);
-    region_init_io(&f->io, NULL, "dev", &dev_ops, f, 0x1000);
-    region_map(&f->m->mem_root, 0, &f->ram, 0);
-    region_map(&f->m->io_root, 0x80, &f->ports, 0);
-    region_map(&f->m->mem_root, 0xd000, &f->io, 1);
-    f->apics = lapic_bus_new(ncpus);
-    lapic_bus_init_region(f->apics, &f->apic_page, current_lapic);
-    region_map(&f->m->mem_root, 0xfee00000, &f->apic_page, 1);
-    f->a = f->m->accel = accel_new(&soft_accel_class, f->m, args, NULL);
-    g_assert_nonnull(f->a);
-    for (unsigned i = 0; i < ncpus; i++) {
-        VCpu *cpu = vcpu_new(f->a, i, i, NULL);
-        cpu->lapic = lapic_new(f->apics, &cpu->obj, i, i == 0, true, &vcpu_lapic_ops, cpu);
-    }
-    accel_start(f->a);
-}
-
-static void tear_down(Fixture *f)
-{
-    Region *all[] = { &f->ram, &f->ports, &f->io, &f->apic_page };
-
-    accel_quit(f->a);
-    accel_free(f->a);
-    f->m->accel = NULL;
-    for (unsigned i = 0; i < G_N_ELEMENTS(all); i++) {
-        region_unmap(all[i]);
-        region_fini(all[i]);
-    }
-    machine_free(f->m);
-    lapic_bus_free(f->apics);
-    while (loop_turn(loop_main(), false)) {
-    }
-}
-
-static VCpu *cpu_at(Fixture *f, unsigned i)
-{
-    return f->a->cpus->pdata[i];
-}
-
-static void set_ip(Fixture *f, unsigned cpu, uint16_t ip)
-{
-    X86State s;
-
-    vcpu_get_state(cpu_at(f, cpu), &s);
-    s.seg[SEG_CS].base = s.seg[SEG_CS].sel = 0;
-    s.rip = ip;
-    s.r[4] = 0x6000;
-    s.wait_sipi = s.halted = false;
-    vcpu_set_state(cpu_at(f, cpu), &s);
-}
-
-#define LOAD(f, at, ...)                                                                           \
-    memcpy((uint8_t *)region_host(&(f)->ram) + (at), (const uint8_t[]){ __VA_ARGS__ },             \
-        sizeof((const uint8_t[]){ __VA_ARGS__ }))
-
-static void run_at(Fixture *f, unsigned cpu, uint16_t ip)
-{
-    set_ip(f, cpu, ip);
-    accel_resume(f->a);
-}
-
-static void wait_count(Fixture *f, unsigned port, unsigned n)
-{
-    while (f->count[port] < n) {
-        loop_turn(loop_main(), true);
-    }
-}
-
-static void wait_value(Fixture *f, unsigned port, uint32_t v)
-{
-    while (!f->count[port] || f->last[port] != v) {
-        loop_turn(loop_main(), true);
-    }
-}
+#include "tests/unit/vcpus.h"
 
 static void test_run(void)
 {
@@ -230,14 +30,6 @@ static void test_run(void)
     g_assert_true(s.halted);
     g_assert_cmphex(s.rip, ==, CODE + 10);
     tear_down(&f);
-}
-
-static uint16_t counter(Fixture *f)
-{
-    uint16_t v;
-
-    g_assert_true(addrspace_read(f->m->mem, 0x500, &v, sizeof v));
-    return v;
 }
 
 static void note_thread(VCpu *cpu, void *opaque)
@@ -508,22 +300,60 @@ static void test_a20(void)
     tear_down(&f);
 }
 
+/* Any width and value, by memory; one value, by port. */
+static void test_wide_doorbell(void)
+{
+    Fixture f;
+    int fd = fd_eventfd();
+
+    set_up(&f, 1, NULL);
+    /* mov byte [0xd020],1; mov word [0xd020],2; mov dword [0xd020],3; mov ax,5; out 0x84,ax;
+     * out 0x80,al; hlt */
+    LOAD(&f, CODE, 0xc6, 0x06, 0x20, 0xd0, 1, 0xc7, 0x06, 0x20, 0xd0, 2, 0, 0x66, 0xc7, 0x06, 0x20,
+        0xd0, 3, 0, 0, 0, 0xb8, 5, 0, 0xe7, 0x84, 0xe6, 0x80, 0xf4);
+    Doorbell wide = { f.m->mem, 0xd020, 0, false, 0, fd }, port = { f.m->io, 0x84, 2, true, 5, fd },
+             other = { f.m->io, 0x84, 2, true, 6, fd };
+    g_assert_true(accel_ioeventfd_add(f.a, &wide));
+    g_assert_true(accel_ioeventfd_add(f.a, &other));
+    run_at(&f, 0, CODE);
+    wait_count(&f, 0, 1);
+    uint64_t n = 0;
+    g_assert_cmpint(read(fd, &n, sizeof n), ==, sizeof n);
+    g_assert_cmpuint(n, ==, 3);
+    g_assert_cmpuint(f.io_writes, ==, 0);
+    g_assert_cmpuint(f.count[4], ==, 1);
+    g_assert_true(accel_ioeventfd_add(f.a, &port));
+    accel_ioeventfd_del(f.a, &wide);
+    accel_pause(f.a);
+    run_at(&f, 0, CODE);
+    wait_count(&f, 0, 2);
+    g_assert_cmpint(read(fd, &n, sizeof n), ==, sizeof n);
+    g_assert_cmpuint(n, ==, 1);
+    g_assert_cmpuint(f.io_writes, ==, 3);
+    g_assert_cmpuint(f.count[4], ==, 1);
+    accel_ioeventfd_del(f.a, &port);
+    accel_ioeventfd_del(f.a, &other);
+    tear_down(&f);
+    close(fd);
+}
+
+static const Case cases[] = {
+    { "run-and-halt", test_run, true, true }, { "pause-resume-call", test_pause, true, true },
+    /* KVM may emulate real mode without its IDT limit; in long mode: test_kvm.py */
+    { "triple-fault-asks-for-reset", test_triple_fault, true, false },
+    { "map-change-is-seen", test_map_change, true, true },
+    { "map-change-under-code", test_code_map_change, true, true },
+    { "device-writes-code", test_write_into_code, true, true },
+    { "cross-modifying-code", test_cross_modifying, true, true },
+    { "doorbell", test_doorbell, true, false },
+    /* two at one place: KVM takes one */ { "wide-doorbell", test_wide_doorbell, true, true },
+    { "interrupt-wakes-halt", test_interrupt_wakes_halt, true, false }, /* x2APIC */
+    { "init-sipi", test_sipi, true, false },
+    { "one-thread-at-a-time", test_thread_single, true, false },
+    { "a20", test_a20, true, false }, /* KVM has no such gate */
+};
+
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    loop_main();
-    clock_virtual_start();
-    g_test_add_func("/accel/run-and-halt", test_run);
-    g_test_add_func("/accel/pause-resume-call", test_pause);
-    g_test_add_func("/accel/triple-fault-asks-for-reset", test_triple_fault);
-    g_test_add_func("/accel/map-change-is-seen", test_map_change);
-    g_test_add_func("/accel/map-change-under-code", test_code_map_change);
-    g_test_add_func("/accel/device-writes-code", test_write_into_code);
-    g_test_add_func("/accel/cross-modifying-code", test_cross_modifying);
-    g_test_add_func("/accel/doorbell", test_doorbell);
-    g_test_add_func("/accel/interrupt-wakes-halt", test_interrupt_wakes_halt);
-    g_test_add_func("/accel/init-sipi", test_sipi);
-    g_test_add_func("/accel/one-thread-at-a-time", test_thread_single);
-    g_test_add_func("/accel/a20", test_a20);
-    return g_test_run();
+    return run_cases(argc, argv, cases, G_N_ELEMENTS(cases));
 }

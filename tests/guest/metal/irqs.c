@@ -28,13 +28,16 @@ static void message(MsixTest *t, unsigned m, uint32_t *ret_addr, uint32_t *ret_d
     *ret_data = IRQ_BASE + m;
 }
 
-static unsigned took(MsixTest *t, unsigned m)
+static void took(MsixTest *t, unsigned ret[MSIXTEST_MESSAGES])
 {
     Irqs *x = (Irqs *)(void *)t;
-    uint32_t now = irq_count[m], n = now - x->seen[m];
 
-    x->seen[m] = now;
-    return n;
+    for (unsigned m = 0; m < MSIXTEST_MESSAGES; m++) {
+        uint32_t now = irq_count[m];
+
+        ret[m] = now - x->seen[m];
+        x->seen[m] = now;
+    }
 }
 
 static void work(void *opaque)
