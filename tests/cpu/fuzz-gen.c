@@ -591,7 +591,9 @@ static void gen_prefixes(Gen *g)
         put(g, 0x66, 1);
     }
     g->lock = e->flags & E_LOCK && chance(g, 25);
-    if (g->lock || (chance(g, 1) && !(e->flags & E_SIMD && e->pfx))) {
+    /* Elsewhere LOCK is #UD; where it is allowed pick_target() keeps it from splitting a line. */
+    bool wrong = !(e->flags & E_LOCK) && chance(g, 1) && !(e->flags & E_SIMD && e->pfx);
+    if (g->lock || wrong) {
         put(g, 0xf0, 1);
     }
     if (e->flags & E_STR && chance(g, 66)) {

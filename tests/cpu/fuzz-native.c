@@ -34,6 +34,7 @@ static struct Native {
     uint8_t *code;
     unsigned long fs_base;
     NativeNote note;
+    struct rusage usage; /* after the last case */
 } nat;
 
 static const int greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI,
@@ -260,11 +261,10 @@ const NativeNote *native_note(void)
 
 void native_run(const FuzzCase *c, FuzzResult *ret)
 {
-    struct rusage before, after;
+    struct rusage before = nat.usage;
     uint64_t start;
 
     memset(&nat.note, 0, sizeof nat.note);
-    getrusage(RUSAGE_THREAD, &before);
     start = __builtin_ia32_rdtsc();
     nat.c = c;
     nat.res = ret;
@@ -278,9 +278,10 @@ void native_run(const FuzzCase *c, FuzzResult *ret)
     __asm__ volatile("int3" : : : "memory");
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     nat.note.cycles = __builtin_ia32_rdtsc() - start;
-    getrusage(RUSAGE_THREAD, &after);
-    nat.note.switches = after.ru_nivcsw + after.ru_nvcsw - before.ru_nivcsw - before.ru_nvcsw;
-    nat.note.faults = after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt;
+    getrusage(RUSAGE_THREAD, &nat.usage);
+    const struct rusage *u = &nat.usage;
+    nat.note.switches = u->ru_nivcsw + u->ru_nvcsw - before.ru_nivcsw - before.ru_nvcsw;
+    nat.note.faults = u->ru_minflt + u->ru_majflt - before.ru_minflt - before.ru_majflt;
     if (c->mode != FUZZ_64 || c->enc->flags & E_SEG) {
         load_data_segs(0x2b, 0);
         syscall(SYS_arch_prctl, ARCH_SET_GS_CODE, (unsigned long)FUZZ_AREA);

@@ -42,7 +42,7 @@ typedef struct NativeNote {
     int sig, code; /* the signal that ended the case */
     unsigned nsignals;
     uint64_t xstate_in, xstate_out, cycles;
-    long switches, faults; /* of the thread, during the case */
+    long switches, faults; /* of the thread, since the case before */
 } NativeNote;
 
 typedef struct FuzzPoke {
