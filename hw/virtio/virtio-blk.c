@@ -622,6 +622,7 @@ static void blk_unrealize(VirtioDev *d)
 /* clang-format off */
 const PropSpec virtio_blk_props[] = {
     PROP_DRIVE("drive", VirtioBlk, blk, "block node or drive"),
+    PROP_U32("class", VirtioBlk, vd.pci_class, 0, "PCI class and sub-class; 0: mass storage, SCSI"),
     PROP_IOTHREAD("iothread", VirtioBlk, iothread_id, "thread of the data path"),
     PROP_U16("num-queues", VirtioBlk, num_queues, QUEUES_AUTO, "request queues; 65535: one per vCPU"),
     PROP_U16("queue-size", VirtioBlk, queue_size, 256, "descriptors in each queue"),

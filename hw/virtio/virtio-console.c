@@ -547,6 +547,9 @@ static bool serial_realize(VirtioDev *d, GError **err)
                          : "Maximum number of serial ports not specified",
             PORTS_MAX);
     }
+    if (d->pci_class != 0x0380 && d->pci_class != 0x00ff) { /* QEMU compat: others are not taken */
+        d->pci_class = 0;
+    }
     s->ports = g_new0(SerialPort *, s->max_ports);
     const Dev *proxy = (const Dev *)d->transport;
     g_autofree char *name = proxy && proxy->id ? g_strdup_printf("%s.0", proxy->id) : NULL;
@@ -570,6 +573,7 @@ static void serial_unrealize(VirtioDev *d)
 
 const PropSpec virtio_serial_props[] = {
     PROP_U32("max_ports", VirtioSerial, max_ports, 31, "ports it may have"),
+    PROP_U32("class", VirtioSerial, vd.pci_class, 0, "PCI class: 0x780, 0x380, 0xff"),
     PROP_BOOL("emergency-write", VirtioSerial, emergency_write, true,
         "one-character output without a driver"),
     PROP_END,

@@ -218,7 +218,7 @@ static void set_identity(VirtioPci *p)
 
     pci_set16(f, 0x00, 0x1af4);
     f->config[0x09] = (uint8_t)ops->pci_class;
-    pci_set16(f, 0x0a, (uint16_t)(ops->pci_class >> 8));
+    pci_set16(f, 0x0a, (uint16_t)(p->vd->pci_class ? p->vd->pci_class : ops->pci_class >> 8));
     if (p->legacy) { /* 4.1.2.3 */
         pci_set16(f, 0x02, ops->transitional_id);
         pci_set16(f, 0x2e, ops->id);

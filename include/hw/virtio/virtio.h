@@ -146,6 +146,7 @@ struct VirtioDev {
     bool suspended, config_changed_asleep;
     _Atomic bool fail_posted;
     /* QEMU's property names */
+    uint32_t pci_class; /* base class and sub-class; 0: the type's own */
     bool use_started, use_disabled_flag, disable_legacy_check, x_ignore_backend_features;
 };
 /* indirect_desc, event_idx, packed, in_order, … */
@@ -193,8 +194,8 @@ void virtio_kick_legacy(VirtioDev *d, unsigned i);
 size_t virtio_config_len(const VirtioDev *d);
 void virtio_config_read(VirtioDev *d, size_t off, void *dst, size_t len); /* past the end: 0xff */
 void virtio_config_write(VirtioDev *d, size_t off, const void *src, size_t len);
-/* From ops->realize: the transport shows r to the driver. It stays the device's, and lives until its
- * ops->unrealize. */
+/* From ops->realize: the transport shows r to the driver. It stays the device's, and lives until
+ * its ops->unrealize. */
 void virtio_add_shm(VirtioDev *d, uint8_t id, Region *r);
 uint8_t virtio_config_generation(VirtioDev *d);
 /* The VM runs or stands, or bus mastering comes and goes: the data path follows. VM lock held. */
