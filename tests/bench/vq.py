@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""What a request costs in the queue core (pop, push, the decision to notify), by tests/bench/bench-vq: instructions by callgrind, as the
+difference of two counts, and nanoseconds beside a bare ring loop without any checks, interleaved, best of all rounds.
+--check: only instructions, against the bars below; they repeat exactly, times do not. TAP. Without valgrind it is skipped."""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+LAYOUTS = ("split", "packed", "split-in-order", "packed-in-order")
+# Instructions per request of three descriptors at batches of 16: what was reached, and a little room for another compiler.
+BARS = {"split": 320, "packed": 345, "split-in-order": 400, "packed-in-order": 430}
+
+
+def instructions(program, layout, chain, batch, count, *more):
+    with tempfile.NamedTemporaryFile(prefix="virtue-callgrind-") as out:
+        text = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out.name}", "--toggle-collect=vq_poll", program,
+                               layout, str(chain), str(batch), str(count), "core", "one", *more], check=True, timeout=300,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True).stderr
+    return int(re.search(r"Collected : (\d+)", text).group(1))
+
+
+def per_request(program, layout, chain, batch, *more):
+    few, many = 512, 2560
+    return (instructions(program, layout, chain, batch, many, *more) - instructions(program, layout, chain, batch, few, *more)) / (many - few)
+
+
+def ns(program, layout, chain, batch, count, side, threads):
+    return float(subprocess.run([program, layout, str(chain), str(batch), str(count), side, threads], check=True, timeout=300,
+                                stdout=subprocess.PIPE, text=True).stdout)
+
+
+def check(program):
+    if not shutil.which("valgrind"):
+        print("1..0 # SKIP valgrind is not installed")
+        return 0
+    print(f"1..{len(LAYOUTS)}")
+    bad = 0
+    for layout in LAYOUTS:
+        got, bar = per_request(program, layout, 3, 16), BARS[layout]
+        bad += got > bar
+        print(f"{'not ' if got > bar else ''}ok {layout}: {got:.0f} instructions for three descriptors, at most {bar}", flush=True)
+    return bad > 0
+
+
+def table(program, rounds):
+    """One thread, every batch; then two pinned threads that poll, one descriptor per request."""
+    print(f"{'layout':16} {'chain':>5} {'batch':>5} {'instr':>6} {'event':>6} {'ns':>7} {'bare ns':>8}")
+    for layout in LAYOUTS:
+        for chain in (1, 3):
+            for batch in (1, 4, 16, 64):
+                count = per_request(program, layout, chain, batch), per_request(program, layout, chain, batch, "event-idx")
+                best = {side: min(ns(program, layout, chain, batch, 50000, side, "one") for _ in range(rounds)) for side in ("core", "bare")}
+                print(f"{layout:16} {chain:5} {batch:5} {count[0]:6.0f} {count[1]:6.0f} {best['core']:7.1f} {best['bare']:8.1f}", flush=True)
+    if os.cpu_count() < 2:
+        print("two threads: only one CPU here")
+        return
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs; two polling threads mean something only where both have one to themselves")
+    print(f"{'layout':16} {'core ns':>8} {'bare ns':>8} {'ratio':>6}   two threads, one descriptor")
+    for layout in LAYOUTS:
+        best = {}
+        for _ in range(3 * rounds):
+            for side in ("core", "bare", "bare-each"):
+                best[side] = min(best.get(side, 1e9), ns(program, layout, 1, 1, 20000, side, "two"))
+        bare = min(best["bare"], best["bare-each"])
+        print(f"{layout:16} {best['core']:8.1f} {bare:8.1f} {best['core'] / bare:6.2f}", flush=True)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("program", nargs="?", default="build/tests/bench/bench-vq")
+    p.add_argument("--check", action="store_true")
+    p.add_argument("--rounds", type=int, default=12)
+    args = p.parse_args()
+    if args.check:
+        return check(args.program)
+    table(args.program, args.rounds)
+    return 0
+
+
+sys.exit(main())
