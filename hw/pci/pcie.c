@@ -58,11 +58,11 @@ void pcie_config_wrote(PciFn *f, unsigned off, unsigned len)
     }
 }
 
-void pcie_add_ats_cap(PciFn *f)
+void pcie_add_ats_cap(PciFn *f, bool page_aligned)
 {
     unsigned off = pci_add_ext_cap(f, PCI_EXT_ATS, 1, 8);
 
-    pci_set16(f, off + 4, 1 << 5); /* page aligned requests; queue depth 0: 32 */
+    pci_set16(f, off + 4, page_aligned ? 1 << 5 : 0); /* queue depth 0: 32 */
     allow16(f, off + 6, 0x801f);
 }
 

@@ -278,7 +278,7 @@ static void add_express(VirtioPci *p)
         pcie_add_aer_cap(f, f->flag_bits[1] ? 0x02400000 : 0);
     }
     if (p->ats) {
-        pcie_add_ats_cap(f);
+        pcie_add_ats_cap(f, p->ats_aligned);
     }
 }
 

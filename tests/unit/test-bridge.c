@@ -303,7 +303,16 @@ static void test_extended_caps(void)
     pci_host_ecam_map(&b->host, &b->m->mem_root, true, 0xb0000000, 256 << 20);
     g_assert_cmphex(p->load(p->opaque, false, 0xb0100100, 4), ==, 0x14820001);
     g_assert_cmphex(p->load(p->opaque, false, 0xb0100148, 4), ==, 0x0001000f);
+    g_assert_cmphex(p->load(p->opaque, false, 0xb010014c, 4), ==, 0x00000020); /* page aligned */
     g_assert_cmphex(p->load(p->opaque, false, 0xb0010100, 4), ==, 0x14820001);
+    pci_host_ecam_map(&b->host, &b->m->mem_root, false, 0, 0);
+    board_free(b);
+    b = with_port("{'driver': 'virtio-rng-pci', 'bus': 'rp', 'ats': true, 'x-ats-page-aligned': "
+                  "false}");
+    p = &b->port;
+    pci_host_ecam_map(&b->host, &b->m->mem_root, true, 0xb0000000, 256 << 20);
+    g_assert_cmphex(p->load(p->opaque, false, 0xb0100100, 4), ==, 0x0001000f);
+    g_assert_cmphex(p->load(p->opaque, false, 0xb0100104, 4), ==, 0);
     pci_host_ecam_map(&b->host, &b->m->mem_root, false, 0, 0);
     board_free(b);
 }

@@ -160,7 +160,7 @@ void pci_update_mappings(PciFn *f);
 unsigned pci_add_pm_cap(PciFn *f, bool no_soft_reset); /* PCI PM 1.2; at 8 bytes */
 /* PCIe capability v2 of an endpoint (PCIe 5.0, 7.5.3). flr: Function Level Reset. */
 unsigned pcie_add_endpoint_cap(PciFn *f, bool flr, bool ext_tag);
-void pcie_add_ats_cap(PciFn *f);
+void pcie_add_ats_cap(PciFn *f, bool page_aligned);
 void pcie_add_aer_cap(PciFn *f, uint32_t uncorrectable_mask);
 static inline void pci_set8(PciFn *f, unsigned off, uint8_t v)
 {
