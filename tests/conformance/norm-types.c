@@ -20,6 +20,7 @@ DEVICE(virtio_balloon);
 DEVICE(virtio_scsi);
 extern const ObjClass virtio_vsock_class, virtio_vsock_pci_base_class, virtio_vsock_pci_class;
 extern const ObjClass virtconsole_class, virtserialport_class;
+extern const ObjClass scsi_device_class, scsi_disk_base_class, scsi_hd_class, scsi_cd_class;
 
 const ObjClass *const obj_classes[] = {
     &pci_device_class,
@@ -40,6 +41,10 @@ const ObjClass *const obj_classes[] = {
     CLASSES(dummy),
     &virtconsole_class,
     &virtserialport_class,
+    &scsi_device_class,
+    &scsi_disk_base_class,
+    &scsi_hd_class,
+    &scsi_cd_class,
     &pcie_root_port_class,
     &pcie_root_port_base_class,
     &pcie_port_class,
