@@ -44,11 +44,12 @@ extern const ObjClass ioapic_class, pic_class, lapic_class, hpet_class, pit_clas
     dma8237_class, isa_serial_class, isa_debugcon_class, isa_debug_exit_class, pvpanic_class;
 extern const MachineClass pc_i440fx_10_0, pc_i440fx_9_2, pc_i440fx_9_1, pc_i440fx_9_0, pc_i440fx_8_2, pc_i440fx_8_1, pc_i440fx_8_0,
     pc_i440fx_7_2, pc_q35_10_0, pc_q35_9_2, pc_q35_9_1, pc_q35_9_0, pc_q35_8_2, pc_q35_8_1, pc_q35_8_0, pc_q35_7_2, pc_q35_5_2,
-    machine_none;
+    machine_microvm, machine_none;
+extern const ObjClass microvm_host_class;
 
 const ObjClass *const obj_classes[] = {
     &obj_container_class,
-    &fw_cfg_class, &i440fx_class, &piix3_class, &piix4_pm_class, &mch_class, &ich9_lpc_class, &ich9_smb_class,
+    &fw_cfg_class, &i440fx_class, &piix3_class, &piix4_pm_class, &mch_class, &ich9_lpc_class, &ich9_smb_class, &microvm_host_class,
     &kernel_lapic_class, &kernel_ioapic_class, &kernel_pic_class, &kernel_pit_class, &kernel_clock_class,
     &ioapic_class, &pic_class, &lapic_class, &hpet_class, &pit_class, &pcspk_class, &rtc_class, &i8042_class, &port92_class,
     &dma8237_class, &isa_serial_class, &isa_debugcon_class, &isa_debug_exit_class, &pvpanic_class,
@@ -101,7 +102,7 @@ const ObjAlias obj_aliases[] = {
 const MachineClass *const machine_classes[] = {
     &pc_i440fx_10_0, &pc_i440fx_9_2, &pc_i440fx_9_1, &pc_i440fx_9_0, &pc_i440fx_8_2, &pc_i440fx_8_1, &pc_i440fx_8_0, &pc_i440fx_7_2,
     &pc_q35_10_0, &pc_q35_9_2, &pc_q35_9_1, &pc_q35_9_0, &pc_q35_8_2, &pc_q35_8_1, &pc_q35_8_0, &pc_q35_7_2, &pc_q35_5_2,
-    &machine_none,
+    &machine_microvm, &machine_none,
     NULL,
 };
 /* clang-format on */

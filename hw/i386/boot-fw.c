@@ -272,7 +272,9 @@ static void set_chips(PcMachine *pc)
         out8(pc, 0x64, 0x60);
         out8(pc, 0x60, 0x61);
     }
-    rtc_set_cmos(pc->rtc, 0x0f, 0);
+    if (pc->rtc) {
+        rtc_set_cmos(pc->rtc, 0x0f, 0);
+    }
 }
 
 static uint64_t repeat(uint8_t type)
@@ -329,6 +331,12 @@ static void set_cpus(PcMachine *pc)
     }
 }
 
+void boot_chips(PcMachine *pc)
+{
+    set_chips(pc);
+    set_cpus(pc);
+}
+
 bool boot_firmware(PcMachine *pc, struct DirectBoot *b, GError **err)
 {
     Place p = { .pc = pc, .b = b, .top = pc->below_4g, .fseg = FSEG_RSDP };
@@ -342,7 +350,6 @@ bool boot_firmware(PcMachine *pc, struct DirectBoot *b, GError **err)
     b->ram_top = p.top & ~UINT64_C(4095);
     set_pam(pc, false);
     make_e820(pc, b);
-    set_chips(pc);
-    set_cpus(pc);
+    boot_chips(pc);
     return true;
 }

@@ -222,10 +222,11 @@ static void assign_memory(PcMachine *pc, Walk *w, const BusNeed *root)
     uint64_t mem_align, pref_align, mem = list_size(root->need[KIND_MEM], &mem_align);
     uint64_t pref = list_size(root->need[KIND_PREF], &pref_align);
     uint64_t floor = pc->board->q35 ? MAX(pc->below_4g, UINT64_C(0xc0000000)) : pc->below_4g;
+    uint64_t end = pc->board->pci_end ? pc->board->pci_end : MEM_END;
     bool mem_on_top = pref_align > mem_align;
     uint64_t top = mem_on_top ? mem : pref, top_align = mem_on_top ? mem_align : pref_align;
     uint64_t low = mem_on_top ? pref : mem, low_align = mem_on_top ? pref_align : mem_align;
-    uint64_t top_at = top < MEM_END ? (MEM_END - top) & ~(top_align - 1) : 0;
+    uint64_t top_at = top < end ? (end - top) & ~(top_align - 1) : 0;
     uint64_t low_at = low < top_at ? (top_at - low) & ~(low_align - 1) : 0;
     uint64_t mem_at = mem_on_top ? top_at : low_at, pref_at = mem_on_top ? low_at : top_at;
     uint64_t high = align_up((UINT64_C(1) << 32) + pc->above_4g, UINT64_C(1) << 30);
@@ -235,7 +236,7 @@ static void assign_memory(PcMachine *pc, Walk *w, const BusNeed *root)
         assign(w, root->need[KIND_PREF], KIND_PREF, pref_at, -1);
         return;
     }
-    mem_at = mem < MEM_END ? (MEM_END - mem) & ~(mem_align - 1) : 0;
+    mem_at = mem < end ? (end - mem) & ~(mem_align - 1) : 0;
     assign(w, root->need[KIND_MEM], KIND_MEM, mem_at, -1);
     /* Too large for the hole: what can goes above 4 GiB, the rest below the other memory. */
     GArray *list = root->need[KIND_PREF];
@@ -338,7 +339,7 @@ void boot_pci(PcMachine *pc)
     pci_bus_walk(&pc->root, enable, pc);
     if (pc->board->q35) {
         chipset_q35(pc);
-    } else {
+    } else if (pc->isa_fn) {
         chipset_pc(pc);
     }
     mem_commit();

@@ -105,7 +105,7 @@ static bool check_files(PcMachine *pc, const struct DirectBoot *b, GError **err)
 {
     size_t max = MIN(b->kernel.cmdline_max, BOOT_CMDLINE_END - BOOT_CMDLINE - 1);
 
-    if (pc->m.dtb) {
+    if (pc->m.dtb && !pc->board->takes_dtb) {
         return err_set(err, "-dtb is not supported by this machine");
     }
     if (strlen(b->cmdline) > max) {
@@ -235,8 +235,11 @@ bool boot_apply(PcMachine *pc, GError **err)
                      (!pc->m.cpu_model || pc->m.cpu_model->f80000001_edx >> 29 & 1);
     bool ok;
 
-    boot_pci(pc);
-    if (!boot_firmware(pc, b, err) || !kernel_image_place(&b->kernel, pc->m.mem, err) ||
+    if (!pc->board->firmware) {
+        boot_pci(pc);
+    }
+    if (!(pc->board->firmware ? pc->board->firmware : boot_firmware)(pc, b, err) ||
+        !kernel_image_place(&b->kernel, pc->m.mem, err) ||
         !boot_write_string(pc, BOOT_CMDLINE, b->cmdline, err)) {
         return false;
     }

@@ -148,7 +148,7 @@ static uint32_t apic_id_of(const SmpSpec *s, unsigned i)
            socket << (thread_bits + core_bits + die_bits);
 }
 
-static bool make_cpus(PcMachine *pc, GError **err)
+bool pc_cpus_init(PcMachine *pc, GError **err)
 {
     Machine *m = &pc->m;
     bool x2apic = m->cpu_model && m->cpu_model->f1_ecx >> 21 & 1;
@@ -242,7 +242,7 @@ bool pc_init(Machine *m, GError **err)
     split_ram(pc);
     mem_begin();
     map_ram(pc);
-    bool ok = map_rom(pc, err) && make_cpus(pc, err) && pc_irqchips_init(pc, err) &&
+    bool ok = map_rom(pc, err) && pc_cpus_init(pc, err) && pc_irqchips_init(pc, err) &&
               make_pci(pc, err) && pc_chips_init(pc, err) && pc_fw_init(pc, err);
     mem_commit();
     return ok;

@@ -127,5 +127,8 @@ def rows(binary, full):
         add("ours", f"{transport}/{ring}/ring3", binary, kind, "kvm", "q35", how, **form)
         if full:
             add("qemu7", f"{transport}/{ring}/ring3", QEMU7, kind, "kvm", "q35", how, **form)
+    window = "irq=msix depth=8 mem=0xc8000000 ecam=0xe0000000"
+    add("ours", "modern/split/ecam", binary, "blk", "tcg", "microvm", window)
+    add("ours", "modern/packed/ports", binary, "net", "tcg", "microvm", window.split(" ecam")[0], ring="packed")
     found.append(("metal/ours/tcg/net/q35/tap", lambda: tap(binary, image(binary, "metal-pvh"))))
     return found

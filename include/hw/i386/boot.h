@@ -38,6 +38,8 @@ struct DirectBoot {
 
 /* hw/i386/boot-fw.c: ACPI, SMBIOS, BIOS data area, memory map, interrupt controllers, MTRRs. */
 bool boot_firmware(PcMachine *pc, struct DirectBoot *b, GError **err);
+/* A part of it: interrupt controllers, timer, MTRRs, local APICs. */
+void boot_chips(PcMachine *pc);
 /* hw/i386/boot-pci.c: BARs, bridge windows, bus numbers, interrupt lines, chipset registers. */
 void boot_pci(PcMachine *pc);
 /* hw/i386/boot-linux.c, boot-pvh.c: the kernel's information block; *ret says where to begin. */

@@ -22,12 +22,17 @@
 #include "hw/timer/rtc.h"
 
 typedef struct PcMachine PcMachine;
+struct DirectBoot;
 
 /* What distinguishes the boards and their versions (MachineClass.data). */
 typedef struct PcBoard {
     bool q35;
     uint64_t hole64_size;
     uint64_t dimm_size; /* largest module that SMBIOS shows */
+    /* Direct boot: what firmware would leave behind; NULL: as SeaBIOS does. */
+    bool (*firmware)(PcMachine *pc, struct DirectBoot *b, GError **err);
+    uint64_t pci_end; /* of 32-bit PCI memory; 0: 0xfec00000 */
+    bool takes_dtb;
 } PcBoard;
 
 /*
@@ -109,6 +114,7 @@ static inline PcMachine *pc_of(const PciFn *f)
 bool pc_init(Machine *m, GError **err);
 bool pc_ready(Machine *m, GError **err);
 void pc_reset(Machine *m);
+bool pc_cpus_init(PcMachine *pc, GError **err);     /* local APICs and vCPUs */
 bool pc_irqchips_init(PcMachine *pc, GError **err); /* before PCI */
 bool pc_chips_init(PcMachine *pc, GError **err);    /* timers, ports, serial lines */
 Irq *pc_pic_irq(PcMachine *pc, unsigned n);         /* the PIC's input alone, where there is one */
