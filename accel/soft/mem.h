@@ -91,10 +91,17 @@ void soft_ld_bytes(SoftCpu *c, uint64_t la, void *dst, unsigned n);
 void soft_st_bytes(SoftCpu *c, uint64_t la, const void *src, unsigned n);
 /*
  * Locked read-modify-write support: a host pointer to RAM that may be used with host atomics, for
- * write. When NULL is returned (MMIO, page crossing) the caller takes soft_split_lock()/unlock()
- * around a plain load and store.
+ * write; soft_rmw_done() follows the operation. When NULL is returned (MMIO, page crossing) the
+ * caller takes soft_split_lock()/unlock() around a plain load and store.
  */
 uint8_t *soft_rmw_ptr(SoftCpu *c, uint64_t la, unsigned size);
+void soft_rmw_code_written(SoftCpu *c, unsigned size);
+static inline void soft_rmw_done(SoftCpu *c, unsigned size)
+{
+    if (__builtin_expect(c->rmw_mask != NULL, 0)) {
+        soft_rmw_code_written(c, size);
+    }
+}
 void soft_split_lock(SoftCpu *c);
 void soft_split_unlock(SoftCpu *c);
 

@@ -111,6 +111,7 @@ static void cmpxchg16b(SoftCpu *c, const Insn *in)
     uint8_t *p = rmw_host(c, la, 16);
     if (p) {
         cas128(p, &old, val);
+        soft_rmw_done(c, 16);
     } else {
         soft_check(c, la, 16, true);
         soft_split_lock(c);

@@ -154,6 +154,7 @@ static uint64_t locked_rmw(SoftCpu *c, uint64_t la, RmwFn *fn, const RmwArg *a)
         uint64_t old = load_n(p, a->size);
         while (!cas_n(p, a->size, &old, fn(old, a))) {
         }
+        soft_rmw_done(c, a->size);
         return old;
     }
     soft_check(c, la, a->size, /* write= */ true);

@@ -35,9 +35,15 @@ uint64_t insn_rmw(SoftCpu *c, const Insn *in, RmwFn *fn, const RmwArg *a);
 /* The same for memory at la. */
 uint64_t mem_rmw(SoftCpu *c, uint64_t la, bool lock, RmwFn *fn, const RmwArg *a);
 
-/* Host address for an atomic operation on [la, la + size), NULL: take the split lock. May raise. */
+/*
+ * Host address for an atomic operation on [la, la + size), NULL: take the split lock. May raise.
+ * Across a cache line too: hosts punish split locks, up to stopping the thread for a minute.
+ */
 static inline uint8_t *rmw_host(SoftCpu *c, uint64_t la, unsigned size)
 {
+    if ((la & 63) + size > 64) {
+        return NULL;
+    }
     uint8_t *p = soft_hit_w(c->tlb, la, size);
     return p ? p : soft_rmw_ptr(c, la, size);
 }

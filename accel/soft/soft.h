@@ -225,8 +225,10 @@ struct SoftCpu {
     SoftTlb *views[2];  /* kernel, user */
     SoftTlb *slow_view; /* always empty: in use while slow_checks is set */
     bool slow_checks;   /* every access must be looked at: alignment checks or data breakpoints */
-    bool split_locked;  /* holds the split lock; given up when an exception unwinds */
-    uint8_t ext;        /* the EXT bit of error codes: delivering an interrupt or exception */
+    _Atomic uint64_t *rmw_mask; /* code mask of the page of the atomic operation in progress */
+    uint64_t rmw_gpa;
+    bool split_locked; /* holds the split lock; given up when an exception unwinds */
+    uint8_t ext;       /* the EXT bit of error codes: delivering an interrupt or exception */
     struct SoftCodeTlb *code_tlb;
     _Atomic uint64_t *wrote;  /* bits pages it may have a write tag for (mem.h) */
     uint64_t breakpoints[32]; /* gdb software breakpoints by linear address; soft_blocks_flush()

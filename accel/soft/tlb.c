@@ -629,10 +629,18 @@ uint8_t *soft_rmw_ptr(SoftCpu *c, uint64_t la, unsigned size)
     if (!(x.flags & SOFT_PAGE_RAM)) {
         return NULL;
     }
-    /* The write follows at once, so code there is dropped now: the operation must stay one host
-     * atomic. */
-    store_done(c, &x, size);
+    c->rmw_mask = x.codemask;
+    c->rmw_gpa = x.gpa;
     return x.host;
+}
+
+/* As behind any store: first the write, then a look at the mask. */
+void soft_rmw_code_written(SoftCpu *c, unsigned size)
+{
+    Xlat x = { .gpa = c->rmw_gpa, .codemask = c->rmw_mask };
+
+    c->rmw_mask = NULL;
+    store_done(c, &x, size);
 }
 
 /* One lock for all vCPUs of the process: page-crossing locked operations are rare and have no owner
