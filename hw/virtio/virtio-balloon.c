@@ -594,6 +594,7 @@ static const VirtioOps balloon_ops = {
     .config = balloon_config,
     .config_wrote = balloon_config_wrote,
     .stop = balloon_stop,
+    .suspend = balloon_stop,
     .reset = balloon_reset,
     .queue_reset = balloon_queue_reset,
     .realize = balloon_realize,

@@ -297,6 +297,11 @@ static void loop_suspend_begin(void *opaque)
 
     d->halted = true;
     d->suspending = true;
+    if (d->ops->suspend) {
+        d->paused = true; /* vq_drop() keeps them for the time afterwards */
+        d->ops->suspend(d);
+        d->paused = false;
+    }
 }
 
 static void suspend(VirtioDev *d)

@@ -45,13 +45,16 @@ static void move_stats(Feat *x)
 {
     const VBuf buf = { x->page + 0x800, 10, false };
     uint8_t stat[10] = { 4, 0, 0x11, 0x22, 0x33, (uint8_t)x->round, 0, 0, 0, 0 }; /* MEMFREE */
+    uint32_t id, len;
     uint16_t first;
 
     feat_put(x, buf.at, stat, sizeof stat);
     first = vring_add(&x->d.ring[STATS_Q], &buf, 1, 0);
     vd_kick(&x->d, STATS_Q);
     board_run(x->b);
-    g_assert_true(feat_none(x, STATS_Q)); /* kept until the host asks */
+    while (vring_used(&x->d.ring[STATS_Q], &id, &len)) { /* one from before a suspend */
+        g_assert_cmpuint(id, !=, first);
+    } /* kept until the host asks */
     vring_add(&x->d.ring[STATS_Q], &buf, 1, 0);
     vd_kick(&x->d, STATS_Q);
     g_assert_cmpuint(feat_taken(x, STATS_Q, first), ==, 0);

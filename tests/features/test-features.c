@@ -25,7 +25,8 @@ enum {
     IN_ORDER = 35,
     NOTIFICATION_DATA = 38,
     NOTIF_CONFIG_DATA = 39,
-    RING_RESET = 40
+    RING_RESET = 40,
+    SUSPEND = 43
 };
 
 /* Bits that any device may offer (6). VERSION_1, RING_PACKED and ACCESS_PLATFORM are dimensions. */
@@ -42,6 +43,7 @@ static const FeatBit transport_bits[] = {
     { NOTIFICATION_DATA, ALONE, "kicks carry the ring's end" },
     { NOTIF_CONFIG_DATA, ALONE, "kicks carry the device's number" },
     { RING_RESET, ALONE, "data moves again after a queue reset" },
+    { SUSPEND, ALONE, "data moves again after a suspend" },
     { NONE, ALONE, NULL },
 };
 
@@ -283,7 +285,8 @@ static void dummy_move(Feat *x)
 }
 
 #define EVERY                                                                                      \
-    "'packed': true, 'in_order': true, 'x-notification-data': true, 'x-notif-config-data': true"
+    "'packed': true, 'in_order': true, 'x-notification-data': true, 'x-notif-config-data': true,"  \
+    " 'x-suspend': true"
 const FeatType feat_types[] = {
     { "virtio-rng", NULL, EVERY, NULL, NULL, rng_move, NULL, no_bits },
     { "virtio-serial", NULL, EVERY ", 'id': 's', 'max_ports': 2", serial_up, serial_added,
@@ -378,6 +381,15 @@ static void one(Feat *x, const char *name, uint64_t f, bool msix)
     board_run(x->b);
     x->round = 0;
     x->t->move(x);
+    if (feat_has(x, SUSPEND)) { /* 3.4 */
+        x->round = 1;
+        vd_set_status(d, 15 | 16);
+        board_run(x->b);
+        g_assert_cmphex(vd_status(d), ==, 11 | 16);
+        vd_set_status(d, 15);
+        g_assert_cmphex(vd_status(d), ==, 15);
+        x->t->move(x);
+    }
     if (feat_has(x, RING_RESET)) {
         x->round = 1;
         reset_rings(x);

@@ -18,6 +18,9 @@ const HostileType hostile_types[] = {
     { "virtio-balloon-pci", "", ",vectors=4", "", 0, 0, 4, 0, { 0, 3 } },
     { "virtio-scsi-pci", BLK, ",id=s", "-device scsi-hd,drive=d,bus=s.0", 0, 2, 51, 108,
         { 1, 0, 0x40 } },
+    /* a reset of a connection that is not there: nothing is answered */
+    { "virtio-vsock-pci", "", ",guest-cid=3,x-path=%s/vsock", "", 0, 1, 44, 0,
+        { 3, 0, 0, 0, 0, 0, 0, 0, 2 } },
 };
 const unsigned hostile_ntypes = G_N_ELEMENTS(hostile_types);
 
@@ -60,6 +63,8 @@ bool hostile_up(Hostile *x, const HostileType *t, bool slow, bool express)
     x->dir = g_dir_make_tmp("hostile-XXXXXX", NULL);
     x->log = g_build_filename(x->dir, "log", NULL);
     x->file = g_build_filename(x->dir, "ram", NULL);
+    g_auto(GStrv) opts = g_strsplit(t->opts, "%s", 2);
+    g_autofree char *own = g_strjoinv(x->dir, opts);
     g_auto(GStrv) host = g_strsplit(t->host, "%s", 2);
     g_autofree char *args =
         g_strdup_printf("-M %s,memory-backend=m -m 16 -object "
@@ -68,7 +73,7 @@ bool hostile_up(Hostile *x, const HostileType *t, bool slow, bool express)
             express ? "q35" : "pc", x->file, x->log, host[0] ? host[0] : "",
             slow && host[0] && host[1] ? ",latency-ns=30000000" : "", "",
             express ? "-device pcie-root-port,id=rp,addr=2" : "", t->driver,
-            express ? "bus=rp" : "addr=4", t->opts, t->child);
+            express ? "bus=rp" : "addr=4", own, t->child);
 
     x->q = qtv_start(NULL, args);
     int fd = open(x->file, O_RDWR | O_CLOEXEC);

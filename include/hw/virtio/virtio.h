@@ -78,6 +78,8 @@ typedef struct VirtioOps {
     bool (*start)(VirtioDev *d, GError **err);
     /* reset, unplug, or the VM stopped: finishes or drops all held elems */
     void (*stop)(VirtioDev *d);
+    /* the driver suspends: drops held elems that only the host would ask for; NULL: none */
+    void (*suspend)(VirtioDev *d);
     /* RING_RESET: give back what is held of queue i; NULL: nothing held */
     void (*queue_reset)(VirtioDev *d, unsigned i);
     /* properties are set; before queues are made */
