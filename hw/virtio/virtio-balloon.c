@@ -47,7 +47,7 @@ typedef struct VirtioBalloon {
     int64_t interval; /* seconds between two questions, 0: none asked */
     Machine *machine;
     uint32_t num_pages, actual, poison;
-    uint32_t counted; /* actual, when all of it was written */
+    uint32_t counted;  /* actual, when all of it was written */
     VqElem *stats_buf; /* held: giving it back asks for the next one (5.5.6.3) */
     bool stats_seen;   /* since the driver came */
     VqElem *long_req;  /* deflate needs no work, so only inflate requests get that long */
