@@ -36,14 +36,14 @@ Obj *obj_create_user(Obj *container, const Json *args, GError **err)
     const char *type = json_get_str_or(args, "qom-type", NULL);
     const char *id = json_get_str_or(args, "id", NULL);
 
-    if (!type || !id) {
-        err_set(err, "Parameter '%s' is missing", type ? "id" : "qom-type");
+    const ObjClass *cls = type ? obj_class_find(type) : NULL;
+
+    if (type && (!cls || !(cls->flags & OBJ_USER_OBJECT) || cls->flags & OBJ_ABSTRACT)) {
+        err_set(err, "Parameter 'qom-type' does not accept value '%s'", type);
         return NULL;
     }
-    const ObjClass *cls = obj_class_find(type);
-
-    if (!cls || !(cls->flags & OBJ_USER_OBJECT) || cls->flags & OBJ_ABSTRACT) {
-        err_set(err, "Parameter 'qom-type' does not accept value '%s'", type);
+    if (!type || !id) {
+        err_set(err, "Parameter '%s' is missing", type ? "id" : "qom-type");
         return NULL;
     }
     if (!id_check(id, err)) {

@@ -115,9 +115,11 @@ static bool add_mon(Machine *m, const OptItem *item, GError **err)
         }
     }
     if (!control && strcmp(mode, "readline") != 0) {
-        err_set(err, "unknown monitor mode \"%s\"", mode);
+        err_set(err, "Parameter 'mode' does not accept value '%s'", mode);
+    } else if (!id) {
+        err_set(err, "Parameter 'chardev' is missing");
     } else if (!c) {
-        err_set(err, "chardev \"%s\" not found", id ? id : "(null)");
+        err_set(err, "chardev \"%s\" not found", id);
     } else {
         return add_monitor(m, c, control, on, item->typed, err);
     }

@@ -135,8 +135,13 @@ static bool set_boot(Machine *m, const Options *o, GError **err)
     m->boot_once = g_strdup(o->boot_once);
     m->boot_menu = o->boot_menu;
     m->boot_strict = o->boot_strict;
-    m->boot_splash_time = (int)CLAMP(o->boot_splash_time, -1, INT32_MAX);
-    m->boot_reboot_timeout = (int)CLAMP(o->boot_reboot_timeout, -1, INT32_MAX);
+    /* What was not given is -1; what was given and is less is the board's to refuse. */
+    m->boot_splash_time = o->boot_splash_time == OPTION_COUNT_UNSET ? -1
+                          : o->boot_splash_time < 0                 ? -2
+                                                    : (int)MIN(o->boot_splash_time, INT32_MAX);
+    m->boot_reboot_timeout = o->boot_reboot_timeout == OPTION_COUNT_UNSET
+                                 ? -1
+                                 : (int)CLAMP(o->boot_reboot_timeout, -2, INT32_MAX);
     return true;
 }
 

@@ -50,7 +50,6 @@ static PROP_ENUM_TYPE(prop_rtc_clock, "RtcClock", clock_names);
 static const char *const driftfix_names[] = { "none", "slew", NULL };
 static PROP_ENUM_TYPE(prop_driftfix, "DriftFix", driftfix_names);
 
-#define NUM(n, f, h)   PROP_ROW(n, Options, f, int64_t, prop_i64, (uint64_t)-1, h)
 #define COUNT(n, f, h) PROP_ROW(n, Options, f, int64_t, prop_i64, (uint64_t)OPTION_COUNT_UNSET, h)
 
 /* clang-format off */
@@ -78,8 +77,8 @@ static const PropSpec boot_props[] = {
     PROP_STR("once", Options, boot_once, "the order for the first boot only"),
     PROP_BOOL("menu", Options, boot_menu, false, "show the firmware's boot menu"),
     PROP_STR("splash", Options, boot_splash, "picture (refused: there is no display)"),
-    NUM("splash-time", boot_splash_time, "time of the menu in ms"),
-    NUM("reboot-timeout", boot_reboot_timeout, "reboot after a failed boot, ms"),
+    COUNT("splash-time", boot_splash_time, "time of the menu in ms"),
+    COUNT("reboot-timeout", boot_reboot_timeout, "reboot after a failed boot, ms"),
     PROP_BOOL("strict", Options, boot_strict, false, "boot only from what has a bootindex"),
     PROP_END,
 };

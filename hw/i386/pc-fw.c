@@ -145,7 +145,7 @@ static bool add_boot_files(PcMachine *pc, GError **err)
         return err_set(err, "reboot timeout is invalid,it should be a value between -1 and 65535");
     }
     if (m->boot_splash_time < -1 || m->boot_splash_time > 0xffff) {
-        return err_set(err, "splash-time is invalid, it should be a value between 0 and 65535");
+        return err_set(err, "splash-time is invalid,it should be a value between 0 and 65535");
     }
     return fw_cfg_add_file(pc->fw, "bootorder", order, order ? strlen(order) + 1 : 0, err) &&
            fw_cfg_add_file(pc->fw, "bios-geometry", NULL, 0, err) &&

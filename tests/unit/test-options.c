@@ -73,7 +73,7 @@ static void test_values(void)
     g_assert_cmpint(o->sockets, ==, 2);
     g_assert_cmpint(o->cores, ==, OPTION_COUNT_UNSET);
     g_assert_cmpstr(o->boot_order, ==, "dc");
-    g_assert_cmpint(o->boot_reboot_timeout, ==, -1);
+    g_assert_cmpint(o->boot_reboot_timeout, ==, OPTION_COUNT_UNSET);
     g_assert_cmpstr(o->name, ==, "vm");
     g_assert_true(o->debug_threads && o->stopped && !o->nographic);
     g_assert_cmpstr(o->kernel, ==, "b");
