@@ -263,7 +263,7 @@ for mode in MODES:
 def _():
     for packed in ("", ",packed=on"):
         for iothread in (True, False):
-            n = 5000 if SLOW == 1 else 250000
+            n = 5000 if SLOW == 1 else 250000  # four times
             text = blk(f",disable-legacy=on{packed}", f"test=irqs n={n} event=0 ring={'packed' if packed else 'split'} depth=9", "tcg", iothread, timeout=600)
             same(result(text)["ops"], n, "operations")
 
