@@ -15,7 +15,7 @@ struct Blk {
     const BlkTray *tray; /* of a removable medium; NULL: none */
     void *tray_opaque;
     bool was_read_only; /* the medium before */
-    bool write_cache; /* atomic: the guest switches it while requests go out */
+    bool write_cache;   /* atomic: the guest switches it while requests go out */
     int werror, rerror; /* BlkOnError */
     unsigned in_flight; /* atomic */
     Loop *loop;         /* where requests come from; NULL: main */

@@ -38,8 +38,8 @@ typedef struct RamSpec {
 RamBlock *ram_new(const char *id, const RamSpec *spec, GError **err);
 /* Gives every page its memory now, with so many threads. */
 bool ram_populate(RamBlock *b, unsigned threads, GError **err);
-/* The content of [off, off+len) may go, and its memory with it: whole pages inside are given back to
- * the host and read as zeroes (a private file: as the file). Any thread. */
+/* The content of [off, off+len) may go, and its memory with it: whole pages inside are given back
+ * to the host and read as zeroes (a private file: as the file). Any thread. */
 void ram_discard(RamBlock *b, uint64_t off, uint64_t len);
 RamBlock *ram_ref(RamBlock *b);
 void ram_unref(RamBlock *b);

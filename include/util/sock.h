@@ -20,8 +20,8 @@ int sock_connect(const SockAddr *a, GError **err); /* fd, non-blocking after a b
 /* The socket file goes when the process ends, or earlier by sock_unlink(). Main loop. */
 void sock_keep(const char *path);
 void sock_unlink(const char *path);
-void sock_cleanup(void); /* all that were kept */
-int sock_accept(int listen_fd);                    /* -1: nothing there */
+void sock_cleanup(void);        /* all that were kept */
+int sock_accept(int listen_fd); /* -1: nothing there */
 /* "unix:/path,server=on" as query-chardev's filename; g_free */
 char *sock_describe(const SockAddr *a, bool server);
 char *sock_local_text(int fd);
