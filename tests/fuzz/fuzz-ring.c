@@ -207,6 +207,7 @@ static void op_config(Input *in, unsigned arg)
         return;
     }
     val = u32(in);
+    off |= arg & 8 ? 0 : 0x40; /* capabilities rather than the header */
     if (!fz.f->dirty || off >= 0x40) {
         fz.f->dirty = true;
         vd_cfg_write(&fz.b->port, 0, fz.d->devfn, off, size, val);

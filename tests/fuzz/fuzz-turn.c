@@ -5,16 +5,28 @@
  */
 #include "tests/fuzz/fuzz.h"
 
+#include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 void __wrap_fd_signal(int eventfd);
+int __wrap_madvise(void *at, size_t len, int advice);
 bool __wrap_fd_drain(int eventfd);
 int __wrap_epoll_pwait2(
     int fd, struct epoll_event *ev, int n, const struct timespec *ts, const sigset_t *mask);
 ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags);
 
 void __wrap_fd_signal(int eventfd) {}
+
+/* A balloon's pages: gone is zero. */
+int __wrap_madvise(void *at, size_t len, int advice)
+{
+    if (advice == MADV_DONTNEED) {
+        memset(at, 0, len);
+    }
+    return 0;
+}
 
 bool __wrap_fd_drain(int eventfd)
 {
