@@ -80,8 +80,8 @@ typedef struct VqRingOps {
         VirtQueue *vq); /* validates and maps one chain; NULL: none, or vq_fail() was called */
     void (*publish)(VirtQueue *vq, const VqDone *done, unsigned n);
     /* The same for chains as they come from the device, in one go: publishes them and gives back
-     * what they hold. False: somebody watches the ring, or it is gone. Not IN_ORDER. */
-    bool (*use)(VirtQueue *vq, VqElem *const *e, unsigned n);
+     * what they hold. False: somebody watches the ring, or it is gone. */
+    bool (*use)(VirtQueue *vq, VqElem *const *e, unsigned n, bool in_order);
     bool (*wants_notify)(VirtQueue *vq);
     void (*arm)(VirtQueue *vq, bool on); /* ask for (or spare) notifications by the driver */
     bool (*empty)(VirtQueue *vq);
@@ -313,6 +313,12 @@ static inline uint32_t vq_used_len(const VqElem *e)
     size_t len = e->in_size - e->in.left;
 
     return (uint32_t)(e->in.left ? len : len + e->in2_size - e->in2.left);
+}
+
+/* IN_ORDER: an entry for it may be left out, since that says "used in full" (2.7.9, 2.8.8). */
+static inline bool vq_used_full(const VqElem *e)
+{
+    return !e->in.left && !e->in2.left;
 }
 
 /* Gives back what a finished chain holds. */

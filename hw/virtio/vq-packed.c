@@ -326,29 +326,18 @@ static void packed_publish(VirtQueue *vq, const VqDone *done, unsigned n)
     store16(first + 14, first_flags, memory_order_release);
 }
 
-static bool packed_use(VirtQueue *vq, VqElem *const *e, unsigned n)
+static bool packed_use(VirtQueue *vq, VqElem *const *e, unsigned n, bool in_order)
 {
-    unsigned used = vq->rs.used, size = vq->at.size, sum = 0;
-    uint16_t now = vq->rs.used_wrap ? DESC_AVAIL | DESC_USED : 0, first_flags = 0;
+    unsigned used = vq->rs.used, slot = used, size = vq->at.size, sum = 0;
+    uint16_t now = vq->rs.used_wrap ? DESC_AVAIL | DESC_USED : 0, slot_now = now, first_flags = 0;
     uint8_t *first = NULL;
 
     if (!map(vq) || vq_ring_watched(&vq->desc)) {
         return false;
     }
     for (unsigned i = 0; i < n; i++) {
-        uint8_t *d = vq->desc.host + used * 16u;
         uint32_t len = vq_used_len(e[i]);
-        uint16_t flags = (uint16_t)(now | (len ? DESC_WRITE : 0));
 
-        atomic_store_explicit(
-            (_Atomic uint32_t *)(void *)(d + 8), htole32(len), memory_order_relaxed);
-        store16(d + 12, e[i]->id, memory_order_relaxed);
-        if (first) {
-            store16(d + 14, flags, memory_order_release);
-        } else {
-            first = d;
-            first_flags = flags;
-        }
         sum += e[i]->ndescs;
         used += e[i]->ndescs;
         if (used >= size) {
@@ -356,6 +345,22 @@ static bool packed_use(VirtQueue *vq, VqElem *const *e, unsigned n)
             now ^= DESC_AVAIL | DESC_USED;
         }
         vq->inflight[e[i]->id] = false;
+        if (!in_order || i + 1 == n || !vq_used_full(e[i])) {
+            uint8_t *d = vq->desc.host + slot * 16u;
+            uint16_t flags = (uint16_t)(slot_now | (len ? DESC_WRITE : 0));
+
+            atomic_store_explicit(
+                (_Atomic uint32_t *)(void *)(d + 8), htole32(len), memory_order_relaxed);
+            store16(d + 12, e[i]->id, memory_order_relaxed);
+            if (first) {
+                store16(d + 14, flags, memory_order_release);
+            } else {
+                first = d;
+                first_flags = flags;
+            }
+            slot = used;
+            slot_now = now;
+        }
         vq_elem_done(vq, e[i], len);
     }
     vq->since += sum;

@@ -307,9 +307,9 @@ static void split_publish(VirtQueue *vq, const VqDone *done, unsigned n)
     vq_ring_written(&vq->device, 0, 4);
 }
 
-static bool split_use(VirtQueue *vq, VqElem *const *e, unsigned n)
+static bool split_use(VirtQueue *vq, VqElem *const *e, unsigned n, bool in_order)
 {
-    unsigned mask = vq->at.size - 1u, used = vq->rs.used;
+    unsigned mask = vq->at.size - 1u, used = vq->rs.used, slot = used;
     uint8_t *ring;
 
     if (!map(vq) || vq_ring_watched(&vq->device)) {
@@ -317,12 +317,17 @@ static bool split_use(VirtQueue *vq, VqElem *const *e, unsigned n)
     }
     ring = vq->device.host + 4;
     for (unsigned i = 0; i < n; i++) {
-        _Atomic uint32_t *at = (_Atomic uint32_t *)(void *)(ring + (used++ & mask) * 8u);
         uint32_t len = vq_used_len(e[i]);
 
-        atomic_store_explicit(at, htole32(e[i]->id), memory_order_relaxed);
-        atomic_store_explicit(at + 1, htole32(len), memory_order_relaxed);
+        used++;
         vq->inflight[e[i]->id] = false;
+        if (!in_order || i + 1 == n || !vq_used_full(e[i])) {
+            _Atomic uint32_t *at = (_Atomic uint32_t *)(void *)(ring + (slot & mask) * 8u);
+
+            atomic_store_explicit(at, htole32(e[i]->id), memory_order_relaxed);
+            atomic_store_explicit(at + 1, htole32(len), memory_order_relaxed);
+            slot = used;
+        }
         vq_elem_done(vq, e[i], len);
     }
     vq->since += n;

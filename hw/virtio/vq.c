@@ -104,52 +104,56 @@ static inline void order_add(VirtQueue *vq, VqElem *e)
     vq->order_tail = b;
 }
 
-static VqElem *take(VirtQueue *vq)
+/* One, by the long way or from the redo list. */
+static VqElem *take_slow(VirtQueue *vq, bool in_order)
 {
     VqElem *e;
 
-    if (!ready(vq)) {
-        return NULL;
-    }
     if (vq->redo_head) {
         return take_redone(vq);
     }
     e = vq->ops->pop(vq);
     if (e) {
         count_out(vq, 1);
-        if (vq_feature(vq, VIRTIO_F_IN_ORDER)) {
+        if (in_order) {
             order_add(vq, e);
         }
     }
     return e;
 }
 
-/* Several at once into vq->taken. */
-static unsigned take_some(VirtQueue *vq, unsigned max, bool in_order)
+/* Several at once. The queue is ready. */
+static inline unsigned take_some(VirtQueue *vq, VqElem **ret, unsigned max, bool in_order)
 {
     unsigned n = 0;
 
     if (VQ_LIKELY(!vq->redo_head)) {
-        max = MIN(max, VQ_TAKE);
         if (VQ_UNLIKELY(vq->nfree[0] < max)) {
             vq_small_blocks(vq, max);
         }
-        n = vq->ops->take(vq, vq->taken, max);
+        n = vq->ops->take(vq, ret, max);
     }
     if (VQ_UNLIKELY(!n)) {
-        vq->taken[0] = take(vq);
-        return vq->taken[0] != NULL;
+        *ret = take_slow(vq, in_order);
+        return *ret != NULL;
     }
     count_out(vq, (int)n);
     if (vq->elem_extra) {
         for (unsigned i = 0; i < n; i++) {
-            memset(vq->taken[i] + 1, 0, vq->elem_extra);
+            memset(ret[i] + 1, 0, vq->elem_extra);
         }
     }
     for (unsigned i = 0; i < n && in_order; i++) {
-        order_add(vq, vq->taken[i]);
+        order_add(vq, ret[i]);
     }
     return n;
+}
+
+static VqElem *take(VirtQueue *vq)
+{
+    VqElem *e;
+
+    return ready(vq) && take_some(vq, &e, 1, vq_feature(vq, VIRTIO_F_IN_ORDER)) ? e : NULL;
 }
 
 static void order_remove(VirtQueue *vq, VqBlock *b)
@@ -472,10 +476,22 @@ static VQ_COLD void run_ended(VirtQueue *vq, unsigned i, unsigned n, VqVerdict v
     }
 }
 
-static inline void finish_taken(VirtQueue *vq, unsigned n, bool in_order)
+/* IN_ORDER: nothing older is out, and nothing younger is done. */
+static bool is_next(const VirtQueue *vq, VqElem *const *e, unsigned n)
 {
-    if (!in_order && vq->ops->use(vq, vq->taken, n)) {
+    return vq->order_head == vq_block_of(e[0]) && vq->order_tail == vq_block_of(e[n - 1]);
+}
+
+/* all: what was taken together is done, without a gap. */
+static inline void finish_taken(VirtQueue *vq, unsigned n, bool all, bool in_order)
+{
+    if ((!in_order || (all && is_next(vq, vq->taken, n))) &&
+        !atomic_load_explicit(&vq->d->reset_pending, memory_order_relaxed) &&
+        vq->ops->use(vq, vq->taken, n, in_order)) {
         vq->need_notify = true;
+        if (in_order) {
+            vq->order_head = NULL;
+        }
         return;
     }
     for (unsigned i = 0; i < n; i++) {
@@ -489,6 +505,7 @@ static inline bool run_taken(VirtQueue *vq, unsigned n, bool in_order)
     VqVerdict (*request)(VirtioDev * d, VqElem * e) = vq->spec->request;
     VqVerdict v = VQ_DONE;
     VirtioDev *d = vq->d;
+    uint32_t epoch = vq->epoch;
     unsigned ndone = 0, i;
 
     for (i = 0; i < n; i++) {
@@ -502,8 +519,13 @@ static inline bool run_taken(VirtQueue *vq, unsigned n, bool in_order)
             vq->taken[ndone++] = e; /* where one of those before it was */
         }
     }
-    if (ndone) {
-        finish_taken(vq, ndone, in_order);
+    if (VQ_UNLIKELY(
+            vq->epoch != epoch)) { /* a request reset the queue: all of these are strangers */
+        while (ndone) {
+            finish_stranger(vq, vq->taken[--ndone], /* current= */ false);
+        }
+    } else if (ndone) {
+        finish_taken(vq, ndone, ndone == n, in_order);
     }
     if (VQ_UNLIKELY(i < n)) {
         run_ended(vq, i, n, v);
@@ -522,7 +544,7 @@ static bool run_some(VirtQueue *vq, unsigned *left)
     bool in_order = vq_feature(vq, VIRTIO_F_IN_ORDER);
 
     disarm(vq);
-    while (*left && (n = take_some(vq, *left, in_order))) {
+    while (*left && (n = take_some(vq, vq->taken, MIN(*left, VQ_TAKE), in_order))) {
         *left -= n;
         if (!run_taken(vq, n, in_order)) {
             break;

@@ -294,6 +294,50 @@ static void test_stop(gconstpointer arg)
     }
 }
 
+/* A request whose handler resets the device, by the driver's way or the machine's: nothing that was
+ * taken with it is published, and the device starts again. */
+static bool by_machine;
+
+static VqVerdict reset_in_third(Dummy *s, VqElem *e)
+{
+    if (seen++ == 2) {
+        if (by_machine) {
+            virtio_reset_now(&s->vd);
+        } else {
+            virtio_set_status(&s->vd, 0);
+        }
+    }
+    return VQ_DONE;
+}
+
+static void test_reset_inside(gconstpointer arg)
+{
+    unsigned how = GPOINTER_TO_UINT(arg);
+
+    for (unsigned i = 0; i < 2; i++) {
+        Fix *x = up(how, 16, 16);
+        uint32_t id, len;
+
+        by_machine = i;
+        seen = 0;
+        x->s->on_request = reset_in_third;
+        for (unsigned k = 0; k < 5; k++) {
+            add(x, k, 2);
+        }
+        kick(x);
+        g_assert_cmpuint(seen, ==, 3);
+        g_assert_false(vring_used(x->r, &id, &len));
+        g_assert_cmphex(vd_status(&x->d), ==, 0);
+        x->s->on_request = NULL;
+        vd_set_status(&x->d, 0); /* the transport's registers, after a reset behind its back */
+        g_assert_true(vd_negotiate(&x->d, vd_offered(&x->d)));
+        set_up_queue(x, 16);
+        vd_driver_ok(&x->d);
+        laps(x, 40);
+        down(x);
+    }
+}
+
 /* Queues are enabled one by one: what lies in the others waits. */
 static void test_enable_one(void)
 {
@@ -381,6 +425,7 @@ int main(int argc, char **argv)
             }
         }
         add_test("stop-anywhere", how, how, test_stop);
+        add_test("reset-inside-a-request", how, how, test_reset_inside);
     }
     for (unsigned how = 0; how < 2; how++) {
         add_test("sizes-refused", how, how, test_refused);
