@@ -90,6 +90,7 @@ typedef struct Fixture {
     unsigned count[NPORTS];
     uint32_t last[NPORTS];
     unsigned io_writes;
+    gint64 began, shortest; /* from a write to port 0 to the next one to port 1, us */
     bool poked;
 } Fixture;
 
@@ -108,6 +109,13 @@ static void port_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
     Fixture *f = opaque;
 
     g_assert_true(vm_lock_held());
+    if (off == 0) {
+        f->began = g_get_monotonic_time();
+    } else if (off == 1) {
+        gint64 took = g_get_monotonic_time() - f->began;
+
+        f->shortest = f->shortest && f->shortest < took ? f->shortest : took;
+    }
     f->count[off]++;
     f->last[off] = (uint32_t)val;
     if (!f->poked) {
@@ -137,7 +145,7 @@ static Lapic *current_lapic(void)
     return cpu ? cpu->lapic : NULL;
 }
 
-static void set_up(Fixture *f, unsigned ncpus, const char *opts)
+static inline void set_up(Fixture *f, unsigned ncpus, const char *opts)
 {
     const char *usual = is_kvm() ? "{'kernel-irqchip':'off'}" : "{}";
     g_autoptr(Json) args = json_parse(opts ? opts : usual, -1, NULL);
@@ -239,13 +247,13 @@ typedef struct Case {
     bool tcg, kvm;
 } Case;
 
-static void run_tcg(gconstpointer data)
+static inline void run_tcg(gconstpointer data)
 {
     cls = &soft_accel_class;
     ((const Case *)data)->fn();
 }
 
-static void run_kvm(gconstpointer data)
+static inline void run_kvm(gconstpointer data)
 {
     autofd fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
@@ -258,7 +266,7 @@ static void run_kvm(gconstpointer data)
     ((const Case *)data)->fn();
 }
 
-static int run_cases(int argc, char **argv, const Case *cases, unsigned n)
+static inline int run_cases(int argc, char **argv, const Case *cases, unsigned n)
 {
     g_test_init(&argc, &argv, NULL);
     loop_main();
