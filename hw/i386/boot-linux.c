@@ -19,11 +19,34 @@ enum {
     ZP_RAMDISK_IMAGE = 0x218,
     ZP_RAMDISK_SIZE = 0x21c,
     ZP_HEAP_END = 0x224,
+    ZP_SETUP_DATA = 0x250,
     ZP_CMDLINE = 0x228,
     ZP_E820_TABLE = 0x2d0,
     LOADER_OTHER = 0xff,
     VID_NORMAL = 0xffff,
 };
+
+/* boot.rst, setup_data: a list; its only entry is the device tree. It goes below everything else.
+ */
+static bool place_dtb(PcMachine *pc, struct DirectBoot *b, uint8_t *zp, GError **err)
+{
+    enum { SETUP_DTB = 2, SETUP_HEADER = 16 };
+    uint8_t head[SETUP_HEADER] = { 0 };
+    size_t len = b->dtb ? g_mapped_file_get_length(b->dtb) : 0;
+
+    if (!len) {
+        return true;
+    }
+    if (len + SETUP_HEADER > b->ram_top / 4) {
+        return err_set(err, "device tree is too large: 0x%zx bytes", len);
+    }
+    b->ram_top = (b->ram_top - len - SETUP_HEADER) & ~UINT64_C(4095);
+    put_le(head + 8, SETUP_DTB, 4);
+    put_le(head + 12, len, 4);
+    put_le(zp + ZP_SETUP_DATA, b->ram_top, 8);
+    return boot_write(pc, b->ram_top, head, sizeof(head), err) &&
+           boot_write(pc, b->ram_top + SETUP_HEADER, g_mapped_file_get_contents(b->dtb), len, err);
+}
 
 bool boot_linux(PcMachine *pc, struct DirectBoot *b, KernelEntry *ret, GError **err)
 {
@@ -31,10 +54,11 @@ bool boot_linux(PcMachine *pc, struct DirectBoot *b, KernelEntry *ret, GError **
     uint64_t ext_k = (pc->below_4g - (1 << 20)) >> 10;
     uint8_t zp[4096] = { 0 };
 
-    if (!boot_place_modules(pc, b, (uint64_t)k->initrd_max + 1, err)) {
+    memcpy(zp + ZP_SETUP_HEADER, k->data + ZP_SETUP_HEADER, k->header_len);
+    if (!place_dtb(pc, b, zp, err) ||
+        !boot_place_modules(pc, b, (uint64_t)k->initrd_max + 1, err)) {
         return false;
     }
-    memcpy(zp + ZP_SETUP_HEADER, k->data + ZP_SETUP_HEADER, k->header_len);
     zp[ZP_TYPE_OF_LOADER] = LOADER_OTHER;
     zp[ZP_LOADFLAGS] |= 0x80; /* heap_end_ptr is valid */
     put_le(zp + ZP_HEAP_END, 0xfe00, 2);

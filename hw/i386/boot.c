@@ -97,6 +97,7 @@ static void boot_free(struct DirectBoot *b)
         g_free(g_array_index(b->modules, BootModule, i).text);
     }
     g_array_unref(b->modules);
+    g_clear_pointer(&b->dtb, g_mapped_file_unref);
     g_free(b->cmdline);
     g_free(b);
 }

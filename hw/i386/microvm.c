@@ -190,9 +190,44 @@ static bool microvm_init(Machine *m, GError **err)
     return ok;
 }
 
+static bool load_dtb(PcMachine *pc, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+    struct DirectBoot *b = pc->boot;
+
+    if (!pc->m.dtb) {
+        return true;
+    }
+    if (b->kernel.kind != KERNEL_BZIMAGE || b->kernel.protocol < 0x209) {
+        return err_set(err, "-dtb: this kernel takes no device tree");
+    }
+    b->dtb = g_mapped_file_new(pc->m.dtb, FALSE, &why);
+    if (!b->dtb) {
+        return err_set(err, "couldn't open dtb file %s: %s", pc->m.dtb, why->message);
+    }
+    if (!microvm_dt_check(g_mapped_file_get_contents(b->dtb), g_mapped_file_get_length(b->dtb))) {
+        return err_set(err, "%s is not a device tree", pc->m.dtb);
+    }
+    return true;
+}
+
+static bool dump_dtb(Microvm *v, GError **err)
+{
+    g_autoptr(GByteArray) tree = microvm_dt(v);
+
+    if (!g_file_set_contents(v->opt_dumpdtb, (const char *)tree->data, (gssize)tree->len, err)) {
+        return false;
+    }
+    g_printerr("%s: info: dtb dumped to %s. Exiting.\n", g_get_prgname(), v->opt_dumpdtb);
+    run_request_shutdown(v->pc.m.run, SHUTDOWN_HOST_QMP_QUIT);
+    return true;
+}
+
 static bool microvm_ready(Machine *m, GError **err)
 {
-    return boot_load((PcMachine *)m, err);
+    Microvm *v = (Microvm *)m;
+
+    return boot_load(&v->pc, err) && load_dtb(&v->pc, err) && (!v->opt_dumpdtb || dump_dtb(v, err));
 }
 
 static void microvm_reset(Machine *m)
@@ -251,6 +286,7 @@ static const PropSpec microvm_props[] = {
     PROP_ON_OFF_AUTO("pit", Microvm, opt_pit, ON_OFF_AUTO_AUTO, "interval timer (auto is on)"),
     PROP_ON_OFF_AUTO("rtc", Microvm, opt_rtc, ON_OFF_AUTO_AUTO, "real-time clock (auto is on)"),
     PROP_ON_OFF_AUTO("ioapic2", Microvm, opt_ioapic2, ON_OFF_AUTO_AUTO, "second I/O APIC (auto is off)"),
+    PROP_STR("dumpdtb", Microvm, opt_dumpdtb, "writes the device tree there and ends"),
     PROP_BOOL("isa-serial", Microvm, opt_serial, true, "serial line"),
     PROP_BOOL("auto-kernel-cmdline", Microvm, opt_cmdline, true, "no effect: there are no virtio-mmio devices"),
     PROP_BOOL("x-option-roms", Microvm, opt_option_roms, true, "no effect: no firmware runs them"),

@@ -29,6 +29,7 @@ struct DirectBoot {
     KernelImage kernel;
     GArray *modules; /* BootModule; -initrd is one, multiboot takes a list */
     char *cmdline;
+    GMappedFile *dtb; /* for boards that take -dtb: setup_data of a bzImage; NULL: none */
     /* Filled by boot_firmware(). */
     E820 e820[BOOT_E820_MAX];
     unsigned ne820;

@@ -23,6 +23,7 @@ typedef struct Microvm {
     PcMachine pc;
     OnOffAuto opt_pcie, opt_pic, opt_pit, opt_rtc, opt_ioapic2;
     bool opt_serial, opt_cmdline, opt_option_roms;
+    char *opt_dumpdtb;
     AcpiPm pm;
     Irq sci;
     ResetPort reset_port;
@@ -31,4 +32,7 @@ typedef struct Microvm {
 
 /* acpi-microvm.c: the tables at MICROVM_TABLES. Free with g_byte_array_unref(). */
 GByteArray *microvm_acpi(const Microvm *v);
+/* microvm-dt.c: the machine as a device tree. Free with g_byte_array_unref(). */
+GByteArray *microvm_dt(const Microvm *v);
+bool microvm_dt_check(const void *data, size_t len); /* well-formed, all of it within len */
 extern const ObjClass microvm_host_class;
