@@ -14,11 +14,21 @@ static void gsi_set(void *opaque, unsigned n, bool level)
     }
 }
 
+/* Through the chip whose input is open. */
+static bool gsi_busy(void *opaque, unsigned n)
+{
+    const Gsi *g = opaque;
+
+    return (g->ioapic && n != 2 && ioapic_busy(g->ioapic, n ? n : 2)) ||
+           (g->pic && n < 16 && pic_busy(g->pic, n));
+}
+
 void gsi_init(Gsi *g, Pic *pic, Ioapic *ioapic)
 {
     g->pic = pic;
     g->ioapic = ioapic;
     for (unsigned n = 0; n < IOAPIC_PINS; n++) {
         irq_init(&g->in[n], gsi_set, g, n);
+        g->in[n].busy = gsi_busy;
     }
 }

@@ -81,6 +81,15 @@ static void ioapic_in(void *opaque, unsigned n, bool level)
     g_mutex_unlock(&a->lock);
 }
 
+bool ioapic_busy(Ioapic *a, unsigned n)
+{
+    g_mutex_lock(&a->lock);
+    uint64_t r = a->redir[n];
+    g_mutex_unlock(&a->lock);
+    return !(r & (REDIR_MASKED | REDIR_LEVEL)) && REDIR_MODE(r) <= 1 &&
+           lapic_bus_waits(a->bus, REDIR_DEST(r), r & REDIR_LOGICAL, r & REDIR_VECTOR);
+}
+
 static void ioapic_eoi(void *opaque, uint8_t vector)
 {
     Ioapic *a = opaque;

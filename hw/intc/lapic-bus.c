@@ -143,6 +143,21 @@ void lapic_bus_deliver(
     lapic_bus_send(b, dest, logical, /* x2= */ dest > 0xff, mode, vector, level);
 }
 
+bool lapic_bus_waits(const LapicBus *b, uint32_t dest, bool logical, uint8_t vector)
+{
+    unsigned n = atomic_load_explicit(&b->count, memory_order_acquire);
+
+    for (unsigned i = 0; i < n && !b->sink; i++) {
+        const Lapic *l = b->apics[i];
+
+        if (lapic_match(l, dest == 0xff ? BROADCAST : dest, logical, /* x2= */ dest > 0xff) &&
+            (atomic_load(&l->irr[vector / 32]) >> (vector % 32) & 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void lapic_bus_set_sink(
     LapicBus *b, void (*fn)(void *opaque, uint64_t addr, uint32_t data), void *opaque)
 {

@@ -96,6 +96,13 @@ static void pic_pin(PicChip *c, unsigned n, bool level)
     c->level = level ? c->level | bit : c->level & (uint8_t)~bit;
 }
 
+bool pic_busy(const Pic *p, unsigned n)
+{
+    const PicChip *c = &p->chip[n >> 3];
+
+    return (c->irr & (uint8_t)~c->imr) >> (n & 7) & 1;
+}
+
 static void pic_update(Pic *p)
 {
     bool intr;

@@ -11,6 +11,8 @@ enum {
     NTIMERS = 3,
     TICK_NS = 10,
     PERIOD_MIN_NS = 50000,
+    CATCH_UP_NS = 200000,
+    OWED_MAX = 250,
     PERIOD_FS = 10000000,
     REG_CAP = 0x000,
     REG_CFG = 0x010,
@@ -34,7 +36,8 @@ typedef struct HpetTimer {
     unsigned n;
     uint32_t cfg;
     uint64_t cmp, period;
-    Timer timer;
+    uint64_t owed; /* periods whose edge is still to be sent */
+    Timer timer, again;
 } HpetTimer;
 
 struct Hpet {
@@ -126,6 +129,43 @@ static void hpet_arm(HpetTimer *t, bool matched)
     timer_mod(&t->timer, at);
 }
 
+/*
+ * The guest counts the edges of a periodic comparator. Where the host ran us too late, or the vCPU
+ * so little that an edge would merge with the last one, they are sent as soon as they are taken.
+ */
+static void hpet_edge(HpetTimer *t, Irq *wire)
+{
+    bool owes = (t->cfg & TN_PERIODIC) && t->period >= 2 * CATCH_UP_NS / TICK_NS;
+
+    if (owes && irq_busy(wire)) {
+        t->owed++;
+    } else {
+        irq_pulse(wire);
+    }
+    t->owed = owes ? MIN(t->owed, OWED_MAX) : 0;
+    if (t->owed) {
+        timer_mod(&t->again, clock_ns(CLOCK_KIND_VIRTUAL) + CATCH_UP_NS);
+    }
+}
+
+static void hpet_again(void *opaque)
+{
+    HpetTimer *t = opaque;
+    Irq *wire = hpet_wire(t);
+
+    if (wire && t->owed) {
+        t->owed--;
+        hpet_edge(t, wire);
+    }
+}
+
+/* What was owed belongs to the setting before. */
+static void hpet_forget(HpetTimer *t)
+{
+    t->owed = 0;
+    timer_del(&t->again);
+}
+
 static void hpet_match(void *opaque)
 {
     HpetTimer *t = opaque;
@@ -136,13 +176,14 @@ static void hpet_match(void *opaque)
         uint64_t gone = (hpet_counter_at(h, clock_ns(CLOCK_KIND_VIRTUAL)) - t->cmp) & hpet_mask(t);
 
         t->cmp = (t->cmp + (gone / t->period + 1) * t->period) & hpet_mask(t);
+        t->owed += gone / t->period;
     }
     hpet_arm(t, true);
     if (t->cfg & TN_LEVEL) {
         h->isr |= 1u << t->n; /* 2.3.6: status exists in level mode only */
         hpet_update_level(t);
     } else if (wire && (t->cfg & TN_ENABLE)) {
-        irq_pulse(wire);
+        hpet_edge(t, wire);
     }
 }
 
@@ -208,6 +249,9 @@ static void hpet_write_cfg(Hpet *h, uint32_t val)
         h->legacy_fn(h->legacy_opaque, val & CFG_LEGACY);
     }
     for (unsigned n = 0; n < NTIMERS; n++) {
+        if (changed) {
+            hpet_forget(&h->t[n]);
+        }
         if (changed & CFG_ENABLE) {
             hpet_arm(&h->t[n], false);
         }
@@ -222,6 +266,7 @@ static void hpet_write_timer_cfg(HpetTimer *t, uint32_t val)
     if (wire && (t->cfg & TN_LEVEL)) {
         irq_set(wire, false); /* it may go elsewhere from now on */
     }
+    hpet_forget(t);
     t->cfg = val & TN_WRITABLE;
     if (t->cfg & TN_32BIT) {
         t->cmp &= 0xffffffffu;
@@ -300,6 +345,14 @@ static void hpet_legacy(void *opaque, unsigned n, bool level)
     }
 }
 
+static bool hpet_legacy_busy(void *opaque, unsigned n)
+{
+    const Hpet *h = opaque;
+    unsigned wire = n ? 8 : 0;
+
+    return !(h->cfg & CFG_LEGACY) && wire < h->nirqs && irq_busy(&h->irqs[wire]);
+}
+
 Irq *hpet_legacy_in(Hpet *h, unsigned n)
 {
     g_assert(n < 2);
@@ -336,9 +389,11 @@ static void hpet_init(Obj *o)
         h->t[n].hpet = h;
         h->t[n].n = n;
         timer_init(&h->t[n].timer, loop_main(), CLOCK_KIND_VIRTUAL, hpet_match, &h->t[n]);
+        timer_init(&h->t[n].again, loop_main(), CLOCK_KIND_VIRTUAL, hpet_again, &h->t[n]);
     }
     for (unsigned n = 0; n < 2; n++) {
         irq_init(&h->legacy[n], hpet_legacy, h, n);
+        h->legacy[n].busy = hpet_legacy_busy;
     }
     irq_register_in((struct Obj *)o, NULL, h->legacy, 2);
 }
@@ -349,6 +404,7 @@ static void hpet_unrealize(Obj *o)
 
     for (unsigned n = 0; n < NTIMERS; n++) {
         timer_del(&h->t[n].timer);
+        timer_del(&h->t[n].again);
     }
     region_unmap(&h->io);
 }

@@ -35,7 +35,9 @@ struct Pit {
     PitChannel ch[3];
     Irq *irq0;
     bool irq_level;
-    Timer timer;
+    int64_t due;   /* when timer was to expire */
+    uint64_t owed; /* periods of channel 0 whose edge is still to be sent, by again */
+    Timer timer, again;
     struct Pcspk *spk;
 };
 
@@ -47,7 +49,7 @@ typedef struct Pcspk {
     bool refresh;
 } Pcspk;
 
-enum { PERIOD_MIN_NS = 50000 };
+enum { PERIOD_MIN_NS = 50000, CATCH_UP_NS = 200000, OWED_MAX = 250 };
 
 static int64_t ticks_to_ns(uint64_t ticks)
 {
@@ -206,17 +208,66 @@ static void pit_update_irq(Pit *p, int64_t now)
     if (pit_periodic(c) && ticks_to_ns(c->count) < PERIOD_MIN_NS) {
         next = MAX(next, now + PERIOD_MIN_NS); /* the guest does not own the main loop */
     }
+    p->due = next;
     timer_mod(&p->timer, next);
+}
+
+static bool pit_owes(const Pit *p)
+{
+    const PitChannel *c = &p->ch[0];
+
+    return pit_periodic(c) && c->loaded && ticks_to_ns(c->count) >= 2 * CATCH_UP_NS;
+}
+
+/*
+ * The guest counts the edges of a periodic channel. Where the host ran us too late, or the vCPU so
+ * little that an edge would merge with the last one, they are sent as soon as they are taken.
+ */
+static void pit_edge(Pit *p, int64_t now)
+{
+    if (p->irq0 && irq_busy(p->irq0)) {
+        p->owed++;
+    } else {
+        pit_set_irq(p, false);
+        pit_set_irq(p, true);
+    }
+    p->owed = MIN(p->owed, OWED_MAX);
+    if (p->owed) {
+        timer_mod(&p->again, now + CATCH_UP_NS);
+    }
 }
 
 static void pit_timer(void *opaque)
 {
     Pit *p = opaque;
 
-    if (p->ch[0].mode > 1) {
+    int64_t now = clock_ns(CLOCK_KIND_VIRTUAL);
+    int64_t period = ticks_to_ns(p->ch[0].count);
+
+    if (pit_owes(p)) {
+        p->owed += now > p->due ? (uint64_t)((now - p->due) / period) : 0;
+        pit_edge(p, now);
+    } else if (p->ch[0].mode > 1) {
         pit_set_irq(p, false);
     }
-    pit_update_irq(p, clock_ns(CLOCK_KIND_VIRTUAL));
+    pit_update_irq(p, now);
+}
+
+static void pit_again(void *opaque)
+{
+    Pit *p = opaque;
+
+    if (p->owed && pit_owes(p)) {
+        p->owed--;
+        pit_edge(p, clock_ns(CLOCK_KIND_VIRTUAL));
+    }
+}
+
+/* What was owed belongs to the setting before. */
+static void pit_forget(Pit *p)
+{
+    p->owed = 0;
+    timer_del(&p->again);
 }
 
 static void pit_load(Pit *p, PitChannel *c, uint16_t raw)
@@ -288,6 +339,7 @@ static void pit_set_mode(Pit *p, PitChannel *c, uint8_t val)
     c->latched = 0;
     c->status_latched = false;
     if (c == &p->ch[0]) {
+        pit_forget(p);
         pit_update_irq(p, clock_ns(CLOCK_KIND_VIRTUAL));
     }
 }
@@ -484,6 +536,7 @@ static void pit_init(Obj *o)
 
     region_init_io(&p->io, o, "pit", &pit_ops, p, 4);
     timer_init(&p->timer, loop_main(), CLOCK_KIND_VIRTUAL, pit_timer, p);
+    timer_init(&p->again, loop_main(), CLOCK_KIND_VIRTUAL, pit_again, p);
 }
 
 static void pit_unrealize(Obj *o)
@@ -491,6 +544,7 @@ static void pit_unrealize(Obj *o)
     Pit *p = (Pit *)o;
 
     timer_del(&p->timer);
+    timer_del(&p->again);
     region_unmap(&p->io);
 }
 
@@ -499,6 +553,7 @@ static void pit_fini(Obj *o)
     Pit *p = (Pit *)o;
 
     timer_del(&p->timer);
+    timer_del(&p->again);
     region_fini(&p->io);
 }
 

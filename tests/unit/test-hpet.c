@@ -103,6 +103,44 @@ static void test_periodic(void)
     chips_free(c);
 }
 
+static bool is_busy;
+
+static bool busy(void *opaque, unsigned n)
+{
+    return is_busy;
+}
+
+/* While the guest takes no interrupt the edges wait, and follow when it does. */
+static void test_catch_up(void)
+{
+    Chips *c = chips_new();
+
+    hpet_new(c->tree, &c->mem, BASE, c->wire, 24, 0xff0104);
+    c->wire[21].busy = busy;
+    is_busy = false;
+    writel(c, T_CFG(1), 21 << 9 | 0x14c);
+    writel(c, T_CMP(1), 400000); /* 4 ms */
+    writel(c, T_CMP(1), 400000);
+    writel(c, CFG, 1);
+    step(4000000);
+    g_assert_cmpuint(c->rises[21], ==, 1);
+    is_busy = true;
+    step(40000000);
+    g_assert_cmpuint(c->rises[21], ==, 1);
+    is_busy = false;
+    step(2200000); /* one each 200 us */
+    g_assert_cmpuint(c->rises[21], ==, 11);
+    step(1800000);
+    g_assert_cmpuint(c->rises[21], ==, 12);
+    is_busy = true;
+    step(8000000);
+    writel(c, T_CFG(1), 21 << 9 | 0x10c); /* another setting owes nothing */
+    is_busy = false;
+    step(2000000);
+    g_assert_cmpuint(c->rises[21], ==, 12);
+    chips_free(c);
+}
+
 static void test_level(void)
 {
     Chips *c = chips_new();
@@ -172,6 +210,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hpet/counter", test_counter);
     g_test_add_func("/hpet/one-shot", test_oneshot);
     g_test_add_func("/hpet/periodic", test_periodic);
+    g_test_add_func("/hpet/catch-up", test_catch_up);
     g_test_add_func("/hpet/level", test_level);
     g_test_add_func("/hpet/32-bit-wraps", test_32bit_wraps);
     g_test_add_func("/hpet/legacy-replacement", test_legacy);

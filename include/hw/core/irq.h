@@ -9,6 +9,8 @@ typedef struct Irq {
     void *opaque;
     unsigned n;
     bool level; /* last value sent */
+    /* True: an edge sent now would merge with one that nobody has taken yet. NULL: never */
+    bool (*busy)(void *opaque, unsigned n);
     IrqFn *tap; /* qtest's irq_intercept: called besides (in) or instead (out) */
     void *tap_opaque;
     bool tap_only;
@@ -17,6 +19,10 @@ typedef struct Irq {
 void irq_init(Irq *i, IrqFn *fn, void *opaque, unsigned n);
 /* calls fn on every call, not only on change: inputs count edges themselves */
 void irq_set(Irq *i, bool level);
+static inline bool irq_busy(const Irq *i)
+{
+    return i->busy && i->busy(i->opaque, i->n);
+}
 static inline void irq_pulse(Irq *i)
 {
     irq_set(i, true);

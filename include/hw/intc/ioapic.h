@@ -14,6 +14,8 @@ extern const ObjClass ioapic_class; /* "ioapic" */
 Ioapic *ioapic_new(Obj *tree, Region *mem, uint64_t base, LapicBus *bus);
 Irq *ioapic_irq(Ioapic *i,
     unsigned pin); /* input 0..23, level as on the wire after polarity: true is asserted */
+/* The pin's edge was sent and waits in a local APIC. VM lock held. */
+bool ioapic_busy(Ioapic *i, unsigned pin);
 /* Told of each pin's message when it changes (KVM's routes); masked: the pin sends none. VM lock or
  * the pins' lock held. */
 typedef void IoapicPinFn(void *opaque, unsigned pin, bool masked, uint64_t addr, uint32_t data);

@@ -47,6 +47,8 @@ void lapic_bus_init_region(LapicBus *b, Region *r, Lapic *(*current)(void));
 void lapic_bus_msi(LapicBus *b, uint64_t addr, uint32_t data);
 void lapic_bus_deliver(
     LapicBus *b, uint32_t dest, bool logical, uint8_t mode, uint8_t vector, bool level);
+/* A local APIC of this destination holds the vector and has not begun to serve it. Any thread. */
+bool lapic_bus_waits(const LapicBus *b, uint32_t dest, bool logical, uint8_t vector);
 /* The local APICs are elsewhere (KVM): messages go there. Any thread. */
 void lapic_bus_set_sink(
     LapicBus *b, void (*fn)(void *opaque, uint64_t addr, uint32_t data), void *opaque);

@@ -12,8 +12,9 @@ extern const ObjClass pic_class; /* "isa-i8259": both chips */
  * NULL. The object hangs in tree as "device[N]"; the tree owns it.
  */
 Pic *pic_new(Obj *tree, Region *io, Irq *intr);
-Irq *pic_irq(Pic *p, unsigned n); /* input 0..15; 2 is the cascade and goes nowhere */
-bool pic_intr(const Pic *p);      /* INTR's level; any thread */
+Irq *pic_irq(Pic *p, unsigned n);        /* input 0..15; 2 is the cascade and goes nowhere */
+bool pic_busy(const Pic *p, unsigned n); /* input n's request is open and not acknowledged */
+bool pic_intr(const Pic *p);             /* INTR's level; any thread */
 /* Interrupt acknowledge cycle: the vector; spurious requests give IRQ 7 or 15. Fits
  * lapic_bus_set_pic(); takes the VM lock if needed. */
 int pic_ack(void *pic);
