@@ -136,6 +136,8 @@ static bool make_timers(PcMachine *pc, GError **err)
     }
     pc->rtc = rtc_new(
         &m->obj, &m->io_root, &rtc, pc->hpet ? hpet_legacy_in(pc->hpet, 1) : gsi_irq(&pc->gsi, 8));
+    /* Each look at the clock or CMOS writes the index first; alone that write does nothing. */
+    accel_coalesce(m->accel, m->io, 0x70, 1);
     if (!pc->opt_pit) {
         return true;
     }
