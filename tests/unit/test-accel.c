@@ -209,6 +209,32 @@ static void test_doorbell(void)
     close(fd);
 }
 
+/* We hold the VM lock all the time, so the vCPU cannot have it. */
+static void test_doorbell_lockless(void)
+{
+    Fixture f;
+    int fd = fd_eventfd();
+
+    set_up(&f, 1, NULL);
+    /* out 0x80,al; 1: mov [0xd020],ax; jmp 1b */
+    LOAD(&f, CODE, 0xe6, 0x80, 0xa3, 0x20, 0xd0, 0xeb, 0xfb);
+    Doorbell wide = { f.m->mem, 0xd020, 0, false, 0, fd };
+    g_assert_true(accel_ioeventfd_add(f.a, &wide));
+    run_at(&f, 0, CODE);
+    wait_count(&f, 0, 1);
+    g_assert_true(vm_lock_held());
+    for (unsigned i = 0; i < 100; i++) {
+        while (!fd_drain(fd)) {
+            g_thread_yield();
+        }
+    }
+    g_assert_cmpuint(f.io_writes, ==, 0);
+    accel_pause(f.a);
+    accel_ioeventfd_del(f.a, &wide);
+    tear_down(&f);
+    close(fd);
+}
+
 static void test_interrupt_wakes_halt(void)
 {
     Fixture f;
@@ -345,8 +371,10 @@ static const Case cases[] = {
     { "map-change-under-code", test_code_map_change, true, true },
     { "device-writes-code", test_write_into_code, true, true },
     { "cross-modifying-code", test_cross_modifying, true, true },
+    /* two at one place: KVM takes one */
     { "doorbell", test_doorbell, true, false },
-    /* two at one place: KVM takes one */ { "wide-doorbell", test_wide_doorbell, true, true },
+    { "wide-doorbell", test_wide_doorbell, true, true },
+    { "doorbell-takes-no-lock", test_doorbell_lockless, true, true },
     { "interrupt-wakes-halt", test_interrupt_wakes_halt, true, false }, /* x2APIC */
     { "init-sipi", test_sipi, true, false },
     { "one-thread-at-a-time", test_thread_single, true, false },
