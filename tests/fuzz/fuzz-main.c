@@ -46,7 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
-    return "quarantine_size_mb=1:thread_local_quarantine_size_kb=64:malloc_context_size=6";
+    return "quarantine_size_mb=1:thread_local_quarantine_size_kb=64:malloc_context_size=6:"
+           "allocator_release_to_os_interval_ms=-1";
 }
 #else
 static unsigned replay(const char *path)
