@@ -116,7 +116,10 @@ bool accel_doorbell_ring(Accel *a, const AddrSpace *as, uint64_t at, unsigned si
     for (unsigned i = lower_bound(t, as, at); i < t->n && !compare(as, at, &t->bell[i]); i++) {
         const Doorbell *d = &t->bell[i];
         if ((!d->size || d->size == size) && (!d->has_match || d->match == (val & mask))) {
-            fd_signal(d->eventfd);
+            /* Pairs with the exchange in kick_readable(): who hears it later sees our ring. */
+            if (!d->rung || !atomic_exchange(d->rung, true)) {
+                fd_signal(d->eventfd);
+            }
             return true;
         }
     }

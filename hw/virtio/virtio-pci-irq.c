@@ -162,7 +162,7 @@ void vpci_update_bells(VirtioPci *p)
                 q->bell_on[kind] = false;
             }
             if (want && !q->bell_on[kind]) {
-                now.eventfd = virtio_queue_kick_fd(p->vd, i);
+                now.eventfd = virtio_queue_kick_fd(p->vd, i, &now.rung);
                 q->bell[kind] = now;
                 /* False: the guest's writes come as accesses. */
                 q->bell_on[kind] = accel_ioeventfd_add(accel_of(p), &now);

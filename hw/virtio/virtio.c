@@ -461,9 +461,12 @@ void virtio_kick_legacy(VirtioDev *d, unsigned i)
     virtio_kick(d, i);
 }
 
-int virtio_queue_kick_fd(VirtioDev *d, unsigned i)
+int virtio_queue_kick_fd(VirtioDev *d, unsigned i, _Atomic bool **ret_rung)
 {
-    return i < d->nvqs ? vq_kick_fd(d->vqs[i]) : -1;
+    int fd = i < d->nvqs ? vq_kick_fd(d->vqs[i]) : -1;
+
+    *ret_rung = fd < 0 ? NULL : d->vqs[i]->rung;
+    return fd;
 }
 
 /* Configuration space (2.5). */

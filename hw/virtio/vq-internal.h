@@ -161,6 +161,7 @@ struct VirtQueue {
     size_t elem_extra; /* what the device's request has behind the VqElem: zeroed for it */
     uint16_t max_size;
     int kick_fd;
+    _Atomic bool *rung; /* Doorbell.rung of kick_fd */
     LoopFd *kick_watch;
     LoopPoll poll;
     LoopIdle notify; /* vq_notify_soon() */
@@ -177,7 +178,7 @@ void vq_disable(
     VirtQueue *vq); /* reset: ring state, mappings, redo list; chains out become strangers */
 void vq_run(VirtQueue *vq);
 void vq_post_run(VirtQueue *vq); /* any thread */
-int vq_kick_fd(VirtQueue *vq);
+int vq_kick_fd(VirtQueue *vq); /* makes vq->rung, too */
 void vq_kick_fd_close(VirtQueue *vq);
 /* virtio.c: nothing is held any more and a reset waits for that; d->loop */
 void virtio_drained(VirtioDev *d);

@@ -3,6 +3,7 @@
  * by tests/unit/test-vq-split.c and test-virtio-loop.c.
  */
 #include "hw/virtio/vq-internal.h"
+#include "util/rcu.h"
 
 #include <inttypes.h>
 
@@ -34,7 +35,11 @@ void vq_post_run(VirtQueue *vq)
 
 static void kick_readable(void *opaque, G_GNUC_UNUSED uint32_t events)
 {
-    vq_run(opaque);
+    VirtQueue *vq = opaque;
+
+    /* Pairs with the exchange in accel_doorbell_ring(). */
+    atomic_exchange(vq->rung, false);
+    vq_run(vq);
 }
 
 /* The loop's poller. */
@@ -77,6 +82,7 @@ int vq_kick_fd(VirtQueue *vq)
 {
     if (vq->kick_fd < 0) {
         vq->kick_fd = fd_eventfd();
+        vq->rung = g_new0(_Atomic bool, 1);
         loop_call(vq->d->loop, kick_watch_add, vq);
     }
     return vq->kick_fd;
@@ -87,6 +93,7 @@ void vq_kick_fd_close(VirtQueue *vq)
     if (vq->kick_fd >= 0) {
         loop_call(vq->d->loop, kick_watch_del, vq);
         close(fd_steal(&vq->kick_fd));
+        rcu_defer(g_free, (void *)(uintptr_t)g_steal_pointer(&vq->rung));
     }
 }
 

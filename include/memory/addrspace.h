@@ -72,4 +72,7 @@ typedef struct Doorbell {
     bool has_match;
     uint64_t match;
     int eventfd;
+    /* NULL, or set by the ringer and cleared by the listener: rung already and not heard yet, so
+     * there is no need to signal again. Lives until an RCU grace period after the bell. */
+    _Atomic bool *rung;
 } Doorbell;

@@ -202,9 +202,9 @@ void virtio_add_shm(VirtioDev *d, uint8_t id, Region *r);
 uint8_t virtio_config_generation(VirtioDev *d);
 /* The VM runs or stands, or bus mastering comes and goes: the data path follows. VM lock held. */
 void virtio_run_changed(VirtioDev *d, bool running);
-/* The queue's doorbell: an eventfd watched in d->loop, made by the first call. -1: no such queue.
- */
-int virtio_queue_kick_fd(VirtioDev *d, unsigned i);
+/* The queue's doorbell: an eventfd watched in d->loop, made by the first call, and its
+ * Doorbell.rung. -1: no such queue. */
+int virtio_queue_kick_fd(VirtioDev *d, unsigned i, _Atomic bool **ret_rung);
 unsigned virtio_default_vectors(const VirtioDev *d);
 /* x-query-virtio-status and friends. */
 void virtio_describe(const VirtioDev *d, JsonWriter *w);
