@@ -265,7 +265,9 @@ void frame_push(SoftCpu *c, Frame *f, uint64_t val)
 
 uint64_t frame_pop(SoftCpu *c, Frame *f)
 {
-    uint64_t v = soft_ld_acc(c, frame_la(c, f, f->sp & f->mask), f->size, f->acc);
+    uint64_t la = frame_la(c, f, f->sp & f->mask);
+    bool slow = c->slow_checks && f->acc == soft_acc(c);
+    uint64_t v = slow ? soft_ld_slow(c, la, f->size) : soft_ld_acc(c, la, f->size, f->acc);
 
     f->sp += f->size;
     return v;

@@ -76,9 +76,17 @@ static void data(void)
     CHECK_EQ(hits, 3);
     __asm__ volatile("push %%rax\n pop %%rax" ::: "memory");
     CHECK_EQ(hits, 3);
+    set_gate(1, (u64)stubs + 16, 0x0e, 1); /* the stack is what is watched */
+    __asm__ volatile("mov %%rsp, %%rbx\n mov %0, %%rsp\n pop %%rax\n .globl after_pop\n"
+                     "after_pop: mov %%rbx, %%rsp" ::"r"(watched)
+                     : "rax", "rbx", "memory");
+    extern char after_pop[];
+    CHECK_EQ(hits, 4);
+    CHECK_EQ(hit_ip, after_pop);
+    set_gate(1, (u64)stubs + 16, 0x0e, 0);
     set_dr7(0x400);
     watched[0] = 1;
-    CHECK_EQ(hits, 3);
+    CHECK_EQ(hits, 4);
 }
 
 static void read_dr0(u64 a)
