@@ -144,14 +144,14 @@ def table_rows():
     return [
         Row("1", "exec to query-status, q35 tcg, six virtio devices", "ms", lambda c, b: measure.startup(b, measure.VIRTIO)[1] * 1e3, 0.20),
         Row("1", "exec to query-status, -M q35 -S", "ms", lambda c, b: measure.startup(b, q35)[1] * 1e3, 0.20),
-        Row("1", "exec to query-status, -M microvm -S", "ms", lambda c, b: measure.startup(b, ["-M", "microvm", "-accel", "tcg", "-S"])[1] * 1e3),
+        Row("1", "exec to query-status, -M microvm -S", "ms", lambda c, b: measure.startup(b, ["-M", "microvm", "-accel", "tcg", "-S", "-kernel", c.elf])[1] * 1e3),
         Row("2", "exec to greeting, -M none", "ms", lambda c, b: measure.startup(b, none)[0] * 1e3, 0.15),
         Row("3", "exec to query-status, KVM, 512 MB", "ms", kvm_start, 0.55),
         Row("3", "the bare KVM floor below it", "ms", lambda c, b: measure.kvm_floor() * 1e3, pair=False),
         Row("4", "private dirty memory there, q35 tcg, six virtio devices", "MiB", lambda c, b: measure.private_dirty(b, measure.VIRTIO),
             0.20, most=4, rounds=3),
         Row("4", "private dirty memory, -M microvm -S", "MiB",
-            lambda c, b: measure.private_dirty(b, ["-M", "microvm", "-accel", "tcg", "-S"]), rounds=3),
+            lambda c, b: measure.private_dirty(b, ["-M", "microvm", "-accel", "tcg", "-S", "-kernel", c.elf]), rounds=3),
         Row("5", "size of the program, stripped", "MB", file_size, 0.15, rounds=1),
         Row("5", "libraries it needs at start", "", needed, rounds=1),
         Row("6", "blk null 4 KiB, depth 64, split, iothread", "us/request", timed(lambda c: mb.blk(64, zeroes=True, thread=True)), 0.60),
@@ -240,6 +240,19 @@ def version(binary):
     return subprocess.run([binary, "-version"], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[0]
 
 
+def write(c, t, out, info, args):
+    svg = os.path.splitext(out)[0] + ".svg"
+    with open(svg, "w", encoding="utf-8") as f:
+        f.write(chart.svg(t.chart, "Virtue beside QEMU 7.2"))
+    with open(out, "w", encoding="utf-8") as f:
+        f.write("# Benchmarks, latest run\n\n"
+                f"Made by `scripts/bench` on {time.strftime('%Y-%m-%d')}: medians and best values of up to {args.rounds} interleaved runs. "
+                "Absolute times follow the host's load; ratios, counts of instructions, system calls and kicks, and memory hardly do. "
+                "Instructions leave out a software vCPU's own; QEMU's are counted under KVM.\n\n"
+                f"Ours: {version(c.ours)}. Beside it: {version(c.theirs)}.\n\n" + "\n".join(f"- {l}" for l in info) + "\n\n" + t.text() +
+                f"\n\n![ratios]({os.path.basename(svg)})\n")
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--bin", default=f"{ROOT}/build/qemu-system-x86_64")
@@ -252,6 +265,7 @@ def main():
     args = ap.parse_args()
     c, t, info = Ctx(args), Table(), measure.host()
     wanted = args.row or (["1", "2", "3", "4", "5"] if args.quick else None)
+    out = args.output or (None if wanted else f"{ROOT}/docs/benchmarks/latest.md")
     for b in (c.ours, c.theirs):  # files into the page cache
         measure.startup(b, measure.VIRTIO)
     for row in table_rows():
@@ -259,22 +273,11 @@ def main():
             continue
         either = row.fn.__closure__ and row.number in ("6", "8", "11", "12", "13", "14", "15", "16", "17", "18", "19")
         t.add(row, c.accel() if either else None, *measure_row(c, row, args.rounds))
-    info.append(f"load at the end: {os.getloadavg()[0]:.1f}")
+        if out:  # row by row: a run that is cut short keeps what it has
+            write(c, t, out, info + [f"load at the end: {os.getloadavg()[0]:.1f}"], args)
     c.scratch.cleanup()
-    out = args.output or (None if wanted else f"{ROOT}/docs/benchmarks/latest.md")
-    if not out:
-        return
-    svg = os.path.splitext(out)[0] + ".svg"
-    with open(svg, "w", encoding="utf-8") as f:
-        f.write(chart.svg(t.chart, "Virtue beside QEMU 7.2"))
-    with open(out, "w", encoding="utf-8") as f:
-        f.write("# Benchmarks, latest run\n\n"
-                f"Made by `scripts/bench` on {time.strftime('%Y-%m-%d')}: medians and best values of up to {args.rounds} interleaved runs. "
-                "Absolute times follow the host's load; ratios, counts of instructions, system calls and kicks, and memory hardly do. "
-                "Instructions leave out a software vCPU's own; QEMU's are counted under KVM.\n\n"
-                f"Ours: {version(c.ours)}. Beside it: {version(c.theirs)}.\n\n" + "\n".join(f"- {l}" for l in info) + "\n\n" + t.text() +
-                f"\n\n![ratios]({os.path.basename(svg)})\n")
-    print(f"written: {os.path.relpath(out, ROOT)}")
+    if out:
+        print(f"written: {os.path.relpath(out, ROOT)}")
 
 
 if __name__ == "__main__":
