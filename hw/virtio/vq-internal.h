@@ -178,7 +178,7 @@ void vq_disable(
     VirtQueue *vq); /* reset: ring state, mappings, redo list; chains out become strangers */
 void vq_run(VirtQueue *vq);
 void vq_post_run(VirtQueue *vq); /* any thread */
-int vq_kick_fd(VirtQueue *vq); /* makes vq->rung, too */
+int vq_kick_fd(VirtQueue *vq);   /* makes vq->rung, too */
 void vq_kick_fd_close(VirtQueue *vq);
 /* virtio.c: nothing is held any more and a reset waits for that; d->loop */
 void virtio_drained(VirtioDev *d);

@@ -53,8 +53,8 @@ typedef struct X86CpuModel {
     bool hypervisor; /* leaf 0x40000000: "TCGTCGTCGTCG" */
     uint8_t phys_bits;
     /* KVM only */
-    bool host;         /* host, max: leaves without a word here are the host's */
-    bool kvm_hidden;   /* kvm=off: no leaf 0x40000000 */
+    bool host;          /* host, max: leaves without a word here are the host's */
+    bool kvm_hidden;    /* kvm=off: no leaf 0x40000000 */
     uint32_t f4000_eax; /* CPUID.40000001H:EAX */
 } X86CpuModel;
 

@@ -348,7 +348,7 @@ static void test_notification_data(void)
     vd_start(&d, 0);
     vd_write(&d, 0x16, 2, 1);
     g_assert_cmphex(vd_read(&d, 0x38, 2), ==, 1);
-    g_assert_cmpuint(fake_accel.n, ==, 2); /* none that would have to match a value */
+    g_assert_cmpuint(fake_accel.n, ==, 2);            /* none that would have to match a value */
     g_assert_cmpuint(fake_accel.bell[0].size, ==, 0); /* any width */
     g_assert_false(fake_accel.bell[0].has_match);
     uint64_t page = vd_page(&d, 4096);

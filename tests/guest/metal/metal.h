@@ -38,7 +38,8 @@ _Noreturn void metal_die(const char *what, uint64_t value);
 /* cpu.c: interrupts, rings, time. */
 void cpu_init(void);
 extern volatile uint32_t irq_count[IRQ_MAX];
-/* An interrupt returns with interrupts off: one whose line stays up comes no more than asked for. */
+/* An interrupt returns with interrupts off: one whose line stays up comes no more than asked for.
+ */
 extern volatile bool irq_once;
 /* Sleeps until the count differs from seen; from any ring. */
 void cpu_wait_irq(unsigned irq, uint32_t seen);

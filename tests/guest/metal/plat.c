@@ -224,7 +224,7 @@ static void ioapic(void)
         wait_irq(4, seen);
         seen = irq_count[4];
         wait_irq(4, seen);
-        w32(HPET + 0x20, 2); /* lowers it */
+        w32(HPET + 0x20, 2);                         /* lowers it */
         w32(TIMER1 + 8, r32(HPET + 0xf0) + 5000000); /* 50 ms: not in the past yet on a busy host */
     }
     w32(TIMER1, 0);
