@@ -244,11 +244,11 @@ static void set_sregs(const KvmVcpu *v, const X86State *s)
 }
 
 /* General registers: the kernel names them. */
+/* clang-format off */
 #define FOR_REGS(X)                                                                                \
-    X(0, rax)                                                                                      \
-    X(1, rcx)                                                                                      \
-    X(2, rdx) X(3, rbx) X(4, rsp) X(5, rbp) X(6, rsi) X(7, rdi) X(8, r8) X(9, r9) X(10, r10)       \
-        X(11, r11) X(12, r12) X(13, r13) X(14, r14) X(15, r15)
+    X(0, rax) X(1, rcx) X(2, rdx) X(3, rbx) X(4, rsp) X(5, rbp) X(6, rsi) X(7, rdi)                \
+    X(8, r8) X(9, r9) X(10, r10) X(11, r11) X(12, r12) X(13, r13) X(14, r14) X(15, r15)
+/* clang-format on */
 
 static void get_regs(const KvmVcpu *v, X86State *s)
 {

@@ -212,6 +212,11 @@ static void submit_there(void *opaque)
     }
 }
 
+static void where_am_i(void *opaque)
+{
+    *(Loop **)opaque = loop_current();
+}
+
 /* Requests of another loop: main drains them, done() ran over there. */
 static void test_other_loop(void)
 {
@@ -224,6 +229,9 @@ static void test_other_loop(void)
     loop_poll_tune(l, 32768, 0, 0);
     GThread *thread = g_thread_new("io", io_thread, l);
 
+    for (Loop *there = NULL; there != l; g_thread_yield()) {
+        loop_call(l, where_am_i, &there); /* a plain call as long as no thread runs the loop */
+    }
     blk_set_loop(t.b, l);
     for (unsigned round = 0; round < 50; round++) {
         loop_call(l, submit_there, &t);
