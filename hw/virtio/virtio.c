@@ -160,8 +160,10 @@ void virtio_fail(VirtioDev *d, const char *fmt, ...)
     va_start(ap, fmt);
     why = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    log_guest_error("%s: %s", name, why);
-    d->broken = true;
+    /* One line: what else is found in the same ring says nothing new. */
+    if (!atomic_exchange(&d->broken, true)) {
+        log_guest_error("%s: %s", name, why);
+    }
     d->halted = true;
     if (vm_lock_held()) {
         set_needs_reset(d);
