@@ -143,11 +143,11 @@ enum { /* SseOp.move */
 /* Linear address of a 16-byte operand that must be aligned. */
 static inline uint64_t sse_la16(SoftCpu *c, const Insn *in, bool write)
 {
-    uint64_t la;
+    bool based = in->seg >= SEG_FS || !soft_code64(c);
+    uint64_t la = insn_ea(c, in) + (based ? c->seg[in->seg].base : 0);
 
-    /* In 64-bit code alignment is checked even before canonicality. */
-    if (soft_code64(c) &&
-        ((insn_ea(c, in) + (in->seg >= SEG_FS ? c->seg[in->seg].base : 0)) & 15)) {
+    /* Alignment is checked even before limits and canonicality, which may give #SS. */
+    if (la & 15) {
         soft_raise_err(c, EXC_GP, 0);
     }
     la = insn_la(c, in, 16, write);

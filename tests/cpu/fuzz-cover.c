@@ -39,7 +39,8 @@ static uint32_t wanted_faults(const FuzzCase *c, unsigned pfx)
         return 0;
     }
     bool pair = e->op == 0x1c7 && pfx & KEY_W; /* CMPXCHG16B is aligned */
-    bool wide = e->flags & E_STR || (!(e->flags & E_BYTE) && e->memsize != 1);
+    /* An element of one byte lies on one page, repeated or not. */
+    bool wide = !(e->flags & E_BYTE) && e->memsize != 1 && !(e->flags & E_STR && !(e->op & 1));
     return WANT_FIRST |
            (wide && !pair && !(e->flags & whole) && !(pfx & KEY_LOCK) ? WANT_SECOND : 0u);
 }

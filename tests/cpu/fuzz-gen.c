@@ -496,6 +496,10 @@ static void gen_regs(Gen *g)
          : w < 95 ? 0x1000 - 16 + below(g, 48)
                   : 0x6000 + 8 - below(g, 16);
     sp = (chance(g, w < 85 ? 85 : 50) ? sp & ~7ull : sp) + (c->mode == FUZZ_16 ? 0 : FUZZ_AREA);
+    if (g->e->quirk == Q_POPF && chance(g, 12)) { /* a hole, or the last byte before one */
+        sp = (chance(g, 50) ? 0x2fff : 0x3008 + 8 * below(g, 400)) +
+             (c->mode == FUZZ_16 ? 0 : FUZZ_AREA);
+    }
     c->in.r[REG_SP] = sp;
     if (g->e->flags & E_STACK) {
         c->in.r[REG_BP] = chance(g, 90) ? sp + below(g, 128) - 64 : c->in.r[REG_BP];
