@@ -252,18 +252,6 @@ static void read_dvd_structure(ScsiReq *r)
     scsi_reply(r, buf, len, scsi_be16(r->cdb + 8));
 }
 
-static void cd_read_done(ScsiReq *r, int error)
-{
-    if (error) {
-        scsi_fail_errno(r, error);
-        return;
-    }
-    bool ok = giov_skip(r->in, r->b.len);
-
-    g_assert(ok);
-    scsi_good(r);
-}
-
 static void read_cd(ScsiReq *r)
 {
     const ScsiDisk *s = disk_of(r);
@@ -286,21 +274,7 @@ static void read_cd(ScsiReq *r)
         scsi_good(r);
         return;
     }
-    GIov part = *r->in, rest;
-    bool ok = giov_split(&part, len, &rest);
-
-    g_assert(ok);
-    if (part.n > G_N_ELEMENTS(r->inline_iov)) {
-        r->iov = g_try_new(struct iovec, part.n);
-        if (!r->iov) {
-            r->iov = r->inline_iov;
-            scsi_fail(r, SCSI_SENSE(SCSI_HARDWARE_ERROR, 0x44, 0));
-            return;
-        }
-    }
-    unsigned niov = giov_iovec(&part, r->iov, part.n);
-
-    disk_block_io(r, BLK_READ, lba * bs, r->iov, niov, len, 0, cd_read_done);
+    disk_read(r, lba * bs, len);
 }
 
 bool disk_cd_run(ScsiReq *r)

@@ -178,56 +178,6 @@ static void disk_reset(ScsiDev *d)
 
 /* ---- life ---- */
 
-static bool sizes_ok(ScsiDisk *s, GError **err)
-{
-    uint64_t def = s->cd ? 2048 : 512;
-    struct {
-        const char *name;
-        uint64_t *v;
-    } b[] = { { "logical_block_size", &s->logical_block },
-        { "physical_block_size", &s->physical_block } };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(b); i++) {
-        if (!*b[i].v) {
-            *b[i].v = MAX(def, i ? s->logical_block : 0);
-        }
-        if (*b[i].v < 512 || *b[i].v > 2 << 20 || *b[i].v & (*b[i].v - 1)) {
-            return err_set(
-                err, "parameter %s must be a power of 2 between 512 and 2097152", b[i].name);
-        }
-    }
-    if (s->physical_block < s->logical_block) {
-        return err_set(err, "logical_block_size > physical_block_size not supported");
-    }
-    if (s->min_io % s->logical_block || s->opt_io % s->logical_block) {
-        return err_set(err, "%s must be a multiple of logical_block_size",
-            s->min_io % s->logical_block ? "min_io_size" : "opt_io_size");
-    }
-    if (s->discard_granularity == UINT32_MAX) {
-        s->discard_granularity = MAX(s->logical_block, 4096u); /* QEMU compat */
-    }
-    return s->discard_granularity % s->logical_block == 0 ||
-           err_set(err, "discard_granularity must be a multiple of logical_block_size");
-}
-
-static bool geometry_ok(const ScsiDisk *s, GError **err)
-{
-    if (!s->cyls && !s->heads && !s->secs) {
-        return true;
-    }
-    const struct {
-        const char *name;
-        uint32_t v, max;
-    } g[] = { { "cyls", s->cyls, 65535 }, { "heads", s->heads, 255 }, { "secs", s->secs, 255 } };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(g); i++) {
-        if (!g[i].v || g[i].v > g[i].max) {
-            return err_set(err, "%s must be between 1 and %u", g[i].name, g[i].max);
-        }
-    }
-    return true;
-}
-
 static void default_text(char **field, const char *text)
 {
     if (!*field) {
@@ -246,22 +196,6 @@ static void fill_texts(ScsiDisk *s)
     if (!s->device_id) {
         s->device_id = s->serial ? g_strndup(s->serial, 20) : g_strdup(blk_name(s->blk));
     }
-}
-
-static bool policy_ok(ScsiDisk *s, GError **err)
-{
-    for (unsigned w = 0; w < 2; w++) {
-        int *policy = w ? &s->werror : &s->rerror;
-
-        if (*policy == BLK_ON_ERROR_AUTO) {
-            *policy = (int)blk_on_error(s->blk, w);
-        }
-        if (*policy == BLK_ON_ERROR_STOP || *policy == BLK_ON_ERROR_ENOSPC) {
-            return err_set(err, "%s=%s is not supported, errors are reported to the guest",
-                w ? "werror" : "rerror", *policy == BLK_ON_ERROR_STOP ? "stop" : "enospc");
-        }
-    }
-    return true;
 }
 
 static void resized(void *opaque)
@@ -367,8 +301,11 @@ static bool disk_realize(ScsiDev *d, GError **err)
     if (!s->cd && !blk_inserted(s->blk) && !s->removable) {
         return err_set(err, "Device needs media, but drive is empty");
     }
-    if (!policy_ok(s, err) || !sizes_ok(s, err) || !geometry_ok(s, err)) {
+    if (!blk_conf_check(&s->conf, s->blk, s->cd ? 2048 : 512, err)) {
         return false;
+    }
+    if (s->conf.discard_granularity == UINT32_MAX) {
+        s->conf.discard_granularity = MAX(s->conf.logical_block, 4096u); /* QEMU compat */
     }
     if (s->cd) {
         s->removable = true;
@@ -432,15 +369,15 @@ static void cd_init(Obj *o)
     PROP_U64("port_wwn", ScsiDisk, port_wwn, 0, "world wide name of the port"), \
     PROP_U16("port_index", ScsiDisk, port_index, 0, "number of the port"), \
     PROP_I32("scsi_version", ScsiDisk, scsi_version, 5, "version INQUIRY tells"), \
-    PROP_SIZE("logical_block_size", ScsiDisk, logical_block, 0, "bytes"), \
-    PROP_SIZE("physical_block_size", ScsiDisk, physical_block, 0, "bytes"), \
-    PROP_SIZE32("min_io_size", ScsiDisk, min_io, 0, "bytes"), \
-    PROP_SIZE32("opt_io_size", ScsiDisk, opt_io, 0, "bytes"), \
-    PROP_SIZE("discard_granularity", ScsiDisk, discard_granularity, UINT32_MAX, "bytes"), \
+    PROP_SIZE("logical_block_size", ScsiDisk, conf.logical_block, 0, "bytes"), \
+    PROP_SIZE("physical_block_size", ScsiDisk, conf.physical_block, 0, "bytes"), \
+    PROP_SIZE32("min_io_size", ScsiDisk, conf.min_io, 0, "bytes"), \
+    PROP_SIZE32("opt_io_size", ScsiDisk, conf.opt_io, 0, "bytes"), \
+    PROP_SIZE("discard_granularity", ScsiDisk, conf.discard_granularity, UINT32_MAX, "bytes"), \
     PROP_U64("max_io_size", ScsiDisk, max_io, 2147483647, "bytes of one transfer"), \
     PROP_BOOL("share-rw", ScsiDisk, share_rw, false, "others may write the image too"), \
-    PROP_ENUM("werror", ScsiDisk, werror, prop_blk_on_error, 0, "what a write error does"), \
-    PROP_ENUM("rerror", ScsiDisk, rerror, prop_blk_on_error, 0, "what a read error does"), \
+    PROP_ENUM("werror", ScsiDisk, conf.werror, prop_blk_on_error, 0, "what a write error does"), \
+    PROP_ENUM("rerror", ScsiDisk, conf.rerror, prop_blk_on_error, 0, "what a read error does"), \
     PROP_ON_OFF_AUTO("write-cache", ScsiDisk, write_cache, ON_OFF_AUTO_AUTO, "write-back cache"), \
     PROP_ON_OFF_AUTO("account-failed", ScsiDisk, account_failed, ON_OFF_AUTO_AUTO, "count failed requests"), \
     PROP_ON_OFF_AUTO("account-invalid", ScsiDisk, account_invalid, ON_OFF_AUTO_AUTO, "count invalid requests"), \
@@ -454,9 +391,9 @@ static const PropSpec hd_props[] = {
     PROP_BOOL("dpofua", ScsiDisk, dpofua, false, "show that FUA is honoured"),
     PROP_U64("max_unmap_size", ScsiDisk, max_unmap, 1 << 30, "bytes of one UNMAP"),
     PROP_U16("rotation_rate", ScsiDisk, rotation_rate, 0, "per minute; 1: no rotating medium"),
-    PROP_U32("cyls", ScsiDisk, cyls, 0, "cylinders"),
-    PROP_U32("heads", ScsiDisk, heads, 0, "heads"),
-    PROP_U32("secs", ScsiDisk, secs, 0, "sectors per track"),
+    PROP_U32("cyls", ScsiDisk, conf.cyls, 0, "cylinders"),
+    PROP_U32("heads", ScsiDisk, conf.heads, 0, "heads"),
+    PROP_U32("secs", ScsiDisk, conf.secs, 0, "sectors per track"),
     PROP_U32("lcyls", ScsiDisk, lcyls, 0, "logical cylinders for the firmware"),
     PROP_U32("lheads", ScsiDisk, lheads, 0, "logical heads for the firmware"),
     PROP_U32("lsecs", ScsiDisk, lsecs, 0, "logical sectors for the firmware"),

@@ -7,13 +7,12 @@ typedef struct ScsiDisk {
     ScsiDev sd;
     Blk *blk;
     bool cd, removable, dpofua, share_rw, attached, wce;
-    uint32_t cyls, heads, secs, lcyls, lheads, lsecs;
-    uint64_t logical_block, physical_block, discard_granularity, max_unmap, max_io, wwn, port_wwn;
-    uint32_t min_io, opt_io;
+    BlkConf conf;
+    uint32_t lcyls, lheads, lsecs;
+    uint64_t max_unmap, max_io, wwn, port_wwn;
     uint16_t rotation_rate, port_index;
     int32_t bootindex, scsi_version;
     char *vendor, *product, *ver, *serial, *device_id;
-    int werror, rerror;
     OnOffAuto write_cache, account_failed, account_invalid, backend_defaults;
     bool migrate_emulated, quirk_apple, quirk_mode_apple, quirk_truncated, quirk_rom_dbd;
     /* The bus's loop owns the rest. */
@@ -31,7 +30,7 @@ static inline ScsiDisk *disk_of(const ScsiReq *r)
 }
 static inline unsigned disk_block(const ScsiDisk *s)
 {
-    return (unsigned)s->logical_block;
+    return (unsigned)s->conf.logical_block;
 }
 /* Blocks of the medium; 0 without one. */
 uint64_t disk_blocks(const ScsiDisk *s);
@@ -48,6 +47,8 @@ void disk_read_capacity(ScsiReq *r);
 /* scsi-rw.c: what moves blocks. True: r->cdb was one of its commands. */
 bool disk_rw_xfer(const ScsiDisk *s, const uint8_t *cdb, bool *ret_out, uint64_t *ret_len);
 bool disk_rw_run(ScsiReq *r);
+/* len bytes from off to the initiator; in range, and compared with its buffer. */
+void disk_read(ScsiReq *r, uint64_t off, uint64_t len);
 /* Submits one block request; step() follows in the bus's loop. */
 void disk_block_io(ScsiReq *r, BlkOp op, uint64_t off, const struct iovec *iov, unsigned niov,
     uint64_t len, unsigned flags, void (*step)(ScsiReq *r, int error));

@@ -57,19 +57,19 @@ static size_t page_83(const ScsiDisk *s, uint8_t *p)
 /* Block limits (SBC-3, 6.6.4). */
 static size_t page_b0(const ScsiDisk *s, uint8_t *p)
 {
-    uint64_t bs = s->logical_block;
+    uint64_t bs = s->conf.logical_block;
     uint64_t unmap = s->max_unmap / bs, io = s->max_io / bs;
 
     memset(p, 0, 60);
     p[0] = 1;    /* WRITE SAME with a count of 0 is refused */
     p[1] = 0xff; /* blocks of one COMPARE AND WRITE */
-    scsi_put16(p + 2, (uint32_t)MIN(s->min_io / bs, 0xffffu));
+    scsi_put16(p + 2, (uint32_t)MIN(s->conf.min_io / bs, 0xffffu));
     scsi_put32(p + 4, (uint32_t)MIN(io, UINT32_MAX));
-    scsi_put32(p + 8, (uint32_t)(s->opt_io / bs));
+    scsi_put32(p + 8, (uint32_t)(s->conf.opt_io / bs));
     scsi_put32(p + 16, (uint32_t)MIN(unmap, UINT32_MAX));
     scsi_put32(p + 20, 255);
-    if (s->discard_granularity && s->discard_granularity != UINT32_MAX) {
-        scsi_put32(p + 24, (uint32_t)(s->discard_granularity / bs));
+    if (s->conf.discard_granularity && s->conf.discard_granularity != UINT32_MAX) {
+        scsi_put32(p + 24, (uint32_t)(s->conf.discard_granularity / bs));
     }
     scsi_put64(p + 32, io);
     return 60;
@@ -108,8 +108,8 @@ static size_t put_page(const ScsiDisk *s, uint8_t page, uint8_t *p)
         return 60;
     default: /* b2: logical block provisioning */
         memset(p, 0, 4);
-        p[1] = 0xe0;                           /* UNMAP, WRITE SAME 16 and 10 */
-        p[2] = s->discard_granularity ? 2 : 1; /* thin, or resource provisioned */
+        p[1] = 0xe0;                                /* UNMAP, WRITE SAME 16 and 10 */
+        p[2] = s->conf.discard_granularity ? 2 : 1; /* thin, or resource provisioned */
         return 4;
     }
 }
@@ -162,7 +162,7 @@ enum {
 
 static size_t page_geometry(const ScsiDisk *s, uint8_t *p)
 {
-    uint32_t cyls = s->cyls, heads = s->heads;
+    uint32_t cyls = s->conf.cyls, heads = s->conf.heads;
 
     if (!cyls) {
         heads = 16;
@@ -181,7 +181,7 @@ static size_t page_geometry(const ScsiDisk *s, uint8_t *p)
 
 static size_t page_flexible(const ScsiDisk *s, uint8_t *p)
 {
-    uint32_t cyls = s->cyls, heads = s->heads, secs = s->secs;
+    uint32_t cyls = s->conf.cyls, heads = s->conf.heads, secs = s->conf.secs;
 
     if (!cyls) {
         heads = 16;
@@ -422,8 +422,8 @@ void disk_read_capacity(ScsiReq *r)
     }
     scsi_put64(buf, n - 1);
     scsi_put32(buf + 8, disk_block(s));
-    buf[13] = (uint8_t)__builtin_ctzll(s->physical_block / s->logical_block);
-    if (s->discard_granularity) {
+    buf[13] = (uint8_t)__builtin_ctzll(s->conf.physical_block / s->conf.logical_block);
+    if (s->conf.discard_granularity) {
         buf[14] = 0x80; /* LBPME: blocks can be unmapped */
     }
     scsi_reply(r, buf, sizeof buf, scsi_be32(r->cdb + 10));

@@ -132,7 +132,7 @@ static void io_done(BlkReq *b)
     ScsiReq *r = (ScsiReq *)((char *)b - offsetof(ScsiReq, b));
     const ScsiDisk *s = disk_of(r);
     bool ignore = b->error && b->op != BLK_FLUSH &&
-                  (b->op == BLK_READ ? s->rerror : s->werror) == BLK_ON_ERROR_IGNORE;
+                  (b->op == BLK_READ ? s->conf.rerror : s->conf.werror) == BLK_ON_ERROR_IGNORE;
 
     r->busy = false;
     if (r->wanted != SCSI_OK) {
@@ -376,6 +376,17 @@ static void read_done(ScsiReq *r, int error)
     scsi_good(r);
 }
 
+void disk_read(ScsiReq *r, uint64_t off, uint64_t len)
+{
+    unsigned n = map(r, r->in, len);
+
+    if (n) {
+        disk_block_io(r, BLK_READ, off, r->iov, n, len, 0, read_done);
+    } else {
+        scsi_fail_errno(r, -ENOMEM);
+    }
+}
+
 static void plain_done(ScsiReq *r, int error)
 {
     if (error) {
@@ -585,13 +596,7 @@ bool disk_rw_run(ScsiReq *r)
     } else if (is_write(r->cdb[0])) {
         queue_write(r);
     } else {
-        unsigned n = map(r, r->in, len);
-
-        if (n) {
-            disk_block_io(r, BLK_READ, off, r->iov, n, len, 0, read_done);
-        } else {
-            scsi_fail_errno(r, -ENOMEM);
-        }
+        disk_read(r, off, len);
     }
     return true;
 }

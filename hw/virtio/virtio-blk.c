@@ -80,15 +80,13 @@ typedef struct VirtioBlk {
     VirtioDev vd;
     Blk *blk;
     uint16_t num_queues, queue_size;
-    uint32_t cyls, heads, secs, lcyls, lheads, lsecs;
-    uint64_t logical_block, physical_block, discard_granularity;
-    uint32_t min_io, opt_io;
+    BlkConf conf;
+    uint32_t lcyls, lheads, lsecs;
     uint32_t max_discard, max_write_zeroes;
     char *serial, *iothread_id;
     IoThread *iothread;
     bool config_wce, discard, write_zeroes, seg_max_adjust, merging, share_rw, report_granularity,
         wce_if_config_wce;
-    int werror, rerror;
     OnOffAuto write_cache, account_failed, account_invalid, backend_defaults;
     int32_t bootindex;
     VqSpec spec;
@@ -124,7 +122,7 @@ static void blk_done(BlkReq *b)
     VBlkReq *r = (VBlkReq *)((char *)b - offsetof(VBlkReq, b));
     const VirtioBlk *s = (VirtioBlk *)vq_dev(r->e.vq);
     bool ignore = b->error && b->op != BLK_FLUSH &&
-                  (b->op == BLK_READ ? s->rerror : s->werror) == BLK_ON_ERROR_IGNORE;
+                  (b->op == BLK_READ ? s->conf.rerror : s->conf.werror) == BLK_ON_ERROR_IGNORE;
 
     uint8_t status = b->error == -ENOTSUP ? S_UNSUPP : b->error && !ignore ? S_IOERR : S_OK;
     g_free(r->merged);
@@ -209,7 +207,7 @@ static bool map_data(VBlkReq *r, const GIov *g)
 static bool range_ok(const VirtioBlk *s, uint64_t sector, uint64_t bytes)
 {
     uint64_t cap = blk_size(s->blk) >> SECTOR_BITS, n = bytes >> SECTOR_BITS;
-    uint64_t mask = (s->logical_block >> SECTOR_BITS) - 1;
+    uint64_t mask = (s->conf.logical_block >> SECTOR_BITS) - 1;
 
     return !(bytes & ((1u << SECTOR_BITS) - 1)) && sector <= cap && n <= cap - sector &&
            !(sector & mask) && !(n & mask);
@@ -339,29 +337,32 @@ static void blk_config(VirtioDev *d, void *cfg)
 {
     const VirtioBlk *s = (VirtioBlk *)d;
     uint64_t cap = blk_size(s->blk) >> SECTOR_BITS;
-    uint64_t cyls = s->cyls ? s->cyls : CLAMP(cap / (16 * 63), 2, 16383);
+    uint64_t cyls = s->conf.cyls ? s->conf.cyls : CLAMP(cap / (16 * 63), 2, 16383);
     BlkConfig c = {
         .capacity = le64_of(cap),
         .seg_max = le32_of(s->seg_max_adjust ? s->queue_size - 2u : 128 - 2),
-        .geometry = { le16_of((uint16_t)cyls), (uint8_t)(s->heads ? s->heads : 16),
+        .geometry = { le16_of((uint16_t)cyls), (uint8_t)(s->conf.heads ? s->conf.heads : 16),
             /* QEMU compat: whole logical blocks in a track. */
-            (uint8_t)((s->secs ? s->secs : 63) & ~((s->logical_block >> SECTOR_BITS) - 1)) },
-        .blk_size = le32_of((uint32_t)s->logical_block),
-        .physical_block_exp = (uint8_t)__builtin_ctzll(s->physical_block / s->logical_block),
-        .min_io_size = le16_of((uint16_t)(s->min_io / s->logical_block)),
-        .opt_io_size = le32_of((uint32_t)(s->opt_io / s->logical_block)),
+            (uint8_t)((s->conf.secs ? s->conf.secs : 63) &
+                      ~((s->conf.logical_block >> SECTOR_BITS) - 1)) },
+        .blk_size = le32_of((uint32_t)s->conf.logical_block),
+        .physical_block_exp =
+            (uint8_t)__builtin_ctzll(s->conf.physical_block / s->conf.logical_block),
+        .min_io_size = le16_of((uint16_t)(s->conf.min_io / s->conf.logical_block)),
+        .opt_io_size = le32_of((uint32_t)(s->conf.opt_io / s->conf.logical_block)),
         .writeback = blk_write_cache(s->blk),
         .num_queues = le16_of(s->num_queues),
         .max_discard_sectors = le32_of(s->max_discard),
         .max_discard_seg = le32_of(1),
-        .discard_sector_alignment = le32_of((uint32_t)(s->logical_block >> SECTOR_BITS)),
+        .discard_sector_alignment = le32_of((uint32_t)(s->conf.logical_block >> SECTOR_BITS)),
         .max_write_zeroes_sectors = le32_of(s->max_write_zeroes),
         .max_write_zeroes_seg = le32_of(1),
         .write_zeroes_may_unmap = 1,
     };
 
-    if (s->discard_granularity != UINT32_MAX && s->report_granularity) {
-        c.discard_sector_alignment = le32_of((uint32_t)(s->discard_granularity >> SECTOR_BITS));
+    if (s->conf.discard_granularity != UINT32_MAX && s->report_granularity) {
+        c.discard_sector_alignment =
+            le32_of((uint32_t)(s->conf.discard_granularity >> SECTOR_BITS));
     }
     memcpy(cfg, &c, blk_config_len(d));
 }
@@ -462,59 +463,6 @@ static const VqSpec *blk_queue_spec(VirtioDev *d, G_GNUC_UNUSED unsigned i, uint
     return &((VirtioBlk *)d)->spec;
 }
 
-static bool block_sizes_ok(VirtioBlk *s, GError **err)
-{
-    const struct {
-        const char *name;
-        uint64_t *v;
-        uint64_t def;
-    } b[] = {
-        { "logical_block_size", &s->logical_block, 512 },
-        { "physical_block_size", &s->physical_block, 512 },
-    };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(b); i++) {
-        if (!*b[i].v) {
-            *b[i].v = MAX(b[i].def, i ? s->logical_block : 0);
-        }
-        if (*b[i].v < 512 || *b[i].v > 2 << 20 || *b[i].v & (*b[i].v - 1)) {
-            return err_set(
-                err, "parameter %s must be a power of 2 between 512 and 2097152", b[i].name);
-        }
-    }
-    if (s->physical_block < s->logical_block) {
-        return err_set(err, "logical_block_size > physical_block_size not supported");
-    }
-    if (s->min_io % s->logical_block || s->opt_io % s->logical_block) {
-        return err_set(err, "%s must be a multiple of logical_block_size",
-            s->min_io % s->logical_block ? "min_io_size" : "opt_io_size");
-    }
-    if (s->min_io / s->logical_block > UINT16_MAX) {
-        return err_set(err, "min_io_size must not exceed 65535 logical blocks");
-    }
-    return s->discard_granularity == UINT32_MAX || s->discard_granularity % s->logical_block == 0 ||
-           err_set(err, "discard_granularity must be a multiple of logical_block_size");
-}
-
-/* Geometry: all of it, or none. */
-static bool geometry_ok(const VirtioBlk *s, GError **err)
-{
-    if (!s->cyls && !s->heads && !s->secs) {
-        return true;
-    }
-    const struct {
-        const char *name;
-        uint32_t v, max;
-    } g[] = { { "cyls", s->cyls, 65535 }, { "heads", s->heads, 255 }, { "secs", s->secs, 255 } };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(g); i++) {
-        if (!g[i].v || g[i].v > g[i].max) {
-            return err_set(err, "%s must be between 1 and %u", g[i].name, g[i].max);
-        }
-    }
-    return true;
-}
-
 static bool blk_props_ok(VirtioBlk *s, GError **err)
 {
     if (!s->blk) {
@@ -550,17 +498,7 @@ static bool blk_props_ok(VirtioBlk *s, GError **err)
             "invalid max-write-zeroes-sectors property (%u), must be between 1 and %d",
             s->max_write_zeroes, SECTORS_MAX);
     }
-    for (unsigned w = 0; w < 2; w++) {
-        int *policy = w ? &s->werror : &s->rerror;
-        if (*policy == BLK_ON_ERROR_AUTO) {
-            *policy = (int)blk_on_error(s->blk, w);
-        }
-        if (*policy == BLK_ON_ERROR_STOP || *policy == BLK_ON_ERROR_ENOSPC) {
-            return err_set(err, "%s=%s is not supported, errors are reported to the guest",
-                w ? "werror" : "rerror", *policy == BLK_ON_ERROR_STOP ? "stop" : "enospc");
-        }
-    }
-    return block_sizes_ok(s, err) && geometry_ok(s, err);
+    return blk_conf_check(&s->conf, s->blk, 512, err);
 }
 
 /* The data path moves to the thread's loop: requests, their completion, interrupts. */
@@ -628,14 +566,14 @@ const PropSpec virtio_blk_props[] = {
     PROP_U16("queue-size", VirtioBlk, queue_size, 256, "descriptors in each queue"),
     PROP_STR("serial", VirtioBlk, serial, "serial number, up to 20 bytes"),
     PROP_I32("bootindex", VirtioBlk, bootindex, -1, "place in the boot order"),
-    PROP_SIZE("logical_block_size", VirtioBlk, logical_block, 0, "bytes"),
-    PROP_SIZE("physical_block_size", VirtioBlk, physical_block, 0, "bytes"),
-    PROP_SIZE32("min_io_size", VirtioBlk, min_io, 0, "bytes"),
-    PROP_SIZE32("opt_io_size", VirtioBlk, opt_io, 0, "bytes"),
-    PROP_SIZE("discard_granularity", VirtioBlk, discard_granularity, UINT32_MAX, "bytes"),
-    PROP_U32("cyls", VirtioBlk, cyls, 0, "cylinders"),
-    PROP_U32("heads", VirtioBlk, heads, 0, "heads"),
-    PROP_U32("secs", VirtioBlk, secs, 0, "sectors per track"),
+    PROP_SIZE("logical_block_size", VirtioBlk, conf.logical_block, 0, "bytes"),
+    PROP_SIZE("physical_block_size", VirtioBlk, conf.physical_block, 0, "bytes"),
+    PROP_SIZE32("min_io_size", VirtioBlk, conf.min_io, 0, "bytes"),
+    PROP_SIZE32("opt_io_size", VirtioBlk, conf.opt_io, 0, "bytes"),
+    PROP_SIZE("discard_granularity", VirtioBlk, conf.discard_granularity, UINT32_MAX, "bytes"),
+    PROP_U32("cyls", VirtioBlk, conf.cyls, 0, "cylinders"),
+    PROP_U32("heads", VirtioBlk, conf.heads, 0, "heads"),
+    PROP_U32("secs", VirtioBlk, conf.secs, 0, "sectors per track"),
     PROP_U32("lcyls", VirtioBlk, lcyls, 0, "logical cylinders for the firmware"),
     PROP_U32("lheads", VirtioBlk, lheads, 0, "logical heads for the firmware"),
     PROP_U32("lsecs", VirtioBlk, lsecs, 0, "logical sectors for the firmware"),
@@ -649,8 +587,8 @@ const PropSpec virtio_blk_props[] = {
     PROP_BOOL("report-discard-granularity", VirtioBlk, report_granularity, true, "report the granularity"),
     PROP_BOOL("share-rw", VirtioBlk, share_rw, false, "others may write the image too"),
     PROP_BOOL("x-enable-wce-if-config-wce", VirtioBlk, wce_if_config_wce, true, "offer FLUSH with config-wce"),
-    PROP_ENUM("werror", VirtioBlk, werror, prop_blk_on_error, 0, "what a write error does"),
-    PROP_ENUM("rerror", VirtioBlk, rerror, prop_blk_on_error, 0, "what a read error does"),
+    PROP_ENUM("werror", VirtioBlk, conf.werror, prop_blk_on_error, 0, "what a write error does"),
+    PROP_ENUM("rerror", VirtioBlk, conf.rerror, prop_blk_on_error, 0, "what a read error does"),
     PROP_ON_OFF_AUTO("write-cache", VirtioBlk, write_cache, ON_OFF_AUTO_AUTO, "write-back cache"),
     PROP_ON_OFF_AUTO("account-failed", VirtioBlk, account_failed, ON_OFF_AUTO_AUTO, "count failed requests"),
     PROP_ON_OFF_AUTO("account-invalid", VirtioBlk, account_invalid, ON_OFF_AUTO_AUTO, "count invalid requests"),

@@ -1,10 +1,10 @@
 /*
  * virtio-vsock without a kernel module: the guest's sockets meet unix sockets of the host
- * (VIRTIO 1.4, 5.10). Connections are in vsock-conn.c. Tested by test-virtio-vsock.
+ * (VIRTIO 1.4, 5.10). Connections are in virtio-vsock-conn.c. Tested by test-virtio-vsock.
  */
 #include "util/fd.h"
 #include "util/sock.h"
-#include "vsock-conn.h"
+#include "virtio-vsock-conn.h"
 
 #include <errno.h>
 #include <string.h>

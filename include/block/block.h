@@ -136,6 +136,17 @@ void blk_drain(Blk *b);
 void blk_set_loop(Blk *b, Loop *l);
 unsigned blk_in_flight(const Blk *b);
 void blk_on_resize(Blk *b, LoopFn *fn, void *opaque);
+/* What a disk device takes besides its drive, as its property rows fill it. */
+typedef struct BlkConf {
+    uint64_t logical_block, physical_block,
+        discard_granularity; /* bytes; granularity UINT32_MAX: auto */
+    uint32_t min_io, opt_io;
+    uint32_t cyls, heads, secs;
+    int werror, rerror; /* BlkOnError */
+} BlkConf;
+/* Fills in what was left out (blocks of def_block bytes, the drive's policies) and checks the rest.
+ */
+bool blk_conf_check(BlkConf *c, const Blk *b, uint32_t def_block, GError **err);
 extern const PropType prop_blk_on_error; /* BlockdevOnError */
 
 extern const QmpCmd

@@ -1,4 +1,5 @@
-/* hw/virtio/virtio-vsock.c, vsock-conn.c: packets, credit, ends and refusals (VIRTIO 1.4, 5.10). */
+/* hw/virtio/virtio-vsock.c, virtio-vsock-conn.c: packets, credit, ends and refusals
+ * (VIRTIO 1.4, 5.10). */
 #include "tests/unit/vdev.h"
 
 #include <errno.h>

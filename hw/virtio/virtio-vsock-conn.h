@@ -85,7 +85,7 @@ typedef struct VsockMessage {
  * is all. Returns the payload bytes sent, -1: no buffer now, vsock_pump() will be called. */
 ssize_t vsock_send(VirtioVsock *s, VsockHeader h, const void *data, size_t len, uint32_t flags);
 
-/* vsock-conn.c */
+/* virtio-vsock-conn.c */
 VsockConn *vsock_find(VirtioVsock *s, uint32_t guest_port, uint32_t host_port, uint16_t type);
 /* The guest asks for a connection: true when the host answered. */
 bool vsock_connect(VirtioVsock *s, const VsockHeader *h);

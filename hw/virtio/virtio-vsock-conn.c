@@ -2,7 +2,7 @@
  * Connections of the in-process vsock: unix sockets of the host on one side, credit and half-close
  * of VIRTIO 1.4, 5.10.6 on the other. Tested by test-virtio-vsock.
  */
-#include "vsock-conn.h"
+#include "virtio-vsock-conn.h"
 
 #include "util/fd.h"
 #include "util/log.h"
