@@ -15,12 +15,15 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("VIRTUE_BUILD", f"{ROOT}/build-check")
 
 
+GOOD = ("OK", "EXPECTEDFAIL", "SKIP")
+MAY_REPEAT = ("unit", "qtest", "system")  # suites with threads, clocks and processes
 MESON_SUITES = ("unit", "conformance", "fuzz-smoke", "cpu", "qtest", "system")
 
 
 class Count:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.unstable = []  # what failed and then passed
 
     def add(self, ok, name, detail="", skip=None):
         if skip is not None:
@@ -151,17 +154,31 @@ def meson_suite(name):
         for old in (f"{base}.junit.xml", f"{base}.json"):
             if os.path.exists(old):
                 os.unlink(old)
-        r = run(["meson", "test", "-C", BUILD, "--no-rebuild", "--num-processes", "2", "--suite", name, "--logbase", f"log-{name}"],
-                env=env)
+
+        def meson(*what):
+            return run(["meson", "test", "-C", BUILD, "--no-rebuild", "--timeout-multiplier", "5", "--logbase", f"log-{name}", *what], env=env)
+
+        r = meson("--num-processes", "2", "--suite", name)
         if not os.path.exists(f"{base}.junit.xml") or not os.path.exists(f"{base}.json"):
             c.add(False, f"{name}/meson", tail(r.stdout))
             return
-        found, before = cases(f"{base}.junit.xml"), c.passed + c.failed + c.skipped
-        for prog, result, out in programs(f"{base}.json"):
+        found, ran, before = cases(f"{base}.junit.xml"), list(programs(f"{base}.json")), c.passed + c.failed + c.skipped
+        bad = [p for p, result, _ in ran if result not in GOOD]
+        if 0 < len(bad) <= 3 and name in MAY_REPEAT:
+            # A busy host can upset a test that talks to another process. Alone, once more; what is broken fails again.
+            for prog, result, out in ran:
+                if prog in bad:
+                    print(f"  UNSTABLE {name}/{prog}: {result}, once more alone\n{tail(out, 30)}", flush=True)
+                    c.unstable.append(f"{name}/{prog}")
+            meson("--num-processes", "1", "--suite", name, *bad)
+            found.update(cases(f"{base}.junit.xml"))
+            again = {p: (p, result, out) for p, result, out in programs(f"{base}.json")}
+            ran = [again.get(p[0], p) for p in ran]
+        for prog, result, out in ran:
             mine, failed = found.get(prog, []), c.failed
             for case, ok, skip, detail in mine:
                 c.add(ok, f"{name}/{prog}{case if case.startswith('/') else '/' + case}", detail, skip)
-            good = result in ("OK", "EXPECTEDFAIL", "SKIP")
+            good = result in GOOD
             if not mine:
                 reason = re.search(r"# ?SKIP:? ?(.*)", out, re.I)
                 if result == "SKIP" and not reason:  # it ended without having tested anything
@@ -195,6 +212,9 @@ def guest(c, args):
                 detail = []
             else:
                 detail.append("    " + line)
+                if m := re.match(r"# UNSTABLE (\S+): ", line):
+                    c.unstable.append(m[1])
+                    print("\n".join(detail[-30:]), flush=True)
         rc = p.wait()
     finally:
         if p.poll() is None:
@@ -234,6 +254,8 @@ def main():
         print(f"== {name}: {d[0]} passed, {d[1]} failed, {d[2]} skipped in {time.monotonic() - at:.0f} s", flush=True)
         if go_on is False:
             break
+    if c.unstable:
+        print(f"unstable, passed or failed at the second attempt: {', '.join(c.unstable)}", flush=True)
     print(f"{c.passed} passed, {c.failed} failed, {c.skipped} skipped", flush=True)
     return 1 if c.failed or not c.passed else 0
 

@@ -62,7 +62,7 @@ def transcript(binary, machine, smp, props, timeout=180):
 def undisturbed(binary, *row):
     """A transcript; a second one when the kernel itself says that the host took the CPU away while it measured clocks."""
     text = transcript(binary, *row)
-    return transcript(binary, *row) if re.search("8254 timer not connected|PIT calibration deviates", text) else text
+    return transcript(binary, *row) if re.search("8254 timer not connected|PIT calibration deviates|Unable to calibrate against PIT", text) else text
 
 
 def functions(text):
@@ -135,8 +135,13 @@ def check(binary, machine, smp, props):
         oracle = os.environ.get("VIRTUE_ORACLE") or packages.qemu10()
     except Exception as e:
         raise Skip(f"no QEMU 10.0 to compare with: {e}") from e
-    ours, theirs = undisturbed(binary, machine, smp, props), undisturbed(oracle, machine, smp, props)
-    diff = list(difference(ours, theirs))
+    for _ in range(3):
+        ours, theirs = undisturbed(binary, machine, smp, props), undisturbed(oracle, machine, smp, props)
+        diff = list(difference(ours, theirs))
+        # What a kernel thinks of its clocks depends on the host's load too, on either side: that alone is looked at again.
+        if not diff or not all(re.match("(log|clocks), ", d) for d in diff):
+            break
+        print(f"# {len(diff)} differences in clocks: " + "; ".join(diff), flush=True)
     if os.environ.get("VIRTUE_KEEP"):
         for name, text in (("ours", ours), ("theirs", theirs)):
             with open(f"{os.environ['VIRTUE_KEEP']}/{machine}-{name}", "w", encoding="utf-8") as f:
