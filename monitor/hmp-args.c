@@ -32,7 +32,7 @@ static char *take_word(const char **at)
 typedef struct ArgSpec {
     char *name;
     char type;
-    bool optional;
+    bool optional; /* of '-': a word follows, "-f png" */
 } ArgSpec;
 
 static bool take_number(Machine *m, const ArgSpec *a, const char **at, Json *into, GError **err)
@@ -68,7 +68,14 @@ static bool take(
     if (a->type == '-') { /* "-a" */
         if ((*at)[0] == '-' && (*at)[1] == a->name[0] && (!(*at)[2] || (*at)[2] == ' ')) {
             *at += 2;
-            json_set(into, a->name, json_bool(true));
+            *at += strspn(*at, " \t");
+            char *word = a->optional ? take_word(at) : NULL;
+
+            if (a->optional && !word) {
+                return err_set(err, "%s: string expected", cmd);
+            }
+            json_set(into, a->name, word ? json_str(word) : json_bool(true));
+            g_free(word);
         }
         return true;
     }
@@ -112,7 +119,7 @@ Json *hmp_parse(
 
         g_assert(colon);
         *colon = 0;
-        take(m, cmd, &(ArgSpec){ .name = rows[i], .type = colon[1], .optional = colon[2] == '?' },
+        take(m, cmd, &(ArgSpec){ .name = rows[i], .type = colon[1], .optional = colon[2] != 0 },
             &text, args, &err);
     }
     text += strspn(text, " \t");

@@ -148,6 +148,11 @@ static void run_object_del(Machine *m, const Json *args, GString *out)
     run_qmp(m, "object-del", args, out);
 }
 
+static void run_screendump(Machine *m, const Json *args, GString *out)
+{
+    run_qmp(m, "screendump", args, out);
+}
+
 /* clang-format off */
 #define ROW(n, p, h, fn, spec) { .name = (n), .params = (p), .help = (h), .run_args = (fn), .args = (spec) }
 const HmpCmd hmp_backend_cmds[] = {
@@ -161,6 +166,7 @@ const HmpCmd hmp_backend_cmds[] = {
     ROW("object_del", "id", "destroy QOM object", run_object_del, "id:s"),
     ROW("ringbuf_read", "device size", "Read from a ring buffer character device", run_ringbuf_read, "device:s size:i"),
     ROW("ringbuf_write", "device data", "Write to a ring buffer character device", run_ringbuf_write, "device:s data:s"),
+    ROW("screendump", "filename [-f format] [device [head]]", "save screen from head 'head' of display device 'device'", run_screendump, "filename:s format:-s device:s? head:i?"),
     ROW("set_link", "name on|off", "change the link status of a network adapter", run_set_link, "name:s up:b"),
     { .name = NULL },
 };

@@ -5,6 +5,7 @@
 #include "hw/virtio/virtio-query.h"
 #include "net/net.h"
 #include "system.h"
+#include "ui/console.h"
 
 #include <inttypes.h>
 
@@ -22,6 +23,7 @@ const QmpCmd *const qmp_tables[] = {
     block_tray_cmds,
     virtio_qmp_cmds,
     virtio_balloon_cmds,
+    display_qmp_cmds,
     NULL,
 };
 

@@ -1,0 +1,134 @@
+/* Pictures on libpixman, which is loaded with the first one. Tested by tests/unit/test-console.c.
+ */
+#include "ui/surface.h"
+
+#include "util/err.h"
+
+#include <dlfcn.h>
+
+/* The functions used, as pixman.h declares them. */
+static struct {
+    __typeof__(&pixman_image_create_bits) create_bits;
+    __typeof__(&pixman_image_ref) ref;
+    __typeof__(&pixman_image_unref) unref;
+    __typeof__(&pixman_image_set_destroy_function) set_destroy;
+    __typeof__(&pixman_image_get_data) data;
+    __typeof__(&pixman_image_get_width) width;
+    __typeof__(&pixman_image_get_height) height;
+    __typeof__(&pixman_image_get_stride) stride;
+    __typeof__(&pixman_image_composite32) composite;
+    bool loaded;
+} px;
+
+static bool take(void *lib, const char *name, void *slot)
+{
+    void *fn = dlsym(lib, name);
+
+    *(void **)slot = fn;
+    return fn != NULL;
+}
+
+bool surface_available(GError **err)
+{
+    void *lib;
+
+    if (px.loaded) {
+        return true;
+    }
+    lib = dlopen("libpixman-1.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (!lib) {
+        return err_set(err, "cannot load libpixman-1.so.0: install Debian package libpixman-1-0");
+    }
+    px.loaded = take(lib, "pixman_image_create_bits", &px.create_bits) &&
+                take(lib, "pixman_image_ref", &px.ref) &&
+                take(lib, "pixman_image_unref", &px.unref) &&
+                take(lib, "pixman_image_set_destroy_function", &px.set_destroy) &&
+                take(lib, "pixman_image_get_data", &px.data) &&
+                take(lib, "pixman_image_get_width", &px.width) &&
+                take(lib, "pixman_image_get_height", &px.height) &&
+                take(lib, "pixman_image_get_stride", &px.stride) &&
+                take(lib, "pixman_image_composite32", &px.composite);
+    if (!px.loaded) {
+        dlclose(lib);
+        return err_set(err, "libpixman-1.so.0 is not the library that was built with");
+    }
+    return true;
+}
+
+pixman_image_t *surface_new(pixman_format_code_t format, unsigned width, unsigned height)
+{
+    return surface_available(NULL) ? px.create_bits(format, (int)width, (int)height, NULL, 0)
+                                   : NULL;
+}
+
+/* What a wrapped picture ends with. */
+typedef struct Wrap {
+    SurfaceFree *done;
+    void *opaque;
+} Wrap;
+
+static void wrap_done(G_GNUC_UNUSED pixman_image_t *s, void *data)
+{
+    Wrap *w = data;
+
+    w->done(w->opaque);
+    g_free(w);
+}
+
+pixman_image_t *surface_wrap(pixman_format_code_t format, unsigned width, unsigned height,
+    void *data, unsigned stride, SurfaceFree *done, void *opaque)
+{
+    pixman_image_t *s = NULL;
+
+    if (stride % 4 == 0 && surface_available(NULL)) {
+        s = px.create_bits(format, (int)width, (int)height, data, (int)stride);
+    }
+    if (!s && done) {
+        done(opaque);
+    }
+    if (s && done) {
+        Wrap *w = g_new(Wrap, 1);
+
+        *w = (Wrap){ done, opaque };
+        px.set_destroy(s, wrap_done, w);
+    }
+    return s;
+}
+
+pixman_image_t *surface_ref(pixman_image_t *s)
+{
+    return px.ref(s);
+}
+
+void surface_unref(pixman_image_t *s)
+{
+    if (s) {
+        px.unref(s);
+    }
+}
+
+unsigned surface_width(pixman_image_t *s)
+{
+    return (unsigned)px.width(s);
+}
+
+unsigned surface_height(pixman_image_t *s)
+{
+    return (unsigned)px.height(s);
+}
+
+unsigned surface_stride(pixman_image_t *s)
+{
+    return (unsigned)px.stride(s);
+}
+
+uint8_t *surface_row(pixman_image_t *s, unsigned y)
+{
+    return (uint8_t *)px.data(s) + (size_t)y * surface_stride(s);
+}
+
+void surface_copy(pixman_image_t *to, int to_x, int to_y, pixman_image_t *from, int x, int y,
+    unsigned width, unsigned height)
+{
+    px.composite(PIXMAN_OP_SRC, from, NULL, to, x, y, 0, 0, to_x, to_y, (int)width, (int)height);
+}
