@@ -2,8 +2,15 @@
 #pragma once
 
 #include "block/block.h"
+#include "util/timer.h"
 
 #include <stdatomic.h>
+
+typedef struct BlkErrorNote {
+    int error;
+    BlkOnError action;
+    bool read;
+} BlkErrorNote;
 
 struct Blk {
     char *id;       /* -drive's id; NULL: a device's own handle on a node */
@@ -24,7 +31,22 @@ struct Blk {
         void *opaque;
     } resized;
     uint64_t ops[5], bytes[5], failed[5];
+    int dev_werror, dev_rerror; /* BlkOnError: while a device has it */
+    enum { BLK_IO_OK, BLK_IO_FAILED, BLK_IO_NOSPACE } io_status;
+    struct {
+        GMutex lock; /* the next three: any loop writes them, main takes them */
+        bool posted, gone;
+        BlkErrorNote note;
+        /* main's */
+        BlkErrorNote shown;
+        bool late; /* shown was not told of yet */
+        int64_t told_ns;
+        Timer timer;
+    } err;
 };
+/* block/error.c */
+void blk_error_init(Blk *b);
+void blk_error_fini(Blk *b); /* the last word: frees b */
 
 extern const BlkDriver blk_file, blk_host_device, blk_raw, blk_null_co, blk_null_aio;
 
@@ -39,8 +61,22 @@ void blk_node_unref(BlkNode *n);
  */
 BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err);
 void blk_nodes_each(void (*fn)(BlkNode *n, void *opaque), void *opaque);
+/* Locks and guards what lies below n, for a driver that guards; and back. */
+bool blk_node_guard(BlkNode *n, GError **err);
+void blk_node_unguard(BlkNode *n);
+/* Opens n->backing: as said (a name, an object, null), or NULL: as the image's header says. */
+bool blk_node_open_backing(BlkNode *n, const Json *said, GError **err);
+/* The locks of a node and of what lies below it. */
+bool blk_node_lock(BlkNode *n, bool on, bool share_rw, GError **err);
+/* The format that an image's first 512 bytes speak of; NULL: none. */
+const char *blk_probe_head(const uint8_t *head);
+const char *blk_probe(BlkNode *proto);
+/* "nbd:host", "ssh://x": what stands before the colon, unless that is a folder's or a file's name;
+ * g_free. */
+char *blk_protocol_of(const char *file);
 /* Runs one request on a node, blocking; a worker thread's body. Returns 0 or -errno. */
 int blk_node_run(BlkNode *n, BlkReq *r);
+int blk_node_zero_by_write(BlkNode *n, uint64_t off, uint64_t len);
 /* The node's locks for b's device; and back, with the reference. */
 bool blk_claim_node(Blk *b, BlkNode *n, GError **err);
 void blk_release_node(Blk *b, BlkNode *n);

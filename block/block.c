@@ -8,11 +8,14 @@
 const BlkDriver *const blk_drivers[] = { &blk_file, &blk_host_device, &blk_raw, &blk_null_co,
     &blk_null_aio, NULL };
 
+enum { MAX_DEPTH = 200 };
+
 /* The process's drives and nodes: made from the command line and QMP, found by name. Main loop
  * only. */
 static struct {
     GPtrArray *blks, *nodes;
     unsigned next_node;
+    unsigned opening; /* how deep: a backing file may name the image above it */
 } graph;
 
 const char *const blk_discard_values[] = { "ignore", "unmap", "off", "on", NULL };
@@ -27,7 +30,7 @@ typedef struct NodeOpts {
     char *driver, *name;
     bool read_only, auto_read_only, force_share;
     int discard, detect_zeroes;
-    Json *cache, *file;
+    Json *cache, *file, *backing;
 } NodeOpts;
 static const PropSpec node_props[] = {
     PROP_STR("driver", NodeOpts, driver, "block driver"),
@@ -41,6 +44,7 @@ static const PropSpec node_props[] = {
         "turn zero writes into write-zeroes"),
     PROP_JSON("cache", NodeOpts, cache, "direct, no-flush"),
     PROP_JSON("file", NodeOpts, file, "the node below"),
+    PROP_JSON("backing", NodeOpts, backing, "the image below; null: none"),
     PROP_END,
 };
 typedef struct CacheOpts {
@@ -80,13 +84,10 @@ void blk_nodes_each(void (*fn)(BlkNode *n, void *opaque), void *opaque)
     }
 }
 
-void blk_node_unref(BlkNode *n)
+static void node_free(BlkNode *n)
 {
-    if (!n || --n->refs) {
-        return;
-    }
-    g_ptr_array_remove(graph.nodes, n);
-    n->drv->close(n);
+    blk_node_unguard(n);
+    blk_node_unref(n->backing);
     blk_node_unref(n->file);
     if (n->drv->props) {
         prop_release(n->drv->props, n->opts);
@@ -95,7 +96,19 @@ void blk_node_unref(BlkNode *n)
     g_free(n->state);
     g_free(n->name);
     g_free(n->filename);
+    g_free(n->backing_name);
+    g_free(n->backing_format);
     g_free(n);
+}
+
+void blk_node_unref(BlkNode *n)
+{
+    if (!n || --n->refs) {
+        return;
+    }
+    g_ptr_array_remove(graph.nodes, n);
+    n->drv->close(n);
+    node_free(n);
 }
 
 /* Splits args into the common members (ret_mine) and the driver's own (ret_rest). */
@@ -133,6 +146,25 @@ static bool open_child(BlkNode *n, const NodeOpts *o, GError **err)
     return n->file != NULL;
 }
 
+static bool open_format(BlkNode *n, const NodeOpts *o, GError **err)
+{
+    if (o->backing && !n->drv->backing) {
+        return err_set(
+            err, "Block format '%s' does not support the option 'backing'", n->drv->name);
+    }
+    if (n->drv->guards && !blk_node_guard(n, err)) {
+        return false;
+    }
+    if (!n->drv->open(n, err)) {
+        return false;
+    }
+    if (n->drv->backing && !blk_node_open_backing(n, o->backing, err)) {
+        n->drv->close(n);
+        return false;
+    }
+    return true;
+}
+
 static bool node_setup(BlkNode *n, const NodeOpts *o, const Json *rest, GError **err)
 {
     static const PropSpec none[] = { PROP_END };
@@ -147,7 +179,7 @@ static bool node_setup(BlkNode *n, const NodeOpts *o, const Json *rest, GError *
         prop_defaults(n->drv->props, n->opts);
     }
     return prop_apply_struct(n->drv->props ? n->drv->props : none, n->opts, rest, err) &&
-           open_child(n, o, err) && n->drv->open(n, err);
+           open_child(n, o, err) && open_format(n, o, err);
 }
 
 BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err)
@@ -198,16 +230,12 @@ BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err)
     n->refs = 1;
     n->state = g_malloc0(MAX(drv->size, 1));
     n->opts = g_malloc0(MAX(drv->opts_size, 1));
-    if (!node_setup(n, &o, rest, err)) {
-        blk_node_unref(n->file);
-        if (drv->props) {
-            prop_release(drv->props, n->opts);
-        }
-        g_free(n->opts);
-        g_free(n->state);
-        g_free(n->name);
-        g_free(n->filename);
-        g_clear_pointer(&n, g_free);
+    graph.opening++;
+    bool ok = graph.opening <= MAX_DEPTH ? node_setup(n, &o, rest, err)
+                                         : err_set(err, "Too many images below one another");
+    graph.opening--;
+    if (!ok) {
+        g_clear_pointer(&n, node_free);
         goto out;
     }
     if (!graph.nodes) {
@@ -270,6 +298,7 @@ Blk *blk_new(const char *id, BlkNode *n)
     b->id = g_strdup(id);
     b->node = n;
     b->write_cache = true;
+    blk_error_init(b);
     if (!graph.blks) {
         graph.blks = g_ptr_array_new();
     }
@@ -282,21 +311,10 @@ Blk *blk_new_empty(void)
     return blk_new(NULL, NULL);
 }
 
-/* The locks of a node and of what lies below it. */
-static bool node_lock(BlkNode *n, bool on, bool share_rw, GError **err)
-{
-    for (BlkNode *at = n; at; at = at->file) {
-        if (at->drv->lock && !at->drv->lock(at, on, share_rw, err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static void blk_unlock(Blk *b)
 {
     if (b->locked) {
-        node_lock(b->node, false, false, NULL);
+        blk_node_lock(b->node, false, false, NULL);
         b->locked = false;
     }
 }
@@ -310,7 +328,7 @@ static void blk_free(Blk *b)
     g_free(b->id);
     g_free(b->drive_if);
     g_free(b->serial);
-    g_free(b);
+    blk_error_fini(b);
 }
 
 Blk *blk_find(const char *id)
@@ -345,6 +363,21 @@ void blk_cleanup(void)
 }
 
 /* One writer an image, unless everybody shares. */
+static bool guard_conflict(const Blk *b, const Obj *dev, GError **err)
+{
+    const BlkNode *g = b->node->guard;
+
+    if (!g || (g->read_only && b->node->read_only)) {
+        return false;
+    }
+    g_autofree char *need = obj_path((Obj *)(uintptr_t)dev);
+    return !err_set(err,
+        "Permission conflict on node '%s': permissions 'write' are both required by block device "
+        "'%s' (uses node '%s' as 'root' child) and unshared by node '%s' (uses node '%s' as 'file' "
+        "child).",
+        b->node->name, need, b->node->name, g->name, b->node->name);
+}
+
 static bool node_conflict(const Blk *b, const Obj *dev, bool share_rw, GError **err)
 {
     for (unsigned i = 0; i < graph.blks->len; i++) {
@@ -368,7 +401,8 @@ bool blk_claim_node(Blk *b, BlkNode *n, GError **err)
     BlkNode *now = b->node;
 
     b->node = n; /* as it would be */
-    bool ok = !node_conflict(b, b->dev, b->share_rw, err) && node_lock(n, true, b->share_rw, err);
+    bool ok = !guard_conflict(b, b->dev, err) && !node_conflict(b, b->dev, b->share_rw, err) &&
+              blk_node_lock(n, true, b->share_rw, err);
 
     b->node = now;
     b->locked |= ok;
@@ -379,7 +413,7 @@ void blk_release_node(Blk *b, BlkNode *n)
 {
     b->was_read_only = n->read_only;
     if (b->locked) {
-        node_lock(n, false, false, NULL);
+        blk_node_lock(n, false, false, NULL);
         b->locked = b->node != NULL;
     }
     blk_node_unref(n);

@@ -109,14 +109,6 @@ static bool one_of(const char *text, const char *const *values, unsigned *ret_at
     return !text;
 }
 
-/* "nbd:host", "ssh://x": what stands before the colon, unless that is a folder's or a file's name.
- */
-static char *protocol_of(const char *file)
-{
-    size_t n = strcspn(file, ":/");
-    return file[n] == ':' && n ? g_strndup(file, n) : NULL;
-}
-
 static bool drive_check(const DriveOpts *o, GError **err)
 {
     static const char *const ifs[] = { "ide", "scsi", "floppy", "pflash", "mtd", "sd", "virtio",
@@ -124,7 +116,7 @@ static bool drive_check(const DriveOpts *o, GError **err)
     static const char *const medias[] = { "disk", "cdrom", NULL };
     static const char *const aios[] = { "threads", "native", "io_uring", NULL };
     static const char *const known[] = { "file", "null-co", "null-aio", NULL };
-    g_autofree char *proto = o->file ? protocol_of(o->file) : NULL;
+    g_autofree char *proto = o->file ? blk_protocol_of(o->file) : NULL;
     const char *fmt = o->driver ? o->driver : o->format;
     unsigned at;
 
@@ -160,7 +152,8 @@ static bool on_error(const char *text, const char *what, int *ret, GError **err)
 {
     unsigned at = BLK_ON_ERROR_AUTO;
 
-    if (!one_of(text, prop_blk_on_error.values, &at) || (text && at == BLK_ON_ERROR_AUTO)) {
+    if (!one_of(text, prop_blk_on_error.values, &at) || (text && at == BLK_ON_ERROR_AUTO) ||
+        (at == BLK_ON_ERROR_ENOSPC && !strcmp(what, "read"))) {
         return err_set(err, "'%s' invalid %s error action", text, what);
     }
     *ret = (int)at;

@@ -27,7 +27,7 @@ static const PropSpec raw_props[] = {
 };
 
 /* First bytes that another driver, here or elsewhere, would take for its own format. */
-static const char *looks_like_image(const uint8_t *p)
+const char *blk_probe_head(const uint8_t *p)
 {
     static const struct {
         const char *magic;
@@ -63,7 +63,7 @@ static bool raw_open(BlkNode *n, GError **err)
     const char *format;
 
     if (o->probed && n->file->drv->preadv(n->file, 0, &v, 1, sizeof head) == 0 &&
-        (format = looks_like_image(head))) {
+        (format = blk_probe_head(head))) {
         return err_set(err,
             "'%s' holds an image of format '%s', which is not supported; format=raw takes its "
             "bytes as they are",
@@ -122,7 +122,7 @@ static int guarded_write(
     if (!rc) {
         bool ok = giov_get(&data, head + off, some);
         g_assert(ok);
-        rc = looks_like_image(head)
+        rc = blk_probe_head(head)
                  ? -EPERM
                  : n->file->drv->pwritev(n->file, o->offset + off, &first, 1, some, flags);
     }

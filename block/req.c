@@ -18,32 +18,6 @@ static bool all_zero(const struct iovec *iov, unsigned n)
     return true;
 }
 
-static int node_flush(BlkNode *n)
-{
-    if (n->cache_no_flush) {
-        return 0;
-    }
-    return n->drv->flush ? n->drv->flush(n) : 0;
-}
-
-/* Zeroes by plain writes, in bounded pieces. */
-static int zero_by_write(BlkNode *n, uint64_t off, uint64_t len)
-{
-    enum { PIECE = 1 << 20 };
-    g_autofree void *buf = g_malloc0(MIN(len, (uint64_t)PIECE));
-
-    while (len) {
-        struct iovec v = { buf, MIN(len, (uint64_t)PIECE) };
-        int rc = n->drv->pwritev(n, off, &v, 1, v.iov_len, 0);
-        if (rc) {
-            return rc;
-        }
-        off += v.iov_len;
-        len -= v.iov_len;
-    }
-    return 0;
-}
-
 int blk_node_run(BlkNode *n, BlkReq *r)
 {
     int rc = -ENOTSUP;
@@ -60,7 +34,7 @@ int blk_node_run(BlkNode *n, BlkReq *r)
         }
         break;
     case BLK_FLUSH:
-        return node_flush(n);
+        return blk_node_flush(n);
     case BLK_DISCARD:
         /* A hint: where the host cannot or must not, nothing happens. */
         rc = n->discard_unmap && n->drv->discard ? n->drv->discard(n, r->off, r->len) : 0;
@@ -71,12 +45,12 @@ int blk_node_run(BlkNode *n, BlkReq *r)
                 n->discard_unmap ? r->flags : r->flags & ~(unsigned)BLK_MAY_UNMAP);
         }
         if (rc == -ENOTSUP) {
-            rc = zero_by_write(n, r->off, r->len);
+            rc = blk_node_zero_by_write(n, r->off, r->len);
         }
         break;
     }
     if (rc == 0 && (r->flags & BLK_FUA || !blk_write_cache(r->blk))) {
-        rc = node_flush(n);
+        rc = blk_node_flush(n);
     }
     return rc;
 }

@@ -55,6 +55,10 @@ struct BlkDriver {
     const PropSpec *props; /* -blockdev options beyond the common ones; NULL: none */
     size_t opts_size;      /* of the struct they fill, BlkNode.opts */
     bool protocol;         /* the bottom of a graph: no "file" child */
+    bool backing;          /* takes "backing" */
+    /* Keeps tables of its own in the node below, which it locks from open to close: nobody else
+     * writes there. */
+    bool guards;
     bool (*open)(BlkNode *n, GError **err);
     void (*close)(BlkNode *n);
     /* Plain blocking code; the pool supplies concurrency. Returns 0 or -errno. */
@@ -71,14 +75,21 @@ struct BlkDriver {
     /* A device begins to use the node (on), or another emulator's use of the image stands against
      * it; or ends. NULL: nobody to ask. */
     bool (*lock)(BlkNode *n, bool on, bool share_rw, GError **err);
+    /* Members of query-block's "image" that only this format has. NULL: none. */
+    void (*describe)(BlkNode *n, JsonWriter *w);
 };
 struct BlkNode {
     const BlkDriver *drv;
     char *name;         /* node-name, "#block123" when not given */
     void *state, *opts; /* driver's state and option struct */
     BlkNode *file;      /* child; NULL for protocols */
-    uint64_t size;      /* bytes */
-    uint32_t align;     /* request alignment in bytes, 1 for none */
+    BlkNode *backing;   /* read where this node has nothing of its own; NULL: zeroes */
+    /* What the image's header says of its backing file, set by open(); NULL: none. */
+    char *backing_name, *backing_format;
+    const BlkNode *guard; /* the format above that keeps this node for itself */
+    bool guarding;        /* holds the locks of file and backing */
+    uint64_t size;        /* bytes */
+    uint32_t align;       /* request alignment in bytes, 1 for none */
     bool read_only, auto_read_only, discard_unmap, detect_zeroes;
     bool cache_direct, cache_no_flush, force_share;
     bool from_monitor; /* -blockdev, blockdev-add: may be deleted by name */
@@ -86,6 +97,19 @@ struct BlkNode {
     uint32_t refs;
 };
 extern const BlkDriver *const blk_drivers[]; /* block/block.c */
+
+/* What drivers ask of a child: blocking, in a worker or in open(). 0 or -errno. Reads behind the
+ * child's end give zeroes; discards the child's options do not allow do nothing. */
+int blk_node_preadv(BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len);
+int blk_node_pwritev(
+    BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len, unsigned flags);
+int blk_node_pread(BlkNode *n, uint64_t off, void *buf, size_t len);
+int blk_node_pwrite(BlkNode *n, uint64_t off, const void *buf, size_t len);
+int blk_node_flush(BlkNode *n);
+int blk_node_discard(BlkNode *n, uint64_t off, uint64_t len);
+/* Zeroes, by plain writes where the child knows no better; flags: BLK_MAY_UNMAP. */
+int blk_node_zeroes(BlkNode *n, uint64_t off, uint64_t len, unsigned flags);
+int blk_node_truncate(BlkNode *n, uint64_t size);
 
 /* -blockdev / blockdev-add. */
 BlkNode *blk_node_create(const Json *args, GError **err);
@@ -101,6 +125,13 @@ void blk_cleanup(void);        /* drains and closes all */
 const char *blk_drive_if(const Blk *b);
 void blk_each(void (*fn)(Blk *b, void *opaque), void *opaque);
 BlkOnError blk_on_error(const Blk *b, bool write); /* -drive werror/rerror */
+/* What errors do while a device has b. */
+void blk_set_on_error(Blk *b, BlkOnError werror, BlkOnError rerror);
+/* For done() with r->error: REPORT, IGNORE, or STOP: the VM is about to stop, the device keeps the
+ * request and does it anew when it goes on. Tells whoever manages the VM. */
+BlkOnError blk_error_action(const BlkReq *r);
+void blk_set_stopper(LoopFn *fn, void *opaque); /* stops the VM; main */
+void blk_forget_errors(void);                   /* the VM goes on: query-block's io-status */
 /* A device takes the handle, and the image's locks; others may write the image too only when both
  * sides share_rw. */
 bool blk_attach(Blk *b, Obj *dev, bool share_rw, GError **err);
@@ -146,7 +177,7 @@ typedef struct BlkConf {
 } BlkConf;
 /* Fills in what was left out (blocks of def_block bytes, the drive's policies) and checks the rest.
  */
-bool blk_conf_check(BlkConf *c, const Blk *b, uint32_t def_block, GError **err);
+bool blk_conf_check(BlkConf *c, Blk *b, uint32_t def_block, GError **err);
 extern const PropType prop_blk_on_error; /* BlockdevOnError */
 
 extern const QmpCmd
