@@ -108,6 +108,18 @@ static void conn_free(VsockConn *c)
     g_free(c);
 }
 
+static VsockHeader header(const VsockConn *c, uint16_t op)
+{
+    return (VsockHeader){ .src_cid = le64_of(VSOCK_HOST_CID),
+        .dst_cid = le64_of(c->s->guest_cid),
+        .src_port = le32_of(c->host_port),
+        .dst_port = le32_of(c->guest_port),
+        .type = le16_of(c->type),
+        .op = le16_of(op),
+        .buf_alloc = le32_of(VSOCK_BUFFER),
+        .fwd_cnt = le32_of(c->fwd_cnt) };
+}
+
 /* The guest hears of the end; the connection is gone at once. */
 static void conn_reset(VsockConn *c)
 {
@@ -116,12 +128,7 @@ static void conn_reset(VsockConn *c)
     if (c->state != VSOCK_HANDSHAKE) {
         VsockHeader *h = g_new(VsockHeader, 1);
 
-        *h = (VsockHeader){ .src_cid = le64_of(VSOCK_HOST_CID),
-            .dst_cid = le64_of(s->guest_cid),
-            .src_port = le32_of(c->host_port),
-            .dst_port = le32_of(c->guest_port),
-            .type = le16_of(c->type),
-            .op = le16_of(VSOCK_OP_RST) };
+        *h = header(c, VSOCK_OP_RST);
         g_queue_push_tail(&s->resets, h);
     }
     conn_free(c);
@@ -187,18 +194,6 @@ static void watch(VsockConn *c)
         c->events = events;
         loop_fd_set(c->watch, events);
     }
-}
-
-static VsockHeader header(const VsockConn *c, uint16_t op)
-{
-    return (VsockHeader){ .src_cid = le64_of(VSOCK_HOST_CID),
-        .dst_cid = le64_of(c->s->guest_cid),
-        .src_port = le32_of(c->host_port),
-        .dst_port = le32_of(c->guest_port),
-        .type = le16_of(c->type),
-        .op = le16_of(op),
-        .buf_alloc = le32_of(VSOCK_BUFFER),
-        .fwd_cnt = le32_of(c->fwd_cnt) };
 }
 
 /* Gives what was read to the guest; false: the connection waits for buffers. */

@@ -189,7 +189,7 @@ static bool cid_set(void *field, const Json *val, GError **err)
 {
     uint64_t v;
 
-    if (!prop_u64.set(&v, val, err) || (v && !cid_ok(v, err))) {
+    if (!prop_u64.set(&v, val, err) || !cid_ok(v, err)) {
         return false;
     }
     *(uint64_t *)field = v;
@@ -200,7 +200,7 @@ static bool cid_parse(void *field, const char *text, GError **err)
 {
     uint64_t v;
 
-    if (!prop_u64.parse(&v, text, err) || (v && !cid_ok(v, err))) {
+    if (!prop_u64.parse(&v, text, err) || !cid_ok(v, err)) {
         return false;
     }
     *(uint64_t *)field = v;

@@ -1,13 +1,15 @@
 /* Normative sentences about the traditional memory balloon (VIRTIO 1.4, 5.5). MUST_TELL_HOST and
- * free page hints are not offered. */
+ * free page hints are not offered: free_page_hint_cmd_id says STOP, whatever the driver does. */
 #include "hw/core/machine.h"
 #include "hw/virtio/virtio-balloon.h"
 #include "tests/conformance/norm.h"
 
 enum { INFLATE, DEFLATE, STATS, REPORTING };
-enum { ACTUAL = 4, POISON_VAL = 12, PAGE = 4096 };
+enum { ACTUAL = 4, HINT_CMD_ID = 8, POISON_VAL = 12, PAGE = 4096 };
+enum { CMD_ID_STOP = 0 };
 enum { FREE_MEMORY = 4, TOTAL_MEMORY = 5 }; /* tags */
 #define MUST_TELL_HOST NORM_BIT(0)
+#define FREE_PAGE_HINT NORM_BIT(3)
 #define PAGE_POISON    NORM_BIT(4)
 #define WITH_REPORTS   ", 'free-page-reporting': true"
 
@@ -262,6 +264,77 @@ static void report_2(Norm *x)
     }
 }
 
+/* ---- free page hints (5.5.6.5) ---- */
+
+/* There is no command to answer and no queue to answer it on, before and after all a driver may do;
+ * its pages stay as they are. */
+static void no_hints(Norm *x, unsigned how)
+{
+    g_autofree char *no = NULL;
+
+    balloon(x, WITH_REPORTS, how, FREE_PAGE_HINT);
+    g_assert_cmphex(vd_offered(&x->d) & FREE_PAGE_HINT, ==, 0);
+    norm_fill(x, x->page + 0x4000, 0xaa, 2 * PAGE);
+    for (unsigned i = 0; i < 4; i++) {
+        g_assert_cmphex(norm_dev(x, HINT_CMD_ID, 4), ==, CMD_ID_STOP);
+        norm_dev_write(x, HINT_CMD_ID, 4, i + 1); /* the driver's writes mean nothing */
+        tell(x, i & 1 ? DEFLATE : INFLATE);
+        g_assert_true(virtio_balloon_target(x->b->m, BOARD_RAM - (1 + i % 2) * PAGE, NULL));
+    }
+    g_assert_cmphex(norm_dev(x, HINT_CMD_ID, 4), ==, CMD_ID_STOP);
+    g_assert_cmphex(word(x, 0x5000), ==, 0xaaaaaaaa);
+    if (!(how & NORM_LEGACY)) {
+        g_assert_cmpuint(vd_read(&x->d, 0x12, 2), ==, REPORTING + 1); /* none for hints */
+        g_assert_false(vd_negotiate(&x->d, vd_offered(&x->d) | FREE_PAGE_HINT));
+    }
+    no = board_add_error(x->b, "{'driver': 'virtio-balloon-pci', 'free-page-hint': true}");
+    g_assert_nonnull(no);
+    end(x);
+}
+
+static void hint_1(Norm *x)
+{
+    NORM("BAL-HINT-1");
+    no_hints(x, 0);
+}
+
+static void hint_2(Norm *x)
+{
+    NORM("BAL-HINT-2");
+    no_hints(x, 0);
+}
+
+static void hint_3(Norm *x)
+{
+    NORM("BAL-HINT-3");
+    no_hints(x, 0);
+}
+
+static void hint_4(Norm *x)
+{
+    NORM("BAL-HINT-4");
+    no_hints(x, 0);
+    norm_note("hints are not asked for, no page is changed");
+}
+
+static void hint_5(Norm *x)
+{
+    NORM("BAL-HINT-5");
+    no_hints(x, 0);
+}
+
+static void hint_6(Norm *x)
+{
+    NORM("BAL-HINT-6");
+    no_hints(x, 0);
+}
+
+static void leg_hint_1(Norm *x)
+{
+    NORM("LEG-BAL-HINT-1");
+    no_hints(x, NORM_LEGACY);
+}
+
 int main(int argc, char **argv)
 {
     static const NormTest tests[] = {
@@ -276,6 +349,13 @@ int main(int argc, char **argv)
         { "LEG-BAL-STATS-1", leg_stats_1, NORM_BARE, NULL },
         { "LEG-BAL-STATS-2", leg_stats_2, NORM_BARE, NULL },
         { "BAL-POISON-1", poison_1, NORM_BARE, NULL },
+        { "BAL-HINT-1", hint_1, NORM_BARE, NULL },
+        { "BAL-HINT-2", hint_2, NORM_BARE, NULL },
+        { "BAL-HINT-3", hint_3, NORM_BARE, NULL },
+        { "BAL-HINT-4", hint_4, NORM_BARE, NULL },
+        { "BAL-HINT-5", hint_5, NORM_BARE, NULL },
+        { "BAL-HINT-6", hint_6, NORM_BARE, NULL },
+        { "LEG-BAL-HINT-1", leg_hint_1, NORM_BARE, NULL },
         { "BAL-REPORT-1", report_1, NORM_BARE, NULL },
         { "BAL-REPORT-2", report_2, NORM_BARE, NULL },
     };
