@@ -12,18 +12,17 @@ void giov_init(GIov *g, const struct iovec *v, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         left += v[i].iov_len;
     }
-    *g = (GIov){ .v = v, .n = n, .left = left };
+    *g = (GIov){ .v = v, .left = left };
 }
 
-/* Bytes that lie contiguous at the cursor; steps over empty and used-up entries. */
+/* Bytes that lie contiguous at the cursor, of which there are some left; steps over empty and
+ * used-up entries. */
 static size_t giov_run(GIov *g)
 {
-    while (g->n && g->off == g->v->iov_len) {
+    while (g->off == g->v->iov_len) {
         g->v++;
-        g->n--;
         g->off = 0;
     }
-    g_assert(g->n);
     return g->v->iov_len - g->off;
 }
 
@@ -123,7 +122,7 @@ unsigned giov_iovec(const GIov *g, struct iovec *ret_iov, unsigned max)
     size_t off = g->off;
     unsigned count = 0;
 
-    for (unsigned i = 0; i < g->n && left && count < max; i++) {
+    for (unsigned i = 0; left && count < max; i++) {
         size_t len = MIN(g->v[i].iov_len - off, left);
 
         if (len) {
@@ -131,6 +130,21 @@ unsigned giov_iovec(const GIov *g, struct iovec *ret_iov, unsigned max)
                 (struct iovec){ .iov_base = (uint8_t *)g->v[i].iov_base + off, .iov_len = len };
             left -= len;
         }
+        off = 0;
+    }
+    return count;
+}
+
+unsigned giov_pieces(const GIov *g)
+{
+    size_t left = g->left, off = g->off;
+    unsigned count = 0;
+
+    for (unsigned i = 0; left; i++) {
+        size_t len = MIN(g->v[i].iov_len - off, left);
+
+        count += len != 0;
+        left -= len;
         off = 0;
     }
     return count;

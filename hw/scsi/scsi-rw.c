@@ -160,14 +160,15 @@ static unsigned map(ScsiReq *r, const GIov *g, uint64_t len)
     bool ok = giov_split(&part, len, &rest);
 
     g_assert(ok); /* scsi_submit() compared the lengths */
-    if (part.n > G_N_ELEMENTS(r->inline_iov)) {
-        r->iov = g_try_new(struct iovec, part.n);
+    unsigned n = giov_pieces(&part);
+    if (n > G_N_ELEMENTS(r->inline_iov)) {
+        r->iov = g_try_new(struct iovec, n);
         if (!r->iov) {
             r->iov = r->inline_iov;
             return 0;
         }
     }
-    return giov_iovec(&part, r->iov, part.n);
+    return giov_iovec(&part, r->iov, n);
 }
 
 /* ---- writes and those who want none beside them ---- */

@@ -180,8 +180,8 @@ static VqVerdict report(VirtioDev *d, VqElem *e)
     if (virtio_has(d, F_POISON) && s->poison) {
         return VQ_DONE;
     }
-    for (unsigned i = 0; i < e->in.n; i++) {
-        discard_host(s, &e->in.v[i]);
+    for (unsigned i = 0, n = giov_pieces(&e->in); i < n; i++) {
+        discard_host(s, &e->in.v[i]); /* no buffer is empty */
     }
     return VQ_DONE;
 }

@@ -182,7 +182,7 @@ static bool map_data(VBlkReq *r, const GIov *g)
     size_t sum = 0;
     unsigned n = 0;
 
-    while (n < g->n && sum < g->left) {
+    while (sum < g->left) {
         sum += g->v[n].iov_len - (n ? 0 : g->off);
         n++;
     }

@@ -256,11 +256,9 @@ static inline void vq_elem_init(VirtQueue *vq, VqBlock *b, const struct iovec *i
     b->nout = (uint16_t)nout;
     b->nin = (uint16_t)nin;
     e->out.v = b->iov;
-    e->out.n = nout;
     e->out.off = 0;
     e->out.left = out_len;
     e->in.v = in;
-    e->in.n = nin;
     e->in.off = 0;
     e->in.left = e->in_size = in_len;
     e->in2.left = e->in2_size = 0;

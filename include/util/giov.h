@@ -8,9 +8,8 @@
 
 typedef struct GIov {
     const struct iovec *v; /* borrowed from the owner (a VqElem) */
-    unsigned n;            /* entries left, including the current one */
     size_t off;            /* offset into v[0] */
-    size_t left;           /* bytes left in all */
+    size_t left;           /* bytes left in all: where they end, the entries end */
 } GIov;
 
 void giov_init(GIov *g, const struct iovec *v, unsigned n); /* sums up the length */
@@ -25,3 +24,4 @@ bool giov_peek(const GIov *g, void *dst, size_t len) G_GNUC_WARN_UNUSED_RESULT;
 bool giov_split(GIov *g, size_t at, GIov *ret_rest) G_GNUC_WARN_UNUSED_RESULT;
 /* For system calls only: borrows at most max entries. Returns the count. */
 unsigned giov_iovec(const GIov *g, struct iovec *ret_iov, unsigned max);
+unsigned giov_pieces(const GIov *g); /* entries that are not empty */

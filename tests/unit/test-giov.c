@@ -28,6 +28,7 @@ static void test_get(void)
     char buf[16] = { 0 };
 
     g_assert_cmpuint(g.left, ==, 12);
+    g_assert_cmpuint(giov_pieces(&g), ==, 3);
     g_assert_true(giov_peek(&g, buf, 4));
     g_assert_cmpstr(buf, ==, "abcd");
     g_assert_true(giov_get(&g, buf, 5));
@@ -35,6 +36,7 @@ static void test_get(void)
     g_assert_true(giov_skip(&g, 2));
     g_assert_false(giov_get(&g, buf, 6));
     g_assert_cmpuint(g.left, ==, 5);
+    g_assert_cmpuint(giov_pieces(&g), ==, 2);
     g_assert_true(giov_get(&g, buf, 5));
     g_assert_cmpstr(buf, ==, "hijkl");
     g_assert_true(giov_get(&g, buf, 0));

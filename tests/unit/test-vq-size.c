@@ -140,7 +140,7 @@ static void test_refused(gconstpointer arg)
 
 static VqVerdict count_pieces(Dummy *s, VqElem *e)
 {
-    s->refills = e->out.n;
+    s->refills = giov_pieces(&e->out);
     return VQ_DONE;
 }
 
