@@ -162,8 +162,11 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     vq->ops = packed ? &vq_packed_ops : &vq_split_ops;
     vq->at = *at;
     /* A packed ring's ids may be any number: pages that no id reaches are never touched. */
-    vq->inflight_len = packed ? UINT16_MAX + 1 : at->size;
-    vq->inflight = vq_flags_new(vq->inflight_len);
+    if (vq->inflight_len != (packed ? UINT16_MAX + 1 : at->size)) {
+        vq_flags_free(vq->inflight, vq->inflight_len);
+        vq->inflight_len = packed ? UINT16_MAX + 1 : at->size;
+        vq->inflight = vq_flags_new(vq->inflight_len);
+    }
     vq->rs = (VqRingState){ .avail_wrap = packed, .used_wrap = packed };
     vq->avail_seen = vq->signalled = 0;
     vq->signalled_valid = true; /* nothing was used since the indices were 0 */
@@ -178,6 +181,11 @@ void vq_disable(VirtQueue *vq)
 {
     VqBlock *next;
 
+    if (vq->ring_out) { /* else every flag was taken back, and the table serves again */
+        vq_flags_free(vq->inflight, vq->inflight_len);
+        vq->inflight = NULL;
+        vq->inflight_len = 0;
+    }
     for (VqBlock *b = vq->redo_head; b; b = next) {
         next = b->next;
         vq_elem_free(vq_elem_of(b));
@@ -199,6 +207,4 @@ void vq_disable(VirtQueue *vq)
     vq->ring_out = vq->ahead = vq->since = 0;
     vq->ndone = 0;
     vq->enabled = vq->live = vq->broken = vq->stopped = vq->need_notify = false;
-    vq_flags_free(vq->inflight, vq->inflight_len);
-    vq->inflight = NULL;
 }
