@@ -47,8 +47,10 @@ static void put_blk(Blk *b, void *opaque)
     JsonWriter *w = opaque;
 
     jw_begin_object(w, NULL);
+    static const char *const status[] = { "ok", "failed", "nospace" };
+
     if (b->dev) {
-        jw_str(w, "io-status", "ok");
+        jw_str(w, "io-status", status[b->io_status]);
     }
     jw_str(w, "device", b->id ? b->id : "");
     jw_bool(w, "locked", blk_tray_locked(b));
@@ -256,6 +258,10 @@ static void describe_one(Blk *b, void *opaque)
             g_string_append_printf(out, "    Removable device: %slocked, tray %s\n",
                 blk_tray_locked(b) ? "" : "not ", blk_tray_open(b) ? "open" : "closed");
         }
+    }
+    if (b->io_status != BLK_IO_OK) {
+        g_string_append_printf(out, "    I/O status:       %s\n",
+            b->io_status == BLK_IO_NOSPACE ? "nospace" : "failed");
     }
     if (b->node) {
         g_string_append_printf(out, "    Cache mode:       %s%s\n",

@@ -52,18 +52,24 @@ static bool geometry_ok(const BlkConf *c, GError **err)
     return true;
 }
 
-bool blk_conf_check(BlkConf *c, const Blk *b, uint32_t def_block, GError **err)
+bool blk_conf_check(BlkConf *c, Blk *b, uint32_t def_block, GError **err)
 {
+    /* A full host stops the VM, other errors are the guest's, unless somebody says otherwise. */
+    static const BlkOnError def[] = { BLK_ON_ERROR_REPORT, BLK_ON_ERROR_ENOSPC };
+
     for (unsigned w = 0; w < 2; w++) {
         int *policy = w ? &c->werror : &c->rerror;
 
         if (*policy == BLK_ON_ERROR_AUTO) {
             *policy = (int)blk_on_error(b, w);
         }
-        if (*policy == BLK_ON_ERROR_STOP || *policy == BLK_ON_ERROR_ENOSPC) {
-            return err_set(err, "%s=%s is not supported, errors are reported to the guest",
-                w ? "werror" : "rerror", *policy == BLK_ON_ERROR_STOP ? "stop" : "enospc");
+        if (*policy == BLK_ON_ERROR_AUTO) {
+            *policy = (int)def[w];
         }
     }
-    return sizes_ok(c, def_block, err) && geometry_ok(c, err);
+    if (!sizes_ok(c, def_block, err) || !geometry_ok(c, err)) {
+        return false;
+    }
+    blk_set_on_error(b, (BlkOnError)c->werror, (BlkOnError)c->rerror);
+    return true;
 }

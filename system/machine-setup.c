@@ -431,6 +431,16 @@ static void disks_run(G_GNUC_UNUSED void *opaque, bool running)
 {
     if (!running) {
         blk_each(blk_drain_one, NULL);
+    } else {
+        blk_forget_errors();
+    }
+}
+
+/* What is asked for while it stands anyway changes nothing. */
+static void stop_for_disk(void *run)
+{
+    if (run_is_running(run)) {
+        run_stop(run, RUN_STATE_IO_ERROR);
     }
 }
 
@@ -446,6 +456,7 @@ void setup_run_state(Machine *m, const Options *o)
     };
 
     run_set_ops(m->run, &ops);
+    blk_set_stopper(stop_for_disk, m->run);
     /* vCPUs begin last and stand first; then the disks come to rest. */
     run_listen(m->run, disks_run, m, 500);
     run_listen(m->run, vcpus_run, m, 1000);

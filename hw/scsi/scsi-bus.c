@@ -477,22 +477,62 @@ void scsi_submit(ScsiDev *d, ScsiReq *r)
     }
 }
 
-static void drain_there(void *opaque)
+static bool host_has_some(const ScsiDev *d)
 {
-    ScsiBus *b = opaque;
+    const ScsiReq *r = d->reqs;
 
-    for (unsigned i = 0; i < b->devs->len; i++) {
-        const ScsiDev *d = g_ptr_array_index(b->devs, i);
+    while (r && !r->busy) {
+        r = r->next;
+    }
+    return r != NULL;
+}
 
-        while (d->reqs) {
-            loop_turn(b->loop, /* block= */ true);
+/* The oldest first: in that order they are done anew. */
+static void drop_idle(ScsiDev *d, ScsiPick pick)
+{
+    g_autoptr(GPtrArray) idle = g_ptr_array_new();
+
+    for (ScsiReq *r = d->reqs; r; r = r->next) {
+        if (!r->busy && (!pick.fn || pick.fn(r, pick.opaque))) {
+            g_ptr_array_add(idle, r);
         }
+    }
+    d->dropping = true; /* the end of one does not start another */
+    for (unsigned i = idle->len; i-- > 0;) {
+        scsi_cancel(g_ptr_array_index(idle, i), SCSI_DROPPED);
+    }
+    d->dropping = false;
+}
+
+void scsi_bus_drop(ScsiBus *b, ScsiPick pick)
+{
+    for (unsigned i = 0; i < b->devs->len; i++) {
+        drop_idle(g_ptr_array_index(b->devs, i), pick);
     }
 }
 
-void scsi_bus_drain(ScsiBus *b)
+typedef struct DrainCall {
+    ScsiBus *b;
+    ScsiPick pick;
+} DrainCall;
+
+static void drain_there(void *opaque)
 {
-    loop_call(b->loop, drain_there, b);
+    const DrainCall *c = opaque;
+
+    for (unsigned i = 0; i < c->b->devs->len; i++) {
+        while (host_has_some(g_ptr_array_index(c->b->devs, i))) {
+            loop_turn(c->b->loop, /* block= */ true);
+        }
+    }
+    scsi_bus_drop(c->b, c->pick);
+}
+
+void scsi_bus_drain(ScsiBus *b, ScsiPick pick)
+{
+    DrainCall c = { b, pick };
+
+    loop_call(b->loop, drain_there, &c);
 }
 
 const ObjClass scsi_device_class = {

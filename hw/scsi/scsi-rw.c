@@ -130,16 +130,19 @@ bool disk_rw_xfer(const ScsiDisk *s, const uint8_t *c, bool *ret_out, uint64_t *
 static void io_done(BlkReq *b)
 {
     ScsiReq *r = (ScsiReq *)((char *)b - offsetof(ScsiReq, b));
-    const ScsiDisk *s = disk_of(r);
-    bool ignore = b->error && b->op != BLK_FLUSH &&
-                  (b->op == BLK_READ ? s->conf.rerror : s->conf.werror) == BLK_ON_ERROR_IGNORE;
 
     r->busy = false;
     if (r->wanted != SCSI_OK) {
         scsi_cancel(r, r->wanted); /* the command ends here, whatever it had still to do */
         return;
     }
-    r->step(r, ignore ? 0 : b->error);
+    BlkOnError action = b->error ? blk_error_action(b) : BLK_ON_ERROR_IGNORE;
+
+    if (action != BLK_ON_ERROR_STOP) {
+        r->step(r, action == BLK_ON_ERROR_IGNORE ? 0 : b->error);
+    } else if (!r->dev->bus->keeps) {
+        scsi_cancel(r, SCSI_DROPPED);
+    } /* else it stays until the VM has stopped */
 }
 
 void disk_block_io(ScsiReq *r, BlkOp op, uint64_t off, const struct iovec *iov, unsigned niov,
@@ -177,7 +180,7 @@ static void start_write(ScsiReq *r);
 
 static void next_waiting(ScsiDisk *s)
 {
-    while (s->waiting.length && !s->exclusive) {
+    while (s->waiting.length && !s->exclusive && !s->sd.dropping) {
         ScsiReq *r = g_queue_peek_head(&s->waiting);
 
         if (r->cdb[0] == COMPARE_WRITE && s->writes) {

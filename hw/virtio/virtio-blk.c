@@ -90,8 +90,9 @@ typedef struct VirtioBlk {
     OnOffAuto write_cache, account_failed, account_invalid, backend_defaults;
     int32_t bootindex;
     VqSpec spec;
-    struct VBlkReq *first, *last; /* reads and writes of this turn, linked by e.next */
-    bool attached, wce;           /* the cache mode a reset goes back to */
+    struct VBlkReq *first, *last;     /* reads and writes of this turn, linked by e.next */
+    struct VBlkReq *held, *held_last; /* failed, and the VM stops for it; linked by e.next */
+    bool attached, wce;               /* the cache mode a reset goes back to */
 } VirtioBlk;
 
 typedef struct VBlkReq {
@@ -117,15 +118,56 @@ static void finish(VBlkReq *r, uint8_t status)
     vq_notify_soon(vq);
 }
 
+/* Not answered. While the VM stands the core keeps it, and it is done anew when the VM goes on. */
+static void forget(VBlkReq *r)
+{
+    if (r->iov != r->inline_iov) {
+        g_clear_pointer(&r->iov, g_free);
+    }
+    vq_drop(&r->e);
+}
+
+static void forget_held(VirtioBlk *s)
+{
+    VBlkReq *r = s->held;
+
+    s->held = s->held_last = NULL;
+    for (VBlkReq *next; r; r = next) {
+        next = (VBlkReq *)r->e.next;
+        forget(r);
+    }
+}
+
+/* The VM is about to stop for r and those behind it. */
+static void hold(VirtioBlk *s, VBlkReq *r)
+{
+    if (s->held) {
+        s->held_last->e.next = &r->e;
+    } else {
+        s->held = r;
+    }
+    while (r->e.next) {
+        r = (VBlkReq *)r->e.next;
+    }
+    s->held_last = r;
+    if (!s->vd.started) { /* a reset was faster: nobody waits for the answer */
+        forget_held(s);
+    }
+}
+
 static void blk_done(BlkReq *b)
 {
     VBlkReq *r = (VBlkReq *)((char *)b - offsetof(VBlkReq, b));
-    const VirtioBlk *s = (VirtioBlk *)vq_dev(r->e.vq);
-    bool ignore = b->error && b->op != BLK_FLUSH &&
-                  (b->op == BLK_READ ? s->conf.rerror : s->conf.werror) == BLK_ON_ERROR_IGNORE;
+    BlkOnError action = b->error ? blk_error_action(b) : BLK_ON_ERROR_IGNORE;
 
-    uint8_t status = b->error == -ENOTSUP ? S_UNSUPP : b->error && !ignore ? S_IOERR : S_OK;
-    g_free(r->merged);
+    g_clear_pointer(&r->merged, g_free);
+    if (action == BLK_ON_ERROR_STOP) {
+        hold((VirtioBlk *)vq_dev(r->e.vq), r);
+        return;
+    }
+    uint8_t status = action == BLK_ON_ERROR_IGNORE ? S_OK
+                     : b->error == -ENOTSUP        ? S_UNSUPP
+                                                   : S_IOERR;
     for (VBlkReq *next; r; r = next) {
         next = (VBlkReq *)r->e.next;
         finish(r, status);
@@ -427,9 +469,12 @@ static bool blk_features_ok(VirtioDev *d)
 /* On a reset the core waits for what is still out; nothing else has to. */
 static void blk_stop(VirtioDev *d)
 {
+    VirtioBlk *s = (VirtioBlk *)d;
+
     if (d->paused) {
-        blk_drain(((VirtioBlk *)d)->blk);
+        blk_drain(s->blk);
     }
+    forget_held(s);
 }
 
 /* A machine's reset does not wait in the core: the guest's memory must not change under the next
@@ -442,9 +487,23 @@ static void blk_reset(VirtioDev *d)
     blk_set_write_cache(s->blk, s->wce);
 }
 
-static void blk_queue_reset(VirtioDev *d, G_GNUC_UNUSED unsigned i)
+static void blk_queue_reset(VirtioDev *d, unsigned i)
 {
-    blk_drain(((VirtioBlk *)d)->blk);
+    VirtioBlk *s = (VirtioBlk *)d;
+
+    blk_drain(s->blk);
+    VBlkReq *r = s->held;
+
+    s->held = s->held_last = NULL;
+    for (VBlkReq *next; r; r = next) {
+        next = (VBlkReq *)r->e.next;
+        r->e.next = NULL;
+        if (vq_index(r->e.vq) == i) {
+            forget(r);
+        } else {
+            hold(s, r);
+        }
+    }
 }
 
 static void blk_resized(void *opaque)

@@ -199,7 +199,11 @@ static void cmd_done(ScsiReq *r)
     if (r->result != SCSI_OK) {
         r->residual = 0;
     }
-    answer(c, responses[r->result]);
+    if (r->result == SCSI_DROPPED) {
+        vq_drop(&c->e);
+    } else {
+        answer(c, responses[r->result]);
+    }
     /* Only then: the driver sees the effects before the function's own end (5.6.6.2). */
     for (GSList *w = waiters; w; w = w->next) {
         TmfReq *t = w->data;
@@ -545,17 +549,35 @@ static VirtioFeatures scsi_offer(VirtioDev *d, VirtioFeatures f)
     return f;
 }
 
+static bool scsi_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
+{
+    ((VirtioScsi *)d)->bus.keeps = true;
+    return true;
+}
+
 /* On a reset the core waits for what is still out; a VM that stops has it finished. */
 static void scsi_stop(VirtioDev *d)
 {
+    ScsiBus *b = &((VirtioScsi *)d)->bus;
+
     if (d->paused) {
-        scsi_bus_drain(&((VirtioScsi *)d)->bus);
+        scsi_bus_drain(b, (ScsiPick){ 0 });
+    } else {
+        scsi_bus_drop(b, (ScsiPick){ 0 });
     }
+    b->keeps = false;
 }
 
-static void scsi_queue_reset(VirtioDev *d, G_GNUC_UNUSED unsigned i)
+static bool of_queue(const ScsiReq *r, void *opaque)
 {
-    scsi_bus_drain(&((VirtioScsi *)d)->bus);
+    const CmdReq *c = (const CmdReq *)((const char *)r - offsetof(CmdReq, r));
+
+    return vq_index(c->e.vq) == *(const unsigned *)opaque;
+}
+
+static void scsi_queue_reset(VirtioDev *d, unsigned i)
+{
+    scsi_bus_drain(&((VirtioScsi *)d)->bus, (ScsiPick){ of_queue, &i });
 }
 
 static void units_reset(void *opaque)
@@ -578,7 +600,7 @@ static void scsi_reset(VirtioDev *d)
     s->sense_size = SENSE_DEFAULT; /* 5.6.4.2 */
     s->cdb_size = CDB_DEFAULT;
     s->missed = false;
-    scsi_bus_drain(&s->bus);
+    scsi_bus_drain(&s->bus, (ScsiPick){ 0 });
     loop_call(s->bus.loop, units_reset, s);
 }
 
@@ -689,6 +711,7 @@ static const VirtioOps scsi_ops = {
     .offer = scsi_offer,
     .config = scsi_config,
     .config_wrote = scsi_config_wrote,
+    .start = scsi_start,
     .stop = scsi_stop,
     .reset = scsi_reset,
     .queue_reset = scsi_queue_reset,

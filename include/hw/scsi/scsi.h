@@ -40,8 +40,15 @@ enum { /* sense keys */
 };
 #define SCSI_SENSE(k, c, q) ((ScsiSense){ (k), (c), (q) })
 
-/* What became of a request besides its status. */
-typedef enum ScsiResult { SCSI_OK, SCSI_OVERRUN, SCSI_ABORTED, SCSI_RESET } ScsiResult;
+/* What became of a request besides its status. DROPPED: nothing is told of it; it is done anew when
+ * the VM goes on, or a reset has ended it. */
+typedef enum ScsiResult {
+    SCSI_OK,
+    SCSI_OVERRUN,
+    SCSI_ABORTED,
+    SCSI_RESET,
+    SCSI_DROPPED
+} ScsiResult;
 
 struct ScsiReq { /* embedded in the host adapter's request */
     uint8_t cdb[SCSI_CDB_MAX];
@@ -86,7 +93,7 @@ struct ScsiDev { /* OBJ_DEVICE on a bus of type "SCSI" */
     ScsiBus *bus;
     uint8_t type; /* peripheral device type: 0 disk, 5 CD (SPC-4, 6.4.2) */
     /* The rest belongs to the bus's loop. */
-    bool plugged;
+    bool plugged, dropping;
     ScsiReq *reqs;          /* out, newest first */
     ScsiSense attention[4]; /* pending unit attentions, oldest first */
     unsigned nattention;
@@ -106,6 +113,8 @@ struct ScsiBus {
     Loop *loop;
     unsigned max_target, max_lun;
     GPtrArray *devs; /* ScsiDev*, sorted by target and lun; the loop's */
+    /* Requests whose error stops the VM stay where they are; else they are dropped. The loop's. */
+    bool keeps;
 };
 
 /* name: NULL: "<id>.0". */
@@ -121,8 +130,15 @@ void scsi_submit(ScsiDev *d, ScsiReq *r);
 void scsi_cancel(ScsiReq *r, ScsiResult how);
 /* Unit attention 29h for all or one, other state to defaults; requests must be gone. The loop. */
 void scsi_unit_reset(ScsiDev *d);
-/* VM reset: waits for what is out. Main. */
-void scsi_bus_drain(ScsiBus *b);
+/* Which requests: all when fn is NULL. */
+typedef struct ScsiPick {
+    bool (*fn)(const ScsiReq *r, void *opaque);
+    void *opaque;
+} ScsiPick;
+/* Waits for what the host works on; then drops what waits for the VM to stop, and what waits behind
+ * that. Main. */
+void scsi_bus_drain(ScsiBus *b, ScsiPick pick);
+void scsi_bus_drop(ScsiBus *b, ScsiPick pick); /* the second half. The loop */
 
 /* For device types. */
 void scsi_good(ScsiReq *r);
