@@ -226,7 +226,10 @@ static const HmpCmd *find(const char *name, size_t len)
 {
     const HmpCmd *c = find_in(commands, name, len);
 
-    return c ? c : find_in(hmp_backend_cmds, name, len);
+    if (!c) {
+        c = find_in(hmp_backend_cmds, name, len);
+    }
+    return c ? c : find_in(hmp_input_cmds, name, len);
 }
 
 static void put_help(const HmpCmd *c, GString *out)
@@ -243,7 +246,7 @@ static int compare_cmds(gconstpointer a, gconstpointer b)
 
 static void list_commands(const char *arg, GString *out)
 {
-    static const HmpCmd *const tables[] = { commands, hmp_backend_cmds };
+    static const HmpCmd *const tables[] = { commands, hmp_backend_cmds, hmp_input_cmds };
     g_autoptr(GPtrArray) all = g_ptr_array_new();
 
     for (unsigned t = 0; !*arg && t < G_N_ELEMENTS(tables); t++) {

@@ -36,6 +36,26 @@ const QmpTypeRow qmp_named_types[] = {
         "socket={data:{addr:$SocketAddress,*server:bool,*wait:bool,*nodelay:bool,*reconnect:int,*reconnect-ms:int,$Log}} "
         "file={data:{out:str,*append:bool,$Log}} pipe={data:{device:str,$Log}} serial={data:{device:str,$Log}} "
         "pty={data:{$Log}} stdio={data:{*signal:bool,$Log}} ringbuf={data:{*size:int,$Log}}}" },
+    { "InputMove", "{data:{axis:<x|y>,value:int}}" },
+    { "KeyValue", "{type:<number|qcode>@type number={data:int} qcode={data:<"
+        "unmapped|shift|shift_r|alt|alt_r|ctrl|ctrl_r|menu|esc|1|2|3|4|5|6|7|8|9|"
+        "0|minus|equal|backspace|tab|q|w|e|r|t|y|u|i|o|p|bracket_left|"
+        "bracket_right|ret|a|s|d|f|g|h|j|k|l|semicolon|apostrophe|grave_accent|"
+        "backslash|z|x|c|v|b|n|m|comma|dot|slash|asterisk|spc|caps_lock|f1|f2|f3|"
+        "f4|f5|f6|f7|f8|f9|f10|num_lock|scroll_lock|kp_divide|kp_multiply|kp_subtract|"
+        "kp_add|kp_enter|kp_decimal|sysrq|kp_0|kp_1|kp_2|kp_3|kp_4|kp_5|kp_6|kp_7|kp_8|"
+        "kp_9|less|f11|f12|print|home|pgup|pgdn|end|left|up|down|right|insert|delete|"
+        "stop|again|props|undo|front|copy|open|paste|find|cut|lf|help|meta_l|meta_r|"
+        "compose|pause|ro|hiragana|henkan|yen|muhenkan|katakanahiragana|kp_comma|"
+        "kp_equals|power|sleep|wake|audionext|audioprev|audiostop|audioplay|audiomute|"
+        "volumeup|volumedown|mediaselect|mail|calculator|computer|ac_home|ac_back|"
+        "ac_forward|ac_refresh|ac_bookmarks|lang1|lang2|f13|f14|f15|f16|f17|f18|f19|"
+        "f20|f21|f22|f23|f24"
+        ">}}" },
+    { "InputEvent", "{type:<key|btn|rel|abs|mtt>@type key={data:{key:$KeyValue,down:bool}} "
+        "btn={data:{button:<left|middle|right|wheel-up|wheel-down|side|extra|wheel-left|wheel-right|touch>,down:bool}} "
+        "rel=$InputMove abs=$InputMove "
+        "mtt={data:{type:<begin|update|end|cancel|data>,slot:int,tracking-id:int,axis:<x|y>,value:int}}}" },
     { "Log", "*logfile:str,*logappend:bool" }, /* a part of others */
     { NULL, NULL },
 };
@@ -75,6 +95,7 @@ const QmpTypeRow qmp_returns[] = {
         "policy:<default|preferred|bind|interleave>}]" },
     { "query-memory-size-summary", "{base-memory:int,*plugged-memory:int}" },
     { "query-migrate-capabilities", "[{capability:<>,state:bool}]" },
+    { "query-mice", "[{name:str,index:int,current:bool,absolute:bool}]" },
     { "query-name", "{*name:str}" },
     { "query-named-block-nodes", "[$Node]" },
     { "query-pci", "[{bus:int,devices:[$PciDevice]}]" },
@@ -113,6 +134,8 @@ const QmpTypeRow qmp_arguments[] = {
     { "device_add", "{driver:str,*bus:str,*id:str}" },
     { "chardev-add", "{id:str,backend:$Chardev}" },
     { "chardev-change", "{id:str,backend:$Chardev}" },
+    { "input-send-event", "{*device:str,*head:int,events:[$InputEvent]}" },
+    { "send-key", "{keys:[$KeyValue],*hold-time:int}" },
     { NULL, NULL },
 };
 

@@ -3,6 +3,7 @@
 #include "hw/i386/cpu-model.h"
 #include "net/net.h"
 #include "system.h"
+#include "ui/input.h"
 #include "util/fdset.h"
 #include "util/log.h"
 #include "util/sock.h"
@@ -65,6 +66,7 @@ static bool start(Options *o, Machine **ret_m, GError **err)
         return false;
     }
     setup_run_state(m, o);
+    input_init(m->run);
     if (!setup_devices(m, o, err) || (mc->ready && !mc->ready(m, err))) {
         return false;
     }

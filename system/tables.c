@@ -6,6 +6,7 @@
 #include "net/net.h"
 #include "system.h"
 #include "ui/console.h"
+#include "ui/input.h"
 
 #include <inttypes.h>
 
@@ -24,6 +25,7 @@ const QmpCmd *const qmp_tables[] = {
     virtio_qmp_cmds,
     virtio_balloon_cmds,
     display_qmp_cmds,
+    input_qmp_cmds,
     NULL,
 };
 
@@ -53,4 +55,4 @@ static const HmpInfo board_infos[] = {
 };
 
 const HmpInfo *const hmp_info_tables[] = { monitor_infos, monitor_tree_infos, monitor_virtio_infos,
-    board_infos, NULL };
+    monitor_input_infos, board_infos, NULL };

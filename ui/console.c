@@ -294,8 +294,7 @@ static bool look_for_id(Obj *o, void *opaque)
     return !n->found;
 }
 
-/* The device is its own display's, or the part of it that shows (a virtio-backend). */
-static bool shows_for(const Display *d, const char *id)
+bool display_is_of(const Display *d, const char *id)
 {
     return has_id(d->device, id) || (d->device->parent && has_id(d->device->parent, id));
 }
@@ -313,7 +312,7 @@ Display *display_find(Obj *root, const char *device, int64_t head, GError **err)
         return d;
     }
     for (unsigned i = 0; (d = display_nth(i)); i++) {
-        if (shows_for(d, device) && d->head == head) {
+        if (display_is_of(d, device) && d->head == head) {
             return d;
         }
     }

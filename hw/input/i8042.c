@@ -5,6 +5,8 @@
  */
 #include "hw/input/i8042.h"
 
+#include "ui/input.h"
+
 struct I8042 {
     Dev dev;
     Region data, cmd;
@@ -17,6 +19,9 @@ struct I8042 {
     uint8_t reply[4]; /* controller's own answers go first */
     bool reply_aux[4];
     unsigned nreply;
+    InputHandler *kbd_in, *mouse_in;
+    Ps2Motion motion; /* of this update */
+    uint8_t buttons;
 };
 
 enum {
@@ -81,6 +86,7 @@ static void i8042_next(I8042 *k)
     if (k->status & ST_OBF) {
         return;
     }
+    ps2_mouse_flush(&k->mouse);
     if (k->nreply) {
         uint8_t byte = k->reply[0];
         bool aux = k->reply_aux[0];
@@ -254,10 +260,71 @@ static void i8042_write_data(void *opaque, uint64_t off, unsigned size, uint64_t
         break;
     default: /* to the keyboard, whose clock is started by it */
         ps2_kbd_write(&k->kbd, val);
+        if (k->kbd_in) {
+            input_set_leds(k->kbd_in, k->kbd.leds);
+        }
         i8042_set_mode(k, k->mode & (uint8_t)~MODE_NO_KBD);
         break;
     }
 }
+
+/* ---- input ---- */
+
+static void kbd_event(void *opaque, const InputEvent *ev)
+{
+    I8042 *k = opaque;
+    uint16_t code = input_key_set1(ev->key);
+
+    if (code) {
+        ps2_key(&k->kbd, code, ev->down);
+    }
+}
+
+static void mouse_button_event(I8042 *k, const InputEvent *ev)
+{
+    static const uint8_t bit[INPUT_NBUTTONS] = { [INPUT_LEFT] = 1,
+        [INPUT_RIGHT] = 2,
+        [INPUT_MIDDLE] = 4,
+        [INPUT_SIDE] = 8,
+        [INPUT_EXTRA] = 16 };
+
+    if (ev->down) {
+        k->motion.dz += (ev->button == INPUT_WHEEL_DOWN) - (ev->button == INPUT_WHEEL_UP);
+        k->motion.dw += (ev->button == INPUT_WHEEL_LEFT) - (ev->button == INPUT_WHEEL_RIGHT);
+        k->buttons |= bit[ev->button];
+    } else {
+        k->buttons &= (uint8_t)~bit[ev->button];
+    }
+}
+
+static void mouse_event(void *opaque, const InputEvent *ev)
+{
+    I8042 *k = opaque;
+
+    if (ev->kind == INPUT_BTN) {
+        mouse_button_event(k, ev);
+    } else if (ev->axis == INPUT_X) {
+        k->motion.dx = CLAMP(k->motion.dx + CLAMP(ev->value, -4096, 4096), -4096, 4096);
+    } else {
+        k->motion.dy = CLAMP(k->motion.dy - CLAMP(ev->value, -4096, 4096), -4096, 4096);
+    }
+}
+
+static void mouse_sync(void *opaque)
+{
+    I8042 *k = opaque;
+
+    ps2_pointer(&k->mouse, &k->motion, k->buttons);
+    k->motion = (Ps2Motion){ 0 };
+}
+
+static const InputHandlerOps kbd_handler = {
+    .name = "QEMU PS/2 Keyboard", .kinds = 1 << INPUT_KEY, .event = kbd_event
+};
+static const InputHandlerOps mouse_handler = { .name = "QEMU PS/2 Mouse",
+    .kinds = 1 << INPUT_BTN | 1 << INPUT_REL,
+    .event = mouse_event,
+    .sync = mouse_sync };
 
 static const RegionOps data_ops = {
     .read = i8042_read_data, .write = i8042_write_data, .min_access = 1, .max_access = 1
@@ -307,6 +374,8 @@ static void i8042_unrealize(Obj *o)
 {
     I8042 *k = (I8042 *)o;
 
+    input_handler_remove(k->kbd_in);
+    input_handler_remove(k->mouse_in);
     region_unmap(&k->data);
     region_unmap(&k->cmd);
 }
@@ -331,6 +400,8 @@ I8042 *i8042_new(Obj *tree, Region *io, Irq *kbd_irq, Irq *mouse_irq, Irq *a20, 
     region_map(io, 0x64, &k->cmd, 0);
     obj_add_array(tree, "device", &k->dev.obj);
     obj_realize(&k->dev.obj, NULL);
+    k->kbd_in = input_handler_add(&kbd_handler, k, NULL, 0);
+    k->mouse_in = input_handler_add(&mouse_handler, k, NULL, 0);
     obj_unref(&k->dev.obj);
     return k;
 }

@@ -35,6 +35,12 @@ enum {
     MOUSE_DISABLE = 0xf5,
     MOUSE_DEFAULTS = 0xf6,
     MOUSE_RESET = 0xff,
+    /* set 1 */
+    PS2_PRINT = 0xe037,
+    PS2_BREAK = 0xe046,
+    PS2_FAKE_SHIFT = 0xe02a,
+    PS2_HANJA = 0x71,
+    PS2_HANGEUL = 0x72,
 };
 
 /* Scan code set 2 by set 1 make code; 0: no such key. */
@@ -124,6 +130,7 @@ static void kbd_defaults(Ps2Kbd *k)
     k->leds = 0;
     k->cmd = -1;
     k->enabled = true;
+    k->shift = k->ctrl = k->alt = 0;
 }
 
 void ps2_kbd_init(Ps2Kbd *k, void (*changed)(void *), void *opaque)
@@ -221,14 +228,11 @@ void ps2_kbd_write(Ps2Kbd *k, uint8_t byte)
     k->q.changed(k->q.opaque);
 }
 
-bool ps2_key(Ps2Kbd *k, uint16_t code, bool down)
+/* One key's bytes in the set that the host gets. */
+static void kbd_code(Ps2Kbd *k, uint16_t code, bool down)
 {
     uint8_t make = code & 0x7f;
 
-    /* Room for the replies to commands stays: at most four bytes an event. */
-    if (!k->enabled || k->q.n + 4 > PS2_EVENTS) {
-        return false;
-    }
     if (code >> 8) {
         q_put(&k->q, 0xe0);
     }
@@ -239,6 +243,101 @@ bool ps2_key(Ps2Kbd *k, uint16_t code, bool down)
             q_put(&k->q, 0xf0);
         }
         q_put(&k->q, set2_of_set1[make]);
+    }
+}
+
+/* With Alt, which looks let go and pressed again around it, Print is SysRq: a key of its own. */
+static void kbd_sysrq(Ps2Kbd *k, bool down)
+{
+    uint16_t alt = k->alt & 1 ? 0x38 : 0xe038;
+
+    if (down) {
+        kbd_code(k, alt, false);
+        kbd_code(k, alt, true);
+    }
+    if (k->translate || k->set == 1) {
+        q_put(&k->q, down ? 0x54 : 0xd4);
+    } else {
+        if (!down) {
+            q_put(&k->q, 0xf0);
+        }
+        q_put(&k->q, 0x84);
+    }
+    if (!down) {
+        kbd_code(k, alt, false);
+        kbd_code(k, alt, true);
+    }
+}
+
+static void kbd_print(Ps2Kbd *k, bool down)
+{
+    if (k->alt) {
+        kbd_sysrq(k, down);
+    } else if (k->shift || k->ctrl) {
+        kbd_code(k, PS2_PRINT, down);
+    } else {
+        kbd_code(k, down ? PS2_FAKE_SHIFT : PS2_PRINT, down);
+        kbd_code(k, down ? PS2_PRINT : PS2_FAKE_SHIFT, down);
+    }
+}
+
+/* Pause has no break code: all of it comes with the press. */
+static void kbd_pause(Ps2Kbd *k)
+{
+    static const uint8_t set1[] = { 0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5 },
+                         set2[] = { 0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77 };
+    bool is_set1 = k->translate || k->set == 1;
+
+    if (k->ctrl) { /* Break */
+        kbd_code(k, PS2_BREAK, true);
+        kbd_code(k, PS2_BREAK, false);
+        return;
+    }
+    for (unsigned i = 0; i < (is_set1 ? sizeof set1 : sizeof set2); i++) {
+        q_put(&k->q, is_set1 ? set1[i] : set2[i]);
+    }
+}
+
+static void kbd_modifier(uint8_t *held, uint8_t bit, bool down)
+{
+    *held = down ? *held | bit : *held & (uint8_t)~bit;
+}
+
+bool ps2_key(Ps2Kbd *k, uint16_t code, bool down)
+{
+    /* Presses leave room for the replies to commands; what was pressed can also be released. */
+    if (!k->enabled || k->q.n + 10 > (down ? PS2_EVENTS + 6 : PS2_RELEASES)) {
+        return false;
+    }
+    switch (code) {
+    case 0x2a:
+    case 0x36:
+        kbd_modifier(&k->shift, code == 0x2a ? 1 : 2, down);
+        break;
+    case 0x1d:
+    case 0xe01d:
+        kbd_modifier(&k->ctrl, code == 0x1d ? 1 : 2, down);
+        break;
+    case 0x38:
+    case 0xe038:
+        kbd_modifier(&k->alt, code == 0x38 ? 1 : 2, down);
+        break;
+    default:
+        break;
+    }
+    if (code == PS2_PRINT) {
+        kbd_print(k, down);
+    } else if (code == PS2_BREAK) {
+        if (down) {
+            kbd_pause(k);
+        }
+    } else if (code == PS2_HANJA ||
+               code == PS2_HANGEUL) { /* no break code, and none to translate */
+        if (down && (k->translate || k->set == 1)) {
+            q_put(&k->q, (uint8_t)code);
+        }
+    } else {
+        kbd_code(k, code, down);
     }
     k->q.changed(k->q.opaque);
     return true;
@@ -251,7 +350,8 @@ static void mouse_defaults(Ps2Mouse *m)
     m->resolution = 2;
     m->cmd = -1;
     m->magic = 0;
-    m->dx = m->dy = m->dz = 0;
+    m->dx = m->dy = m->dz = m->dw = 0;
+    m->stale = false;
 }
 
 void ps2_mouse_init(Ps2Mouse *m, void (*changed)(void *), void *opaque)
@@ -279,16 +379,20 @@ static int mouse_take(int *acc, int min, int max)
 /* A movement report: 3 bytes, 4 with a wheel. */
 static void mouse_report(Ps2Mouse *m)
 {
-    int dx = mouse_take(&m->dx, -255, 255), dy = mouse_take(&m->dy, -255, 255);
+    /* As far as mice go; the ninth bits would allow 255. */
+    int dx = mouse_take(&m->dx, -127, 127), dy = mouse_take(&m->dy, -127, 127);
 
     q_put(&m->q, (uint8_t)(0x08 | (m->buttons & 7) | (dx < 0 ? 0x10 : 0) | (dy < 0 ? 0x20 : 0)));
     q_put(&m->q, (uint8_t)dx);
     q_put(&m->q, (uint8_t)dy);
     if (m->id == 3) {
         q_put(&m->q, (uint8_t)mouse_take(&m->dz, -127, 127));
+    } else if (m->id == 4 && m->dw && !m->dz) { /* wheels that tilt: bits 7:6 are 01 */
+        q_put(&m->q, (uint8_t)(0x40 | (mouse_take(&m->dw, -31, 31) & 0x3f)));
     } else if (m->id == 4) {
         q_put(&m->q, (uint8_t)((mouse_take(&m->dz, -7, 7) & 0x0f) | (m->buttons & 0x18) << 1));
     }
+    m->stale = false;
 }
 
 /* The knock that turns a plain mouse into one with a wheel (200, 100, 80) or five buttons (200,
@@ -410,19 +514,35 @@ void ps2_mouse_write(Ps2Mouse *m, uint8_t byte)
     m->q.changed(m->q.opaque);
 }
 
-bool ps2_pointer(Ps2Mouse *m, int dx, int dy, int dz, uint8_t buttons)
+static int add(int a, int b)
+{
+    return CLAMP(a + CLAMP(b, -4096, 4096), -4096, 4096);
+}
+
+static bool mouse_moved(const Ps2Mouse *m)
+{
+    return m->dx || m->dy || (m->id && m->dz) || (m->id == 4 && m->dw);
+}
+
+void ps2_mouse_flush(Ps2Mouse *m)
+{
+    while (m->enabled && !m->remote && (m->stale || mouse_moved(m)) && m->q.n + 4 <= PS2_EVENTS) {
+        mouse_report(m);
+    }
+}
+
+bool ps2_pointer(Ps2Mouse *m, const Ps2Motion *d, uint8_t buttons)
 {
     if (!m->enabled) {
         return false;
     }
-    m->dx = CLAMP(m->dx + CLAMP(dx, -4096, 4096), -4096, 4096);
-    m->dy = CLAMP(m->dy + CLAMP(dy, -4096, 4096), -4096, 4096);
-    m->dz = CLAMP(m->dz + CLAMP(dz, -4096, 4096), -4096, 4096);
+    m->dx = add(m->dx, d->dx);
+    m->dy = add(m->dy, d->dy);
+    m->dz = add(m->dz, d->dz);
+    m->dw = add(m->dw, d->dw);
     m->buttons = buttons & 0x1f;
-    if (m->remote || m->q.n + 4 > PS2_EVENTS) {
-        return m->remote; /* movement adds up until there is room */
-    }
-    mouse_report(m);
+    m->stale = true;
+    ps2_mouse_flush(m);
     m->q.changed(m->q.opaque);
     return true;
 }

@@ -35,7 +35,8 @@ extern const HmpInfo *const hmp_info_tables[];
 /* The monitor's own rows, for those lists. */
 extern const QmpCmd monitor_misc_cmds[], monitor_fd_cmds[], monitor_fdset_cmds[],
     monitor_qom_cmds[], monitor_machine_cmds[];
-extern const HmpInfo monitor_infos[], monitor_tree_infos[], monitor_virtio_infos[];
+extern const HmpInfo monitor_infos[], monitor_tree_infos[], monitor_virtio_infos[],
+    monitor_input_infos[];
 
 typedef struct Monitor Monitor;
 /* Serves c until monitors_close(). Main loop. */

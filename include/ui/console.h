@@ -102,6 +102,8 @@ Display *display_nth(unsigned i); /* in the order of making; NULL: no more */
 unsigned display_index(const Display *d);
 unsigned display_head(const Display *d);
 Obj *display_device(const Display *d);
+/* The device of that id is its own display's, or the part of it that shows (a virtio-backend). */
+bool display_is_of(const Display *d, const char *id);
 /*
  * By a device's id (NULL: the first display there is) and head, as `-vnc display=,head=`,
  * screendump's and input-send-event's device/head name it. root: the tree ("/"), to tell a device

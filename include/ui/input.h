@@ -7,12 +7,13 @@
  *   device: input_handler_add → event() for each event, sync() at the end of an update
  *
  * An event goes to the first handler that takes its kind: of those bound to the display it comes
- * from, then of those bound to none. A release goes where the press went. While the VM does not run
- * events are dropped, releases excepted: those are kept until it does.
+ * from, then of those bound to none. A release goes where the press went; one without a press, or
+ * while the VM does not run, goes nowhere: what is pressed then is released when it runs again.
  */
 #pragma once
 
 #include "object/qmp.h"
+#include "system/runstate.h"
 #include "ui/console.h"
 
 typedef enum InputKind { INPUT_KEY, INPUT_BTN, INPUT_REL, INPUT_ABS, INPUT_MTT } InputKind;
@@ -40,9 +41,7 @@ typedef enum InputTouch {
 enum {
     INPUT_ABS_MAX = 0x7fff, /* absolute positions go from 0 to this */
     INPUT_SLOTS = 10,       /* fingers */
-    INPUT_KEY_MAX = 0x2ff,  /* keys are Linux' codes (linux/input-event-codes.h) */
-    /* SysRq pressed for itself; KEY_SYSRQ is the Print key */
-    INPUT_KEY_SYSRQ = 0x2fe
+    INPUT_NKEYS = 0x300     /* keys are Linux' codes (linux/input-event-codes.h) */
 };
 
 typedef struct InputEvent {
@@ -76,6 +75,10 @@ void input_handler_last(InputHandler *h);  /* not any more; what is pressed is r
 enum { INPUT_LED_SCROLL = 1, INPUT_LED_NUM = 2, INPUT_LED_CAPS = 4 };
 void input_set_leds(InputHandler *h, unsigned leds);
 
+/* Without it the VM counts as running (tests). */
+void input_init(RunState *run);
+bool input_running(void);
+
 /* The source's side. from: the display it belongs to, NULL: none. */
 void input_send(const Display *from, const InputEvent *ev);
 void input_sync(void);
@@ -86,26 +89,34 @@ void input_rel(const Display *from, InputAxis axis, int32_t steps);
 void input_abs(const Display *from, InputAxis axis, int32_t value, int32_t size);
 /* Some handler that such an event would reach takes absolute positions: no relative ones needed. */
 bool input_is_absolute(const Display *from);
-/* Called when the first pointer changes between relative and absolute, and when lights change. */
-typedef struct InputWatch InputWatch;
-struct InputWatch {
-    void (*changed)(InputWatch *w);
-    InputWatch *next;
-};
-void input_watch(InputWatch *w); /* w stays the caller's */
-void input_unwatch(InputWatch *w);
 unsigned input_leds(const Display *from); /* of the keyboard that gets its keys */
+/* Called when an answer of those two may have changed; one per process (the VNC server). NULL ends
+ * it. */
+void input_on_change(void (*fn)(void *opaque), void *opaque);
 
 /* Keys by their names in QMP ("ctrl_r"), and as a PC keyboard's scan codes of set 1 (0xe01d). */
 uint16_t input_key_by_name(const char *name); /* UINT16_MAX: no such name */
 const char *input_key_name(uint16_t key);     /* "unmapped": none */
 uint16_t input_key_by_number(uint64_t n);     /* sendkey 0x1e, "number"; 0: none */
 uint16_t input_key_set1(uint16_t key);        /* 0: none */
-/* All keys a PC keyboard has, in ascending order; 0-terminated. */
-const uint16_t *input_keys(void);
 
-/* input-send-event, send-key, query-mice; and what HMP needs (the texts of sendkey, mouse_*). */
-extern const QmpCmd input_qmp_cmds[];
-bool input_sendkey_text(const char *keys, uint32_t hold_ms, GError **err);
+/* What query-mice and mouse_set see: handlers that take motion, the newest last; *ret_n of them. */
+typedef struct InputMouse {
+    const char *name;
+    unsigned index;
+    bool current, absolute;
+} InputMouse;
+InputMouse *input_mice(unsigned *ret_n); /* g_free */
 bool input_mouse_set(int64_t index, GError **err);
-char *input_info_mice(void); /* g_free */
+/* Some handler takes such events from there. */
+bool input_taken(const Display *from, InputKind kind);
+/*
+ * Presses keys one after the other and releases them in reverse order, each held or let go for
+ * hold_ms; what comes meanwhile waits its turn. False: too much is waiting.
+ */
+bool input_type(const uint16_t *keys, unsigned n, uint32_t hold_ms, GError **err);
+enum { INPUT_HOLD_MS = 10 };
+
+/* input-send-event, send-key, query-mice; sendkey's text, "ctrl-alt-f1". */
+extern const QmpCmd input_qmp_cmds[];
+bool input_type_text(const char *keys, uint32_t hold_ms, GError **err);

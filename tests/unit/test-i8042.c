@@ -231,10 +231,10 @@ static void test_pointer(void)
     Board b = board();
     Ps2Mouse *m = i8042_mouse(b.k);
 
-    g_assert_false(ps2_pointer(m, 1, 1, 0, 0)); /* not enabled */
+    g_assert_false(ps2_pointer(m, &(Ps2Motion){ 1, 1, 0, 0 }, 0)); /* not enabled */
     cmd_data(b, 0xd4, 0xf4);
     assert_drains(b, "Mfa");
-    g_assert_true(ps2_pointer(m, 5, -3, 0, 1));
+    g_assert_true(ps2_pointer(m, &(Ps2Motion){ 5, -3, 0, 0 }, 1));
     assert_drains(b, "M29 M05 Mfd");
     chips_free(b.c);
 }

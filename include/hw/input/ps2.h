@@ -5,7 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { PS2_QUEUE = 256, PS2_EVENTS = 16 /* events stop here: room for replies stays */ };
+enum {
+    PS2_QUEUE = 256,
+    PS2_EVENTS = 16,   /* events stop here: room for replies stays */
+    PS2_RELEASES = 128 /* and keys' releases here */
+};
 
 typedef struct Ps2Queue {
     uint8_t b[PS2_QUEUE];
@@ -19,9 +23,10 @@ typedef struct Ps2Kbd {
     bool enabled;
     uint8_t set; /* scan code set 1..3 */
     uint8_t leds;
-    int cmd;        /* command that waits for its argument, -1: none */
-    bool translate; /* the controller turns set 2 into set 1 */
-    uint8_t last;   /* for resend */
+    int cmd;                  /* command that waits for its argument, -1: none */
+    bool translate;           /* the controller turns set 2 into set 1 */
+    uint8_t last;             /* for resend */
+    uint8_t shift, ctrl, alt; /* held: bit 0 left, 1 right */
 } Ps2Kbd;
 
 typedef struct Ps2Mouse {
@@ -31,7 +36,8 @@ typedef struct Ps2Mouse {
     uint8_t id;    /* 0: plain, 3: wheel, 4: five buttons */
     uint8_t magic; /* progress of the sample-rate knock */
     uint8_t buttons;
-    int dx, dy, dz;
+    int dx, dy, dz, dw; /* not yet reported */
+    bool stale;         /* buttons too */
     int cmd;
     uint8_t last;
 } Ps2Mouse;
@@ -47,9 +53,15 @@ uint8_t ps2_read(Ps2Queue *q);
 
 /*
  * Input events. code: scan code set 1 as a PC keyboard's make code, 0xe0 in bits 15:8 for extended
- * keys (0xe01d: right control). False: the queue is full or the device is disabled, and the event
- * is lost.
+ * keys (0xe01d: right control; 0xe037: Print, 0xe046: Pause). False: the queue is full or the
+ * device is disabled, and the event is lost.
  */
 bool ps2_key(Ps2Kbd *k, uint16_t code, bool down);
-bool ps2_pointer(
-    Ps2Mouse *m, int dx, int dy, int dz, uint8_t buttons); /* buttons: 1 left, 2 right, 4 middle */
+typedef struct Ps2Motion {
+    int dx, dy; /* right and up */
+    int dz, dw; /* wheels: down and left */
+} Ps2Motion;
+/* buttons: 1 left, 2 right, 4 middle, 8 side, 16 extra. False: the device is disabled. Motion adds
+ * up until there is room for it. */
+bool ps2_pointer(Ps2Mouse *m, const Ps2Motion *d, uint8_t buttons);
+void ps2_mouse_flush(Ps2Mouse *m); /* there may be room again */
