@@ -79,10 +79,11 @@ def until(g, fn, seconds=60):
 
 
 def balloon(binary, machine, backend, options=""):
-    args = ["-device", f"virtio-balloon-pci,id=b{options}"]
+    args, d = ["-device", f"virtio-balloon-pci,id=b{options}"], tempfile.TemporaryDirectory(prefix="virtue-balloon-")
     if backend:
+        backend = backend.replace("DIR", d.name)
         args += ["-object", f"{backend},id=m,size=512M", "-machine", "memory-backend=m"]
-    with guest(binary, machine, args, 512) as g:
+    with d, guest(binary, machine, args, 512) as g:
         ready(g)
         touch = "mount -t tmpfs -o size=400m none /mnt 2>/dev/null || (mkdir -p /mnt; mount -t tmpfs -o size=400m none /mnt); dd if=/dev/zero of=/mnt/x bs=1M count=330 2>/dev/null"
         g.shell(touch, 240)
@@ -101,6 +102,11 @@ def balloon(binary, machine, backend, options=""):
         ok = until(g, lambda: g.qmp("qom-get", path="/machine/peripheral/b", property="guest-stats")["last-update"] != 0)
         stats = g.qmp("qom-get", path="/machine/peripheral/b", property="guest-stats")["stats"]
         yield "statistics", ok and 100 * MB < stats["stat-total-memory"] < 512 * MB, stats
+        if "oom" in options:
+            rc, out = g.shell("dd if=/dev/zero of=/mnt/z bs=1M count=240 2>&1 | tail -1; stat -c %s /mnt/z; dmesg | grep -c 'Out of memory'", 240)
+            yield "memory comes back before anybody is killed", re.findall(r"^(\d+)\r?$", out, re.M) == [str(240 * MB), "0"], out
+            yield "by itself", g.qmp("query-balloon")["actual"] > 256 * MB, g.qmp("query-balloon")
+            g.shell("rm /mnt/z", 60)
         g.qmp("balloon", value=512 * MB)
         ok = until(g, lambda: g.qmp("query-balloon")["actual"] == 512 * MB)
         yield "and takes them again", ok, g.qmp("query-balloon")
@@ -118,5 +124,6 @@ TESTS = {
 }
 FULL = {
     "scsi pc packed": lambda b: scsi(b, "pc", ",packed=on,num_queues=1"), "scsi legacy": lambda b: scsi(b, "pc", ",disable-modern=on"),
-    "balloon anonymous": lambda b: balloon(b, "q35", None), "balloon reporting": lambda b: balloon(b, "q35", None, ",free-page-reporting=on"),
+    "balloon anonymous": lambda b: balloon(b, "q35", None), "balloon out of memory": lambda b: balloon(b, "q35", "memory-backend-ram", ",deflate-on-oom=on"),
+    "balloon file": lambda b: balloon(b, "q35", "memory-backend-file,share=on,mem-path=DIR/ram", ",packed=on"), "balloon reporting": lambda b: balloon(b, "q35", None, ",free-page-reporting=on"),
 }

@@ -16,10 +16,10 @@ MODULES = [*images.MODULES, "vsock", "vmw_vsock_virtio_transport"]
 MB = 1 << 20
 
 
-def peer():
-    """The guest's program, built once for a source."""
-    source = f"{HERE}/vsock-peer.c"
-    out = f"{images.CACHE}/guest/vsock-peer-{images.digest(open(source, encoding='utf-8').read())}"
+def program(name):
+    """A program for the guest, built once for a source."""
+    source = f"{HERE}/{name}.c"
+    out = f"{images.CACHE}/guest/{name}-{images.digest(open(source, encoding='utf-8').read())}"
     if not os.path.exists(out):
         os.makedirs(os.path.dirname(out), exist_ok=True)
         subprocess.run(["gcc", "-static", "-O2", "-o", f"{out}.tmp", source], check=True)
@@ -120,7 +120,7 @@ def steps(binary, machine, size, connections, device=""):
     with tempfile.TemporaryDirectory(prefix="virtue-vsock-") as d:
         path = f"{d}/v"
         args = ["-accel", "tcg", "-M", machine, "-m", "256", "-smp", "2", "-kernel", kernel.image, "-initrd",
-                images.initramfs(kernel, modules=MODULES, extra=[("bin/vsock-peer", peer(), 0o755)]), "-append",
+                images.initramfs(kernel, modules=MODULES, extra=[("bin/vsock-peer", program("vsock-peer"), 0o755)]), "-append",
                 "console=ttyS0 quiet panic=-1", "-no-reboot", "-device", f"virtio-vsock-pci,guest-cid=42,x-path={path}{device}"]
         servers = [listen(f"{path}_1000", echo), listen(f"{path}_1001", answer_at_the_end),
                    listen(f"{path}_1002", echo_messages, socket.SOCK_SEQPACKET)]
