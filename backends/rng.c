@@ -24,13 +24,11 @@ size_t rng_read(RngBackend *b, void *buf, size_t len)
     return ops_of(b)->read(b, buf, len);
 }
 
-static void readable(void *opaque, uint32_t events)
+void rng_came(RngBackend *b)
 {
-    RngBackend *b = opaque;
     RngWaiter *w = b->waiters;
 
     b->waiters = NULL;
-    loop_fd_set(b->watch, 0);
     while (w) {
         RngWaiter *next = w->next;
 
@@ -40,12 +38,24 @@ static void readable(void *opaque, uint32_t events)
     }
 }
 
+static void readable(void *opaque, G_GNUC_UNUSED uint32_t events)
+{
+    RngBackend *b = opaque;
+
+    loop_fd_set(b->watch, 0);
+    rng_came(b);
+}
+
 void rng_wait(RngBackend *b, RngWaiter *w)
 {
     if (!w->queued) {
         w->queued = true;
         w->next = b->waiters;
         b->waiters = w;
+    }
+    if (ops_of(b)->wait) {
+        ops_of(b)->wait(b);
+    } else {
         loop_fd_set(b->watch, EPOLLIN);
     }
 }

@@ -1,4 +1,4 @@
-/* Sources of random bytes: -object rng-random and rng-builtin. Main loop. */
+/* Sources of random bytes: -object rng-random, rng-builtin, rng-egd. Main loop. */
 #pragma once
 
 #include "object/obj.h"
@@ -15,6 +15,7 @@ typedef struct RngWaiter {
 /* ObjClass.ops of a source. */
 typedef struct RngOps {
     size_t (*read)(RngBackend *b, void *buf, size_t len); /* what there is now; 0: nothing */
+    void (*wait)(RngBackend *b); /* somebody waits: rng_came() is to follow; NULL: watch says so */
 } RngOps;
 
 struct RngBackend {
@@ -26,5 +27,6 @@ struct RngBackend {
 size_t rng_read(RngBackend *b, void *buf, size_t len);
 /* w->fn runs when rng_read() may give something again */
 void rng_wait(RngBackend *b, RngWaiter *w);
+void rng_came(RngBackend *b);                 /* for sources: there is something */
 void rng_forget(RngBackend *b, RngWaiter *w); /* not waiting any more; fine when it was not */
-extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class;
+extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class, rng_egd_class;
