@@ -48,7 +48,7 @@ struct Blk {
 void blk_error_init(Blk *b);
 void blk_error_fini(Blk *b); /* the last word: frees b */
 
-extern const BlkDriver blk_file, blk_host_device, blk_raw, blk_null_co, blk_null_aio;
+extern const BlkDriver blk_file, blk_host_device, blk_raw, blk_qcow2, blk_null_co, blk_null_aio;
 
 /* -drive's and -blockdev's words, NULL-terminated. */
 extern const char *const blk_discard_values[], *const blk_detect_values[];

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-const BlkDriver *const blk_drivers[] = { &blk_file, &blk_host_device, &blk_raw, &blk_null_co,
-    &blk_null_aio, NULL };
+const BlkDriver *const blk_drivers[] = { &blk_file, &blk_host_device, &blk_raw, &blk_qcow2,
+    &blk_null_co, &blk_null_aio, NULL };
 
 enum { MAX_DEPTH = 200 };
 
@@ -421,7 +421,7 @@ void blk_release_node(Blk *b, BlkNode *n)
 
 bool blk_node_used(const BlkNode *n)
 {
-    for (unsigned i = 0; i < graph.blks->len; i++) {
+    for (unsigned i = 0; graph.blks && i < graph.blks->len; i++) {
         if (((const Blk *)g_ptr_array_index(graph.blks, i))->node == n) {
             return true;
         }
