@@ -176,6 +176,12 @@ static bool has_in(const VsockConn *c)
     return c->in && c->in->len > c->in_at;
 }
 
+/* What the host has not taken yet: bytes, or an empty message. */
+static bool has_out(const VsockConn *c)
+{
+    return c->out && (c->out->len > c->part || (c->messages && c->messages->len));
+}
+
 /* What the descriptor is watched for follows from what can be done now. */
 static void watch(VsockConn *c)
 {
@@ -186,7 +192,7 @@ static void watch(VsockConn *c)
     } else if (c->state == VSOCK_OPEN) {
         bool more = !has_in(c) && !(c->host_shut & VSOCK_SHUT_SEND) && peer_room(c);
 
-        events = (more ? EPOLLIN : 0) | (c->out && c->out->len > c->part ? EPOLLOUT : 0);
+        events = (more ? EPOLLIN : 0) | (has_out(c) ? EPOLLOUT : 0);
         /* The other side's end shows without being asked for; once is enough. */
         events = events ? events : c->host_gone ? 0 : (uint32_t)EPOLLET;
     }
@@ -209,7 +215,7 @@ static bool give_data(VsockConn *c)
             }
             return true; /* goes on with the guest's next packet */
         }
-        uint32_t flags = c->in_message && some == left ? VSOCK_EOM : 0;
+        uint32_t flags = c->in_message && some == left ? c->in_flags : 0;
         ssize_t n = vsock_send(c->s, header(c, VSOCK_OP_RW), c->in->data + c->in_at, some, flags);
 
         if (n < 0) {
@@ -252,6 +258,7 @@ static void read_host(VsockConn *c)
     g_byte_array_set_size(c->in, n > 0 ? (guint)n : 0);
     c->in_at = 0;
     c->in_message = c->type == VSOCK_SEQPACKET;
+    c->in_flags = VSOCK_EOM | (m.msg_flags & MSG_EOR ? VSOCK_EOR : 0u);
     if (n > 0 && m.msg_flags & MSG_TRUNC) {
         report_warning("vsock: a message of the host is longer than %d bytes, its connection ends",
             VSOCK_BUFFER);
@@ -288,7 +295,7 @@ static bool sent_some(VsockConn *c, size_t n)
 /* False: the host's socket is broken. */
 static bool write_host(VsockConn *c)
 {
-    while (c->out && c->out->len > c->part) {
+    while (has_out(c)) {
         size_t len = c->out->len;
         int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
 
@@ -314,7 +321,7 @@ static bool write_host(VsockConn *c)
 /* Both directions are over and nothing waits: the clean end (5.10.6.5). True: c is gone. */
 static bool end_if_over(VsockConn *c)
 {
-    bool drained = !c->out || c->out->len <= c->part;
+    bool drained = !has_out(c);
 
     if (drained && c->guest_shut & VSOCK_SHUT_SEND) {
         shutdown(c->fd, SHUT_WR);

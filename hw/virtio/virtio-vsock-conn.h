@@ -71,6 +71,7 @@ struct VsockConn {
     GByteArray *in; /* read, not yet given to the guest */
     size_t in_at;
     bool in_message; /* seqpacket: `in` is one message */
+    uint32_t in_flags;
     uint32_t peer_alloc, peer_fwd, sent;
     uint8_t guest_shut, host_shut, told_shut;
     bool want_response, want_request, want_credit, ask_credit;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -238,21 +239,45 @@ static void seqpacket_readable(void *opaque, G_GNUC_UNUSED uint32_t events)
     vsock_accept(opaque, 1);
 }
 
+/* A socket that nobody listens at any more is in the way and goes; anything else stays. */
+static bool make_place(int kind, const struct sockaddr_un *a, GError **err)
+{
+    struct stat st;
+
+    if (lstat(a->sun_path, &st) < 0) {
+        return true; /* bind() knows why, if that is a problem */
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        return err_set(err, "x-path: '%s' is there and is not a socket", a->sun_path);
+    }
+    autofd fd = socket(AF_UNIX, kind | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (connect(fd, (const struct sockaddr *)a, sizeof *a) == 0 || errno != ECONNREFUSED) {
+        return err_set(err, "x-path: the socket '%s' is in use", a->sun_path);
+    }
+    unlink(a->sun_path);
+    return true;
+}
+
 static bool listen_at(VirtioVsock *s, unsigned kind, GError **err)
 {
     g_autofree char *path = g_strconcat(s->path, kind ? ".seqpacket" : "", NULL);
     struct sockaddr_un a = { .sun_family = AF_UNIX };
-    autofd fd =
-        socket(AF_UNIX, (kind ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int type = kind ? SOCK_SEQPACKET : SOCK_STREAM;
+    autofd fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0) {
         return err_set_errno(err, "Failed to create Unix socket");
     }
-    if (strlen(path) >= sizeof a.sun_path) {
-        return err_set(err, "UNIX socket path '%s' is too long", path);
+    /* Each port of the host has a name of its own behind it: "_4294967295". */
+    if (strlen(s->path) + strlen("_4294967295") >= sizeof a.sun_path) {
+        return err_set(err, "x-path: '%s' is too long, up to %zu bytes are possible", s->path,
+            sizeof a.sun_path - sizeof "_4294967295");
     }
     memcpy(a.sun_path, path, strlen(path));
-    unlink(path);
+    if (!make_place(type, &a, err)) {
+        return false;
+    }
     if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 128) < 0) {
         return err_set_errno(err, "Failed to bind socket to %s", path);
     }

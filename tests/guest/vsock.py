@@ -180,6 +180,75 @@ def steps(binary, machine, size, connections, device=""):
         yield "no socket is left", not os.path.exists(path), path
 
 
+def echoes(path):
+    """Whether the guest's server at port 5 does its work."""
+    c, line = dial(path, 5)
+    with c:
+        return line.startswith(b"OK") and both_ways(c, 5000)
+
+
+def ended(c):
+    """The connection is over, for whatever reason."""
+    try:
+        return c.recv(1) == b""
+    except OSError:
+        return True
+
+
+def life(binary):
+    """A new context, a device that leaves and comes back, a system reset: connections end, listeners stay."""
+    kernel = images.Kernel()
+    with tempfile.TemporaryDirectory(prefix="virtue-vsock-") as d:
+        path, server = f"{d}/v", listen(f"{d}/v_1000", echo)
+        device = {"driver": "virtio-vsock-pci", "id": "v", "guest-cid": 42, "x-path": path, "bus": "pci.0", "addr": "5"}
+        args = ["-accel", "tcg", "-M", "pc", "-m", "256", "-kernel", kernel.image, "-initrd",
+                images.initramfs(kernel, modules=[*MODULES, "acpiphp"], extra=[("bin/vsock-peer", program("vsock-peer"), 0o755)]), "-append",
+                "console=ttyS0 quiet panic=-1", "-device", ",".join(f"{k}={v}" for k, v in device.items()).replace("driver=", "", 1)]
+        with Guest(binary, args) as g:
+            def up():
+                g.expect("VIRTUE-DONE", 120)
+                g.expect("# ", 30)
+                g.shell("vsock-peer serve 5 > /tmp/log 2>&1 & n=0; while ! grep -q listening /tmp/log && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done", 60)
+
+            def until_echoes():
+                end = time.monotonic() + 60
+                while time.monotonic() < end:
+                    try:
+                        if echoes(path):
+                            return True
+                    except OSError:
+                        pass
+                    g.shell("sleep 1", 30)
+                return False
+
+            up()
+            yield "connections", echoes(path), ""
+            c, _ = dial(path, 5)
+            g.qmp("qom-set", path="/machine/peripheral/v", property="guest-cid", value=77)
+            yield "a new context ends a connection", ended(c), ""
+            c.close()
+            yield "and its server goes on", until_echoes(), ""
+            rc, out = g.shell("vsock-peer echo 1000 5000", 60)
+            yield "both ways", rc == 0 and "all the same" in out, out
+            for n in range(3):
+                c, _ = dial(path, 5)
+                g.qmp("device_del", id="v")
+                g.event("DEVICE_DELETED", lambda data: data.get("device") == "v")
+                yield f"a device that leaves ends a connection ({n})", ended(c) and not os.path.exists(path), os.listdir(d)
+                c.close()
+                g.qmp("device_add", **device)
+                yield f"when it is back its server goes on ({n})", until_echoes(), ""
+            c, _ = dial(path, 5)
+            g.qmp("system_reset")
+            yield "a system reset ends a connection", ended(c), ""
+            c.close()
+            up()
+            yield "connections after it", until_echoes(), ""
+            rc, out = g.shell("dmesg | grep -E 'BUG|WARNING|Oops|hung'", 30)
+            yield "no complaint", rc != 0, out
+        server.close()
+
+
 def quick(binary):
     yield from steps(binary, "q35", 64 * MB, 500)
 
@@ -189,4 +258,4 @@ def long(binary):
 
 
 TESTS = {"vsock": quick}
-FULL = {"vsock long": long}
+FULL = {"vsock long": long, "vsock life": life}

@@ -414,6 +414,17 @@ static void test_seqpacket(Fix *x, const void *unused)
     g_assert_cmpint((int)read(fd, buf, sizeof buf), ==, 9);
     g_assert_cmpmem(buf, 9, "onetwoend", 9);
     g_assert_cmpint((int)read(fd, buf, sizeof buf), ==, 1);
+    /* The end of a record is the end of a message too; an empty one is not lost. */
+    p.flags = 3;
+    p.len = 2;
+    send_packet(x, p, "yz", 2);
+    p.flags = 1;
+    p.len = 0;
+    send_packet(x, p, "", 0);
+    g_assert_cmpint((int)read(fd, buf, sizeof buf), ==, 2);
+    g_assert_cmpmem(buf, 2, "yz", 2);
+    g_assert_cmpint((int)read(fd, buf, sizeof buf), ==, 0);
+    g_assert_cmpint((int)read(fd, buf, sizeof buf), ==, -1);
     g_assert_cmpint((int)write(fd, "abc", 3), ==, 3);
     g_assert_cmpint((int)write(fd, "de", 2), ==, 2);
     p = next(x, buf);
@@ -465,6 +476,130 @@ static void test_short_packets(Fix *x, const void *unused)
     g_assert_cmphex(vdev_bad(&x->v, TX, &b, 1) & VIRTIO_STATUS_NEEDS_RESET, !=, 0);
 }
 
+/* The host reads nothing: the guest's window is kept, and goes on when it reads. */
+static void test_host_never_reads(Fix *x, const void *unused)
+{
+    g_autofree char *piece = g_malloc0(65536), *got = g_malloc(1 << 20);
+    uint32_t sent = 0, taken = 0;
+    Packet p = to_host(RW), credit = { 0 };
+
+    start(x, 0);
+    int fd = connected(x);
+
+    /* By the rules: never more than the device said. */
+    for (bool more = true; more;) {
+        more = 262144 - (sent - credit.fwd_cnt) >= 65536;
+        if (more) {
+            p.len = 65536;
+            send_packet(x, p, piece, 65536);
+            sent += p.len;
+        }
+        for (Packet q = next(x, NULL); q.op; q = next(x, NULL)) {
+            g_assert_cmpuint(q.op, ==, UPDATE);
+            credit = q;
+            more = true;
+            give(x, 1);
+        }
+        g_assert_cmpuint(sent, <, 4 << 20);
+    }
+    g_assert_cmpuint(sent - credit.fwd_cnt, >, 262144 - 65536);
+    for (ssize_t n; (n = read(fd, got, 1 << 20)) > 0;) {
+        taken += (uint32_t)n;
+        board_run(x->v.b);
+    }
+    g_assert_cmpuint(taken, ==, sent); /* not a byte is lost */
+    for (Packet q = next(x, NULL); q.op; q = next(x, NULL)) {
+        credit = q;
+        give(x, 1);
+    }
+    send_packet(x, to_host(ASK), NULL, 0);
+    credit = next(x, NULL);
+    g_assert_cmpuint(credit.op, ==, UPDATE);
+    g_assert_cmpuint(credit.fwd_cnt, ==, sent);
+    close(fd);
+}
+
+/* A device reset is the end of all connections, for the host too; the next driver begins anew. */
+static void test_reset(Fix *x, const void *unused)
+{
+    char c;
+
+    for (unsigned i = 0; i < 3; i++) {
+        start(x, 0);
+        int fd = connected(x), waits = dial(x->path);
+
+        g_assert_cmpint((int)write(fd, "unread", 6), ==, 6);
+        g_assert_cmpint((int)write(waits, "CONNECT", 7), ==, 7);
+        board_run(x->v.b);
+        vd_set_status(&x->v.d, 0);
+        board_run(x->v.b);
+        g_assert_cmpint((int)read(fd, &c, 1), <=, 0);
+        g_assert_cmpint((int)read(waits, &c, 1), <=, 0);
+        close(fd);
+        close(waits);
+        x->given = 0;
+        x->v.d.alloc = x->tx + (1 << 20);
+    }
+    start(x, 0);
+    int fd = connected(x);
+
+    g_assert_cmpint((int)write(fd, "alive", 5), ==, 5);
+    EXPECT(x, RW);
+    close(fd);
+}
+
+static char *refusal(Fix *x, const char *path, const char *more)
+{
+    g_autofree char *json =
+        g_strdup_printf("{'driver': 'virtio-vsock-pci', 'x-path': '%s'%s}", path, more);
+
+    return board_add_error(x->v.b, json);
+}
+
+#define EXPECT_REFUSAL(x, path, more, fmt, ...)                                                    \
+    do {                                                                                           \
+        g_autofree char *got_ = refusal(x, path, more);                                            \
+        g_autofree char *want_ = g_strdup_printf(fmt, __VA_ARGS__);                                \
+        g_assert_cmpstr(got_, ==, want_);                                                          \
+    } while (0)
+
+static void test_errors(Fix *x, const void *unused)
+{
+    static const char *const cids[] = { "0", "1", "2" };
+    g_autofree char *file = g_build_filename(x->dir, "file", NULL), *content = NULL,
+                    *no_dir = g_build_filename(x->dir, "no", "v", NULL),
+                    *longer = g_strnfill(97, 'x'), *stale = g_build_filename(x->dir, "stale", NULL),
+                    *json = g_strdup_printf(
+                        "{'driver': 'virtio-vsock-pci', 'guest-cid': 4, 'x-path': '%s'}", stale);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cids); i++) {
+        g_autofree char *more = g_strdup_printf(", 'guest-cid': %s", cids[i]);
+
+        EXPECT_REFUSAL(x, stale, more, "guest-cid property must be greater than %d", 2);
+    }
+    EXPECT_REFUSAL(x, stale, "", "guest-cid property must be greater than %d", 2);
+    EXPECT_REFUSAL(
+        x, stale, ", 'guest-cid': 4294967295", "guest-cid property must be a %d-bit number", 32);
+    g_autofree char *none =
+        board_add_error(x->v.b, "{'driver': 'virtio-vsock-pci', 'guest-cid': 4}");
+
+    g_assert_cmpstr(none, ==, "x-path property not set");
+    EXPECT_REFUSAL(x, longer, ", 'guest-cid': 4",
+        "x-path: '%s' is too long, up to 96 bytes are possible", longer);
+    EXPECT_REFUSAL(x, no_dir, ", 'guest-cid': 4",
+        "Failed to bind socket to %s: No such file or directory", no_dir);
+    EXPECT_REFUSAL(x, x->path, ", 'guest-cid': 4", "x-path: the socket '%s' is in use", x->path);
+    g_assert_true(g_file_set_contents(file, "mine", -1, NULL));
+    EXPECT_REFUSAL(x, file, ", 'guest-cid': 4", "x-path: '%s' is there and is not a socket", file);
+    g_assert_true(g_file_get_contents(file, &content, NULL, NULL));
+    g_assert_cmpstr(content, ==, "mine");
+    g_unlink(file);
+    close(listen_on(stale, SOCK_STREAM)); /* what a process that was killed leaves */
+    board_add(x->v.b, json);
+    close(dial(stale));
+    close(dial(x->path));
+}
+
 #define ADD(path, fn) g_test_add("/virtio-vsock/" path, Fix, NULL, up, fn, down)
 
 int main(int argc, char **argv)
@@ -482,5 +617,8 @@ int main(int argc, char **argv)
     ADD("seqpacket", test_seqpacket);
     ADD("new-context", test_new_context);
     ADD("short-packets", test_short_packets);
+    ADD("host-never-reads", test_host_never_reads);
+    ADD("reset", test_reset);
+    ADD("errors", test_errors);
     return g_test_run();
 }
