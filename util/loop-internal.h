@@ -20,6 +20,7 @@ struct Loop {
     atomic_bool quit;
     GMutex lock;
     Post *posts, **posts_tail; /* GUARDED_BY(lock) */
+    unsigned asleep;           /* GUARDED_BY(lock): threads that a post has to wake */
     atomic_bool posted;        /* a hint that there are posts, for whoever polls */
     _Atomic int64_t poll_max, poll_grow, poll_shrink;
     /* The rest belongs to the loop's thread (main: to the token). */
@@ -32,6 +33,7 @@ struct Loop {
     LoopPoll *polls;
     bool polling;    /* begin() was called, end() not yet */
     int64_t poll_ns; /* how long the next one lasts */
+    int64_t wake_ns; /* what a wake-up costs, as far as is known; 0: not yet */
     TimerHeap heap[CLOCK_KINDS];
     int64_t planned[CLOCK_KINDS]; /* the expiry the sleeper took into account */
     struct Uring *uring;          /* made by the first who asks */
@@ -41,6 +43,8 @@ struct Loop {
 
 /* Each call that is queued now, once; true if there were any. */
 bool loop_run_idle(Loop *l);
+/* Something woke the loop: when it is going to poll behind that, nobody has to ring meanwhile. */
+void loop_poll_begin(Loop *l);
 /* Asks those that can be asked, for at most timeout ns (-1: no limit of the caller's); true: there
  * was work, or is a post. False: polling is over and the loop may sleep. */
 bool loop_poll_instead(Loop *l, int64_t timeout);

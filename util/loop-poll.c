@@ -16,6 +16,8 @@ enum {
     STRETCH_NS =
         200000, /* work may keep the poll going so long; then descriptors have their turn */
     LOOKS_PER_CLOCK = 8,
+    WAKE_MAX_NS = 64000,
+    WAKE_DRIFT = 256,
 };
 
 void loop_poll_add(Loop *l, LoopPoll *p)
@@ -85,6 +87,25 @@ static void lengthen(Loop *l)
     l->poll_ns = MIN(longer, max);
 }
 
+static void poll_start(Loop *l)
+{
+    if (!l->polling) {
+        l->polling = true;
+        for (LoopPoll *p = l->polls; p; p = p->next) {
+            if (p->begin) {
+                p->begin(p->opaque);
+            }
+        }
+    }
+}
+
+void loop_poll_begin(Loop *l)
+{
+    if (l->polls && MIN(l->poll_ns, atomic_load_explicit(&l->poll_max, memory_order_relaxed)) > 0) {
+        poll_start(l);
+    }
+}
+
 bool loop_poll_instead(Loop *l, int64_t timeout)
 {
     int64_t max = atomic_load_explicit(&l->poll_max, memory_order_relaxed);
@@ -101,14 +122,7 @@ bool loop_poll_instead(Loop *l, int64_t timeout)
     if (span <= 0) {
         return poll_end(l);
     }
-    if (!l->polling) {
-        l->polling = true;
-        for (LoopPoll *p = l->polls; p; p = p->next) {
-            if (p->begin) {
-                p->begin(p->opaque);
-            }
-        }
-    }
+    poll_start(l);
     int64_t now = clock_ns(CLOCK_KIND_REALTIME), until = now + span;
     int64_t stretch = now + MAX(span, timeout < 0 ? STRETCH_NS : MIN(STRETCH_NS, timeout));
 
@@ -139,12 +153,23 @@ bool loop_poll_instead(Loop *l, int64_t timeout)
     return worked || poll_end(l);
 }
 
+/* What waking up costs on this host: the shortest sleep of late that an event ended. */
+static int64_t wake_cost(Loop *l, int64_t slept)
+{
+    int64_t slowly = l->wake_ns + l->wake_ns / WAKE_DRIFT + 1;
+
+    l->wake_ns = MIN(MIN(slept, WAKE_MAX_NS), l->wake_ns ? slowly : WAKE_MAX_NS);
+    return l->wake_ns;
+}
+
 void loop_poll_learn(Loop *l, int64_t since, bool woken)
 {
     int64_t max = atomic_load_explicit(&l->poll_max, memory_order_relaxed);
     int64_t shrink = atomic_load_explicit(&l->poll_shrink, memory_order_relaxed);
+    int64_t slept = clock_ns(CLOCK_KIND_REALTIME) - since;
 
-    if (clock_ns(CLOCK_KIND_REALTIME) - since > max) {
+    /* When the event came, not when it was heard: a longer poll would have met it. */
+    if (slept - (woken ? wake_cost(l, slept) : 0) > max) {
         l->poll_ns = shrink ? l->poll_ns / shrink : 0;
         /* A host that wakes threads slowly would otherwise never learn that work comes fast. */
         l->poll_ns = woken ? MAX(l->poll_ns, MIN(FIRST_NS, max)) : l->poll_ns;

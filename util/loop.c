@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-enum { LOOP_EVENTS = 64, NS_PER_MS = 1000000 };
+enum { LOOP_EVENTS = 64, IDLE_PASSES = 4, NS_PER_MS = 1000000 };
 
 typedef struct PostWait {
     GMutex lock;
@@ -67,7 +67,8 @@ Loop *loop_new(const char *name)
     l->posts_tail = &l->posts;
     l->idle_tail = &l->idle;
     g_mutex_init(&l->lock);
-    loop_epoll(l, EPOLL_CTL_ADD, l->wake_fd, EPOLLIN, NULL);
+    /* One thread sleeps here: each kick is one event for it, and nobody reads the counter. */
+    loop_epoll(l, EPOLL_CTL_ADD, l->wake_fd, EPOLLIN | EPOLLET, NULL);
     g_mutex_lock(&loops.lock);
     l->next = loops.first;
     loops.first = l;
@@ -131,6 +132,8 @@ Loop *loop_main(void)
         Loop *l = loop_new("main");
 
         l->is_main = true;
+        /* Here a vCPU that holds the token may sleep, too: both have to see it. */
+        loop_epoll(l, EPOLL_CTL_MOD, l->wake_fd, EPOLLIN, NULL);
         rcu_thread_register();
         vm_lock();
         loops.main = l;
@@ -261,7 +264,7 @@ static void loop_post_wait(Loop *l, LoopFn *fn, void *opaque, PostWait *wait)
     *l->posts_tail = p;
     l->posts_tail = &p->next;
     atomic_store_explicit(&l->posted, true, memory_order_relaxed); /* a hint, see loop-poll.c */
-    if (first) {
+    if (first && l->asleep) {
         loop_kick(l); /* under the lock: the loop cannot be freed before its posts have run */
     }
     g_mutex_unlock(&l->lock);
@@ -433,12 +436,33 @@ static int loop_wait(Loop *l, struct epoll_event *ev, int64_t timeout)
     return MAX(n, 0);
 }
 
+/* From here to loop_awake() whoever posts has to kick; false: somebody has posted already. */
+static bool loop_doze(Loop *l)
+{
+    g_mutex_lock(&l->lock);
+    bool quiet = !l->posts && !l->taken;
+
+    l->asleep += quiet;
+    g_mutex_unlock(&l->lock);
+    return quiet;
+}
+
+static void loop_awake(Loop *l)
+{
+    g_mutex_lock(&l->lock);
+    l->asleep--;
+    g_mutex_unlock(&l->lock);
+}
+
 /* Gives the token away and leaves the RCU reader side while it sleeps. */
 static int loop_sleep(Loop *l, struct epoll_event *ev, int64_t timeout)
 {
     /* A nested turn stays online: its caller may hold what RCU protects. */
     bool offline = l->depth == 1;
 
+    if (timeout && !loop_doze(l)) {
+        timeout = 0;
+    }
     if (l->is_main) {
         vm_unlock();
     }
@@ -452,6 +476,9 @@ static int loop_sleep(Loop *l, struct epoll_event *ev, int64_t timeout)
     }
     if (offline) {
         rcu_online();
+    }
+    if (timeout) {
+        loop_awake(l);
     }
     return n;
 }
@@ -507,8 +534,10 @@ bool loop_turn(Loop *l, bool block)
     if (learn) {
         loop_poll_learn(l, since, n > 0);
     }
-
-    for (int i = 0; i < n; i++) {
+    if (n) {
+        loop_poll_begin(l);
+    }
+    for (int i = 0; i < n && l->is_main; i++) {
         if (!ev[i].data.ptr) {
             fd_drain(l->wake_fd);
         }
@@ -522,7 +551,10 @@ bool loop_turn(Loop *l, bool block)
         }
     }
     any |= timers_run(l);
-    any |= loop_run_idle(l);
+    /* Completions, then what they have queued, too; a chain without end has its next turn. */
+    for (unsigned i = 0; i < IDLE_PASSES && loop_run_idle(l); i++) {
+        any = true;
+    }
     if (!--l->depth) {
         loop_free_dead(l);
     }

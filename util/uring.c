@@ -48,27 +48,36 @@ static void ring_readable(void *opaque, G_GNUC_UNUSED uint32_t events)
     reap(opaque);
 }
 
-static void submit(void *opaque)
+/* False: no memory for more at the moment, what is under way has to end first. */
+static bool submit(Uring *u)
 {
-    Uring *u = opaque;
-
     while (u->queued) {
         int n = io_uring_submit(&u->ring);
 
         if (n > 0) {
             u->queued -= MIN((unsigned)n, u->queued);
         } else if (n == -EAGAIN || n == -EBUSY) {
-            /* No memory for more at the moment: what is under way has to end first. */
-            if (!reap(u)) {
-                struct __kernel_timespec ms = { .tv_nsec = 1000000 };
-                struct io_uring_cqe *cqe;
-
-                io_uring_wait_cqe_timeout(&u->ring, &cqe, &ms);
-            }
+            return false;
         } else if (n < 0 && n != -EINTR) {
             g_error("io_uring_submit: %s", g_strerror(-n));
         }
     }
+    return true;
+}
+
+static void submit_and_reap(void *opaque)
+{
+    Uring *u = opaque;
+
+    while (!submit(u)) {
+        if (!reap(u)) {
+            struct __kernel_timespec ms = { .tv_nsec = 1000000 };
+            struct io_uring_cqe *cqe;
+
+            io_uring_wait_cqe_timeout(&u->ring, &cqe, &ms);
+        }
+    }
+    reap(u); /* what the page cache had is there already */
 }
 
 static void uring_fini(Loop *l)
@@ -107,7 +116,7 @@ Uring *uring_of(Loop *l)
         return NULL;
     }
     u->loop = l;
-    u->submit = (LoopIdle){ .fn = submit, .opaque = u };
+    u->submit = (LoopIdle){ .fn = submit_and_reap, .opaque = u };
     u->poll = (LoopPoll){ .poll = poll_ring, .opaque = u };
     u->watch = loop_fd_add(l, u->ring.ring_fd, EPOLLIN, ring_readable, u);
     loop_poll_add(l, &u->poll);

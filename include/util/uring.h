@@ -1,6 +1,7 @@
 /*
  * io_uring on a loop: one ring for each loop that asks. Operations queued in a turn go to the
- * kernel together before the loop sleeps; done() runs in the loop. io_uring(7).
+ * kernel together before the loop sleeps; done() runs in the loop, never inside uring_queue().
+ * io_uring(7).
  */
 #pragma once
 

@@ -109,7 +109,7 @@ static void test_end_before_sleep(void)
     s->at_the_end = false;
     fd_signal(fd);
     g_assert_true(loop_turn(s->loop, true));
-    g_assert_true(g_str_has_suffix(s->log->str, "e"));
+    g_assert_true(g_str_has_suffix(s->log->str, "eb")); /* behind the event it will look again */
     loop_fd_del(f);
     close(fd);
     source_free(s);
@@ -155,6 +155,69 @@ static void test_asked_when_busy(void)
     source_free(s);
 }
 
+static void rung(void *opaque, G_GNUC_UNUSED uint32_t events)
+{
+    g_string_append_c(((Source *)opaque)->log, 'r');
+}
+
+/* What an event brings is handled while nobody has to ring: the other side may answer at once. */
+static void test_begins_before_handlers(void)
+{
+    Source *s = source_new();
+    int fd = fd_eventfd();
+    LoopFd *f = loop_fd_add(s->loop, fd, EPOLLIN | EPOLLET, rung, s);
+
+    loop_poll_tune(s->loop, 1, 0, 0);
+    fd_signal(fd);
+    g_assert_true(loop_turn(s->loop, true));
+    g_assert_cmpstr(s->log->str, ==, "br");
+    loop_fd_del(f);
+    close(fd);
+    source_free(s);
+}
+
+typedef struct Poster {
+    Loop *loop;
+    atomic_uint *count;
+} Poster;
+
+static void counted(void *opaque)
+{
+    atomic_fetch_add((atomic_uint *)opaque, 1);
+}
+
+static void *post_many(void *opaque)
+{
+    Poster *p = opaque;
+
+    for (unsigned i = 0; i < 20000; i++) {
+        loop_post(p->loop, counted, p->count);
+        if (i % 64 == 0) {
+            g_thread_yield(); /* so that the loop falls asleep between two of them */
+        }
+    }
+    return NULL;
+}
+
+/* A loop that is awake is not woken, and none of its posts waits for the next one. */
+static void test_posts_from_threads(void)
+{
+    atomic_uint count = 0;
+    Poster p = { loop_new("posted"), &count };
+    GThread *t[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        t[i] = g_thread_new("poster", post_many, &p);
+    }
+    while (atomic_load(&count) < 40000) {
+        loop_turn(p.loop, true);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        g_thread_join(t[i]);
+    }
+    loop_free(p.loop);
+}
+
 typedef struct Nested {
     Loop *loop;
     bool second;
@@ -198,10 +261,10 @@ static void test_slow_wakeup(void)
     loop_poll_tune(s->loop, 1, 0, 0); /* each sleep is longer */
     fd_signal(fd);
     g_assert_true(loop_turn(s->loop, true));
-    g_assert_cmpstr(s->log->str, ==, "");
+    g_assert_cmpstr(s->log->str, ==, "b");
     fd_signal(fd);
     g_assert_true(loop_turn(s->loop, true));
-    g_assert_cmpstr(s->log->str, ==, "be");
+    g_assert_cmpstr(s->log->str, ==, "beb");
     loop_fd_del(f);
     close(fd);
     source_free(s);
@@ -254,6 +317,8 @@ int main(int argc, char **argv)
     g_test_add_func("/loop-poll/asked-when-busy", test_asked_when_busy);
     g_test_add_func("/loop-poll/posts-in-nested-turns", test_nested_posts);
     g_test_add_func("/loop-poll/behind-a-slow-wake-up", test_slow_wakeup);
+    g_test_add_func("/loop-poll/begins-before-handlers", test_begins_before_handlers);
+    g_test_add_func("/loop-poll/posts-from-threads", test_posts_from_threads);
     g_test_add_func("/loop-poll/main-gives-way", test_gives_way);
     return g_test_run();
 }

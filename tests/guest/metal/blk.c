@@ -268,7 +268,7 @@ static void bench_work(void *opaque)
 void blk_bench(void)
 {
     Blk *b = &blk;
-    uint64_t took;
+    uint64_t took, per = (1u + opt.gap) * (opt.size / SECTOR);
 
     open_disk(b, 3, opt.size);
     for (unsigned i = 0; i < opt.depth; i++) {
@@ -278,7 +278,7 @@ void blk_bench(void)
             { b->requests + i * 64u + 16, 1, true } };
 
         q->header = (Header){ .type = opt.write ? T_OUT : T_IN,
-            .sector = (uint64_t)i * (opt.size / SECTOR) % (b->sectors - opt.size / SECTOR) };
+            .sector = (uint64_t)i * per % (b->sectors - per) };
         ring_prepare(&b->r, i, buf, 3);
     }
     took = tsc();

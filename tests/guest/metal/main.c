@@ -50,7 +50,8 @@ static bool set_number(const char *w, const char *eq, const char *end)
         const char *name;
         bool *at;
     } flags[] = { { "ring3", &opt.ring3 }, { "event", &opt.event }, { "indirect", &opt.indirect },
-        { "in_order", &opt.in_order }, { "write", &opt.write }, { "legacy", &opt.legacy } };
+        { "in_order", &opt.in_order }, { "write", &opt.write }, { "legacy", &opt.legacy },
+        { "gap", &opt.gap } };
 
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         if (same(w, eq, numbers[i].name)) {

@@ -15,6 +15,7 @@ enum { IRQ_BASE = 0x40, IRQ_MAX = 16 };
 typedef struct Options {
     char test[16];
     bool packed, legacy, msix, ring3, event, indirect, in_order, write;
+    bool gap; /* blkbench: neighbours in the ring are no neighbours on the disk */
     unsigned depth, n, size, chain, queue_size;
     unsigned batch; /* notify after this many requests, 0: the whole depth */
     uint64_t ecam;  /* PCIe configuration space; 0: ports 0xcf8 and 0xcfc */
