@@ -38,6 +38,10 @@ extern const ObjClass virtio_balloon_class, virtio_balloon_pci_base_class, virti
     virtio_balloon_pci_transitional_class, virtio_balloon_pci_non_transitional_class;
 extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class, virtio_rng_pci_transitional_class,
     virtio_rng_pci_non_transitional_class;
+extern const ObjClass virtio_input_class, virtio_input_hid_class, virtio_keyboard_class, virtio_keyboard_pci_base_class,
+    virtio_keyboard_pci_class, virtio_mouse_class, virtio_mouse_pci_base_class, virtio_mouse_pci_class, virtio_tablet_class,
+    virtio_tablet_pci_base_class, virtio_tablet_pci_class, virtio_multitouch_class, virtio_multitouch_pci_base_class,
+    virtio_multitouch_pci_class, virtio_input_host_class, virtio_input_host_pci_base_class, virtio_input_host_pci_class;
 extern const ObjClass fw_cfg_class, i440fx_class, piix3_class, piix4_pm_class, mch_class, ich9_lpc_class, ich9_smb_class;
 extern const ObjClass kernel_lapic_class, kernel_ioapic_class, kernel_pic_class, kernel_pit_class, kernel_clock_class;
 extern const ObjClass ioapic_class, pic_class, lapic_class, hpet_class, pit_class, pcspk_class, rtc_class, i8042_class, port92_class,
@@ -90,10 +94,19 @@ const ObjClass *const obj_classes[] = {
 };
 
 const ObjAlias obj_aliases[] = {
+    &virtio_input_class, &virtio_input_hid_class, &virtio_keyboard_class, &virtio_keyboard_pci_base_class, &virtio_keyboard_pci_class,
+    &virtio_mouse_class, &virtio_mouse_pci_base_class, &virtio_mouse_pci_class,
+    &virtio_tablet_class, &virtio_tablet_pci_base_class, &virtio_tablet_pci_class,
+    &virtio_multitouch_class, &virtio_multitouch_pci_base_class, &virtio_multitouch_pci_class,
+    &virtio_input_host_class, &virtio_input_host_pci_base_class, &virtio_input_host_pci_class,
     { "virtio-scsi", "virtio-scsi-pci" },
     { "virtio-balloon", "virtio-balloon-pci" },
     { "virtio-rng", "virtio-rng-pci" },
     { "virtio-blk", "virtio-blk-pci" },
+    { "virtio-keyboard", "virtio-keyboard-pci" },
+    { "virtio-mouse", "virtio-mouse-pci" },
+    { "virtio-tablet", "virtio-tablet-pci" },
+    { "virtio-input-host", "virtio-input-host-pci" },
     { "virtio-net", "virtio-net-pci" },
     { "virtio-serial", "virtio-serial-pci" },
     { NULL, NULL },

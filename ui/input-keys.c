@@ -120,3 +120,8 @@ uint16_t input_key_by_number(uint64_t n)
     }
     return 0;
 }
+
+uint16_t input_key_nth(unsigned i)
+{
+    return i < G_N_ELEMENTS(keys) ? keys[i].key : UINT16_MAX;
+}

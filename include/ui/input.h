@@ -98,6 +98,7 @@ void input_on_change(void (*fn)(void *opaque), void *opaque);
 uint16_t input_key_by_name(const char *name); /* UINT16_MAX: no such name */
 const char *input_key_name(uint16_t key);     /* "unmapped": none */
 uint16_t input_key_by_number(uint64_t n);     /* sendkey 0x1e, "number"; 0: none */
+uint16_t input_key_nth(unsigned i);           /* in the names' order; UINT16_MAX: no more */
 uint16_t input_key_set1(uint16_t key);        /* 0: none */
 
 /* What query-mice and mouse_set see: handlers that take motion, the newest last; *ret_n of them. */

@@ -19,6 +19,13 @@ DEVICE(virtio_serial);
 DEVICE(virtio_balloon);
 DEVICE(virtio_scsi);
 extern const ObjClass virtio_vsock_class, virtio_vsock_pci_base_class, virtio_vsock_pci_class;
+#define MODERN(p)         extern const ObjClass p##_class, p##_pci_base_class, p##_pci_class
+#define MODERN_CLASSES(p) &p##_class, &p##_pci_base_class, &p##_pci_class
+MODERN(virtio_keyboard);
+MODERN(virtio_mouse);
+MODERN(virtio_tablet);
+MODERN(virtio_multitouch);
+extern const ObjClass virtio_input_class, virtio_input_hid_class;
 extern const ObjClass virtconsole_class, virtserialport_class;
 extern const ObjClass scsi_device_class, scsi_disk_base_class, scsi_hd_class, scsi_cd_class;
 
@@ -38,6 +45,12 @@ const ObjClass *const obj_classes[] = {
     &virtio_vsock_class,
     &virtio_vsock_pci_base_class,
     &virtio_vsock_pci_class,
+    &virtio_input_class,
+    &virtio_input_hid_class,
+    MODERN_CLASSES(virtio_keyboard),
+    MODERN_CLASSES(virtio_mouse),
+    MODERN_CLASSES(virtio_tablet),
+    MODERN_CLASSES(virtio_multitouch),
     CLASSES(dummy),
     &virtconsole_class,
     &virtserialport_class,

@@ -80,6 +80,12 @@ const uint8_t *feat_disk(void); /* its bytes */
 /* movers-balloon.c */
 extern const FeatBit feat_balloon_bits[];
 void feat_balloon_move(Feat *x);
+/* movers-input.c */
+extern const FeatBit feat_input_bits[];
+void feat_keyboard_move(Feat *x);
+void feat_mouse_move(Feat *x);
+void feat_tablet_move(Feat *x);
+void feat_multitouch_move(Feat *x);
 /* movers-scsi.c */
 extern const FeatBit feat_scsi_bits[];
 void feat_scsi_added(Feat *x);

@@ -25,6 +25,7 @@ static const char *const devices[] = {
     "{'driver': 'virtio-scsi-pci', 'packed': true, 'in_order': true, 'id': 'hba'}",
     "{'driver': 'virtio-vsock-pci', 'packed': true, 'in_order': true, 'guest-cid': 3,"
     " 'x-path': 'vsock', 'x-suspend': true}",
+    "{'driver': 'virtio-keyboard-pci', 'packed': true, 'in_order': true}",
     "{'driver': 'dummy-pci', 'packed': true, 'in_order': true, 'modern-pio-notify': true,"
     " 'x-notification-data': true}",
 };

@@ -4,6 +4,7 @@ send, what query-mice says, what is refused, and in what words."""
 import tempfile
 
 import vm
+from qtest import DEVICE, Function, VirtioPci
 from vm import Vm, same, test
 
 tmp = tempfile.TemporaryDirectory(prefix="virtue-input-")
@@ -146,6 +147,127 @@ def compare(script, args=()):
     theirs, ours = transcript(script, args, vm.oracle()), transcript(script, args)
     bad = [f"ours      {o}\nQEMU 10.0 {t}" for o, t in zip(ours, theirs) if o != t]
     assert not bad and len(ours) == len(theirs), f"{len(bad)} of {len(theirs)} lines differ\n" + "\n".join(bad[:8])
+
+
+class Virtio:
+    """The driver's side of an input device in slot 4."""
+
+    def __init__(self, v, buffers=64):
+        self.v, self.q = v, v.qtest
+        f = Function(self.q, 0, 4, 0)
+        f.map()
+        self.dev = VirtioPci(f)
+        self.dev.start(0)
+        self.events, self.status_q = self.dev.queue(0), self.dev.queue(1)
+        self.dev.ready()
+        self.at = {}
+        for _ in range(buffers):
+            self.give()
+        self.events.kick()
+
+    def give(self):
+        at = self.q.alloc(8, 8)
+        self.at[self.events.add([], [(at, 8)])] = at
+
+    def take(self):
+        """What came, without updates that hold no event."""
+        out, update = [], []
+        while True:
+            e = self.events.poll()
+            if not e:
+                break
+            same(e[1], 8, "used length")
+            b = self.q.read(self.at.pop(e[0]), 8)
+            update.append((int.from_bytes(b[:2], "little"), int.from_bytes(b[2:4], "little"),
+                           int.from_bytes(b[4:], "little", signed=True)))
+            if update[-1] == (0, 0, 0):
+                out += update if len(update) > 1 else []
+                update = []
+            self.give()
+        self.events.kick()
+        same(update, [], "an update without an end")
+        return out
+
+    def send(self, *events):
+        r = self.v.qmp.cmd("input-send-event", events=list(events))
+        return r.get("error"), self.take()
+
+    def status(self, kind, code, value):
+        at = self.q.alloc(8, 8)
+        self.q.write(at, kind.to_bytes(2, "little") + code.to_bytes(2, "little") + value.to_bytes(4, "little"))
+        self.status_q.add([(at, 8)], [])
+        self.status_q.kick()
+        self.status_q.wait()
+
+
+def virtio(log, v):
+    log.append(("mice", v.qmp.hmp("info mice")))
+    d = Virtio(v)
+    log.append(("mice in use", v.qmp.hmp("info mice")))
+    at = d.dev.at[DEVICE]
+    for select in (0, 1, 2, 3, 4, 0x10, 0x11, 0x12, 0x13, 0xff):
+        for subsel in range(64) if select in (0x11, 0x12) else (0, 1):
+            v.qtest.put(at, 1, select)
+            v.qtest.put(at + 1, 1, subsel)
+            size = v.qtest.get(at + 2, 1)
+            log.append((f"config {select:x} {subsel:x}", size, bytes(v.qtest.get(at + 8 + i, 1) for i in range(size)).hex()))
+    v.qtest.put(at, 1, 1)
+    v.qtest.put(at + 1, 1, 0)
+    log.append(("config", v.qtest.read(at, 160).hex()))
+    for n in qcodes(v):
+        log.append((n, d.send(key(n, True)), d.send(key(n, False))))
+    for n in ("left", "middle", "right", "side", "extra", "wheel-up", "wheel-down", "wheel-left", "wheel-right", "touch"):
+        log.append((n, d.send(btn(n, True)), d.send(btn(n, False))))
+    log.append(("several", d.send(key("a", True), key("b", True)), d.send(key("a", False), key("b", False)), d.send()))
+    log.append(("motion", d.send(rel("x", 5), rel("y", -700)), d.send(rel("x", 0))))
+    log.append(("position", d.send(absolute("x", 5), absolute("y", 32767)), d.send(absolute("x", 7))))
+    log.append(("touch", d.send(touch("begin", 2, 7)), d.send(touch("data", 2, 7, "x", 100), touch("data", 2, 7, "y", 200)),
+                d.send(touch("update", 2, 7, "x", 300)), d.send(touch("end", 2, -1)), d.send(touch("begin", 3, 8)),
+                d.send(touch("cancel", 3, -1))))
+    for line in ("mouse_move 1 2 3", "mouse_button 7", "mouse_button 0"):
+        log.append((line, v.qmp.hmp(line), d.take()))
+    d.status(0x11, 0, 1)
+    d.status(0x11, 9, 1)
+    d.status(5, 5, 5)
+    d.dev.set_status(0)
+    log.append(("mice after a reset", v.qmp.hmp("info mice")))
+
+
+KINDS = ["keyboard", "keyboard,serial=0123456789abcdef0123456789abcdef0123456789", "keyboard,head=3", "mouse", "mouse,wheel-axis=off",
+         "tablet", "tablet,wheel-axis=off,serial=x", "multitouch"]
+for kind in KINDS:
+    name, _, opts = kind.partition(",")
+    vm.TESTS.append((f"as QEMU 10.0/virtio-{kind}", lambda n=name, o=opts:
+                     compare(virtio, ["-device", f"virtio-{n}-pci,addr=4,{o}".rstrip(",")])))
+
+
+@test("events that are refused or too many")
+def limits():
+    with Vm(["-M", "pc", "-nodefaults", "-accel", "qtest", "-device", "virtio-multitouch-pci,addr=4"], qtest=True) as v:
+        d = Virtio(v, buffers=4)
+        same(v.qmp.cmd("input-send-event", events=[touch("begin", 10, 1)])["error"]["desc"],
+             "Parameter 'events[0].data.slot' expects a number from 0 to 9")
+        same(d.send(touch("begin", 1, 1), touch("data", 1, 1), touch("data", 1, 1, "y")), (None, []))  # five events, four buffers
+        d.give()
+        d.events.kick()
+        # A finger that another one moves in between is named again.
+        same(d.send(touch("begin", 1, 1), touch("data", 1, 1, "x", 4)),
+             (None, [(3, 47, 1), (3, 57, 1), (3, 53, 4), (0, 0, 0)]))
+        same(d.send(touch("begin", 2, 2))[1], [(3, 47, 2), (3, 57, 2), (0, 0, 0)])
+        same(d.send(touch("data", 1, 1, "x", 5))[1], [(3, 47, 1), (3, 53, 5), (0, 0, 0)])
+
+
+@test("what cannot be is refused")
+def refused():
+    for opts, text in [("virtio-input-host-pci", "evdev property is required"),
+                       ("virtio-input-host-pci,evdev=/dev/null", "/dev/null: is not an evdev device"),
+                       ("virtio-input-host-pci,evdev=/nope", "Could not open '/nope': No such file or directory"),
+                       ("virtio-keyboard-pci,serial=" + "x" * 129, "serial is longer than 128 bytes")]:
+        r = vm.run(["-M", "pc", "-nodefaults", "-display", "none", "-device", opts])
+        assert r.rc == 1 and r.err.endswith(f"-device {opts}: {text}\n"), r.err
+    for opts in ("virtio-input-host-pci", "virtio-input-host-pci,evdev=/dev/null", "virtio-input-host-pci,evdev=/nope"):
+        ours, theirs = (vm.run(["-M", "pc", "-nodefaults", "-display", "none", "-device", opts], binary=b) for b in (None, vm.oracle()))
+        same(ours.err.rpartition("qemu-system-x86_64: ")[2], theirs.err.rpartition("qemu-system-x86_64: ")[2])
 
 
 for script in (keyboard, mouse, words):

@@ -24,7 +24,10 @@ BACKEND = {
     "rng": ([], ""),
     "scsi": ([], ""),
     "balloon": ([], "free-page-reporting=on"),
+    "keyboard": ([], "serial=abc"),
+    "tablet": ([], ""),
 }
+MODERN_ONLY = ("keyboard", "tablet")
 VARIANTS = {
     "default": ("pci", ""), "transitional": ("pci-transitional", ""), "non-transitional": ("pci-non-transitional", ""),
     "disable-modern": ("pci", "disable-modern=on"), "disable-legacy": ("pci", "disable-legacy=on"), "vectors=0": ("pci", "vectors=0"),
@@ -316,12 +319,16 @@ def register():
             vm.TESTS.append((f"{machine}/functions, {memory} MiB", lambda m=machine, r=memory: compare(m, ["-m", r], script_machine)))
         for kind, (backend, props) in BACKEND.items():
             for variant, (suffix, more) in VARIANTS.items():
+                if kind in MODERN_ONLY and (suffix != "pci" or variant == "disable-modern"):
+                    continue
                 dev = ",".join(p for p in (f"virtio-{kind}-{suffix}", "addr=4", props, more) if p)
                 vm.TESTS.append((f"{machine}/virtio-{kind}/{variant}", lambda m=machine, a=[*backend, "-device", dev]:
                                  compare(m, a, script_device)))
     for kind, (backend, props) in BACKEND.items():
         for variant in ("default", "transitional", "non-transitional", "disable-modern", "vectors=0", "ats"):
             suffix, more = VARIANTS[variant]
+            if kind in MODERN_ONLY and (suffix != "pci" or variant == "disable-modern"):
+                continue
             more += ",disable-legacy=off" if variant == "disable-modern" else ""
             dev = ",".join(p for p in (f"virtio-{kind}-{suffix}", "bus=rp", props, more) if p)
             vm.TESTS.append((f"q35/root port/virtio-{kind}/{variant}", lambda a=[
