@@ -24,6 +24,7 @@ extern const ObjClass virtserialport_class;
 extern const ObjClass obj_container_class;
 extern const ObjClass pcie_root_port_class, pcie_root_port_base_class, pcie_pci_bridge_class, pcie_port_class, pcie_slot_class,
     pci_bridge_base_class;
+extern const ObjClass e1000_class, e1000_base_class;
 extern const ObjClass pci_device_class, virtio_pci_class, virtio_device_class;
 extern const ObjClass secret_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class, rng_egd_class;
@@ -74,6 +75,7 @@ const ObjClass *const obj_classes[] = {
     &virtio_blk_pci_class,
     &virtio_blk_pci_base_class,
     &virtio_blk_class,
+    &e1000_class, &e1000_base_class,
     &pci_device_class, &virtio_pci_class, &virtio_device_class,
     &pcie_root_port_class, &pcie_root_port_base_class, &pcie_pci_bridge_class, &pcie_port_class, &pcie_slot_class,
     &pci_bridge_base_class,
@@ -90,15 +92,15 @@ const ObjClass *const obj_classes[] = {
     &virtio_balloon_pci_transitional_class, &virtio_balloon_pci_non_transitional_class,
     &virtio_rng_class, &virtio_rng_pci_base_class, &virtio_rng_pci_class, &virtio_rng_pci_transitional_class,
     &virtio_rng_pci_non_transitional_class,
-    NULL,
-};
-
-const ObjAlias obj_aliases[] = {
     &virtio_input_class, &virtio_input_hid_class, &virtio_keyboard_class, &virtio_keyboard_pci_base_class, &virtio_keyboard_pci_class,
     &virtio_mouse_class, &virtio_mouse_pci_base_class, &virtio_mouse_pci_class,
     &virtio_tablet_class, &virtio_tablet_pci_base_class, &virtio_tablet_pci_class,
     &virtio_multitouch_class, &virtio_multitouch_pci_base_class, &virtio_multitouch_pci_class,
     &virtio_input_host_class, &virtio_input_host_pci_base_class, &virtio_input_host_pci_class,
+    NULL,
+};
+
+const ObjAlias obj_aliases[] = {
     { "virtio-scsi", "virtio-scsi-pci" },
     { "virtio-balloon", "virtio-balloon-pci" },
     { "virtio-rng", "virtio-rng-pci" },
@@ -109,6 +111,7 @@ const ObjAlias obj_aliases[] = {
     { "virtio-input-host", "virtio-input-host-pci" },
     { "virtio-net", "virtio-net-pci" },
     { "virtio-serial", "virtio-serial-pci" },
+    { "e1000-82540em", "e1000" },
     { NULL, NULL },
 };
 

@@ -214,8 +214,13 @@ def disk(binary, row, timeout=60, log=None):
 
 
 def netboot(binary, row, timeout=120, log=None):
-    interface, offer, where = row
-    front, bus = machine(where)
+    """row: a virtio card's interface, offers and place; or the name of another card."""
+    if isinstance(row, str):
+        (front, bus), device, name = machine("root"), row, {"e1000": "82540em"}[row]
+    else:
+        interface, offer, where = row
+        front, bus = machine(where)
+        device, name = f"virtio-net-pci{INTERFACE[interface]}{OFFER[offer]}", "virtio-net"
     with tempfile.TemporaryDirectory(prefix="virtue-ipxe-") as d:
         data = os.urandom(CHUNKS << 15)
         server = drivers.Server(assemble(NETBOOT, d, CHUNKS=CHUNKS) + data)
@@ -227,8 +232,8 @@ def netboot(binary, row, timeout=120, log=None):
         try:
             with Guest(binary, [*front, "-fw_cfg", f"name=etc/sercon-port,file={d}/sercon", "-netdev",
                                 f"user,id=n0,tftp={d}/tftp,bootfile=boot.ipxe", "-device",
-                                f"virtio-net-pci,netdev=n0,bootindex=1{bus}{INTERFACE[interface]}{OFFER[offer]}"], qmp=False, log=log) as g:
-                g.expect("using virtio-net on", timeout)
+                                f"{device},netdev=n0,bootindex=1{bus}"], qmp=False, log=log) as g:
+                g.expect(f"using {name} on", timeout)
                 g.expect("SCRIPT-RUNS", timeout)
                 got = int(g.expect(r"SUM=(\w{8}) END|NO-PROGRAM", timeout)[1] or "0", 16)
         finally:
@@ -243,7 +248,8 @@ def rows(binary, full):
     every = list(itertools.product(*AXES))
     net = every if full else [("transitional", "packed,flags,direct", "port")]
     return [("drivers/seabios/" + "/".join(r), lambda r=r: disk(binary, r)) for r in (every if full else drivers.pairwise(AXES))] + \
-        [("drivers/ipxe/" + "/".join(r), lambda r=r: netboot(binary, r)) for r in net]
+        [("drivers/ipxe/" + "/".join(r), lambda r=r: netboot(binary, r)) for r in net] + \
+        [(f"drivers/ipxe/{card}", lambda card=card: netboot(binary, card)) for card in ("e1000",)]
 
 
 if __name__ == "__main__":
