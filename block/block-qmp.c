@@ -5,26 +5,54 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void put_node(JsonWriter *w, const char *name, const BlkNode *n, bool wce)
+/* flat: without the images below. */
+static void put_image(JsonWriter *w, const char *name, BlkNode *n, bool flat)
 {
     struct stat st = { 0 };
 
     jw_begin_object(w, name);
-    jw_int(w, "iops_rd", 0);
-    jw_str(w, "detect_zeroes", n->detect_zeroes ? (n->discard_unmap ? "unmap" : "on") : "off");
-    jw_begin_object(w, "image");
+    if (n->backing && !flat) {
+        put_image(w, "backing-image", n->backing, false);
+    }
     jw_uint(w, "virtual-size", n->size);
     jw_str(w, "filename", n->filename ? n->filename : "");
     jw_str(w, "format", n->drv->name);
     if (n->filename && stat(n->filename, &st) == 0) {
         jw_uint(w, "actual-size", (uint64_t)st.st_blocks * 512);
     }
+    if (n->drv->describe) {
+        n->drv->describe(n, w);
+    }
+    if (n->backing_name) {
+        jw_str(w, "backing-filename", n->backing_name);
+        jw_str(w, "full-backing-filename",
+            n->backing && n->backing->filename ? n->backing->filename : n->backing_name);
+        if (n->backing_format) {
+            jw_str(w, "backing-filename-format", n->backing_format);
+        }
+    }
     jw_bool(w, "dirty-flag", false);
     jw_end_object(w);
+}
+
+static void put_node(JsonWriter *w, const char *name, BlkNode *n, bool wce, bool flat)
+{
+    unsigned depth = 0;
+
+    for (const BlkNode *at = flat ? NULL : n->backing; at; at = at->backing) {
+        depth++;
+    }
+    jw_begin_object(w, name);
+    jw_int(w, "iops_rd", 0);
+    jw_str(w, "detect_zeroes", n->detect_zeroes ? (n->discard_unmap ? "unmap" : "on") : "off");
+    put_image(w, "image", n, flat);
     jw_int(w, "iops_wr", 0);
     jw_bool(w, "ro", n->read_only);
     jw_str(w, "node-name", n->name);
-    jw_int(w, "backing_file_depth", 0);
+    jw_int(w, "backing_file_depth", depth);
+    if (n->backing && n->backing->filename) {
+        jw_str(w, "backing_file", n->backing->filename);
+    }
     jw_str(w, "drv", n->drv->name);
     jw_int(w, "iops", 0);
     jw_int(w, "bps_wr", 0);
@@ -56,7 +84,7 @@ static void put_blk(Blk *b, void *opaque)
     jw_bool(w, "locked", blk_tray_locked(b));
     jw_bool(w, "removable", blk_removable(b));
     if (b->node) {
-        put_node(w, "inserted", b->node, b->write_cache);
+        put_node(w, "inserted", b->node, b->write_cache, false);
     }
     if (b->dev) {
         g_autofree char *name = blk_dev_name(b);
@@ -80,22 +108,6 @@ static Json *qmp_query_block(
     return json_writer_free(w);
 }
 
-static void put_named(BlkNode *n, void *opaque)
-{
-    put_node(opaque, NULL, n, true);
-}
-
-static Json *qmp_query_nodes(
-    G_GNUC_UNUSED void *m, G_GNUC_UNUSED const void *args, G_GNUC_UNUSED GError **err)
-{
-    JsonWriter *w = json_writer_new();
-
-    jw_begin_array(w, NULL);
-    blk_nodes_each(put_named, w);
-    jw_end_array(w);
-    return json_writer_free(w);
-}
-
 typedef struct FlatArgs {
     bool flat;
 } FlatArgs;
@@ -103,6 +115,27 @@ static const PropSpec flat_props[] = {
     PROP_BOOL("flat", FlatArgs, flat, false, "leave out backing chains"),
     PROP_END,
 };
+
+static void put_named(BlkNode *n, void *opaque)
+{
+    put_node(opaque, NULL, n, true, false);
+}
+
+static void put_named_flat(BlkNode *n, void *opaque)
+{
+    put_node(opaque, NULL, n, true, true);
+}
+
+static Json *qmp_query_nodes(G_GNUC_UNUSED void *m, const void *args, G_GNUC_UNUSED GError **err)
+{
+    const FlatArgs *a = args;
+    JsonWriter *w = json_writer_new();
+
+    jw_begin_array(w, NULL);
+    blk_nodes_each(a && a->flat ? put_named_flat : put_named, w);
+    jw_end_array(w);
+    return json_writer_free(w);
+}
 
 static void put_stats(Blk *b, void *opaque)
 {

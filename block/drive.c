@@ -38,6 +38,22 @@ static const PropSpec drive_props[] = {
     PROP_END,
 };
 
+static const PropSpec *drive_row(const char *key)
+{
+    const PropSpec *p = drive_props;
+
+    while (p->name && strcmp(p->name, key)) {
+        p++;
+    }
+    return p->name ? p : NULL;
+}
+
+/* Not the format's matter. */
+static bool is_drive_key(const char *key)
+{
+    return drive_row(key) || g_str_has_prefix(key, "file.");
+}
+
 /* cache=: direct, no-flush, write cache (the table in QEMU's documentation of -drive). */
 static bool cache_mode(
     const char *text, bool *ret_direct, bool *ret_no_flush, bool *ret_wce, GError **err)
@@ -141,7 +157,7 @@ static bool drive_check(const DriveOpts *o, GError **err)
     if (o->snapshot || o->copy_on_read) {
         return err_set(err, "'%s' is not supported", o->snapshot ? "snapshot" : "copy-on-read");
     }
-    if (fmt && strcmp(fmt, "raw")) {
+    if (fmt && (!blk_driver_find(fmt) || blk_driver_find(fmt)->protocol)) {
         return err_set(err, "Unknown driver '%s'", fmt);
     }
     return !fmt || (o->file && *o->file) ||
@@ -160,32 +176,87 @@ static bool on_error(const char *text, const char *what, int *ret, GError **err)
     return true;
 }
 
+/* What the format takes besides, "backing" and "backing.X" too: from args to f. */
+static bool format_args(const Json *args, const char *fmt, Json *f, GError **err)
+{
+    const BlkDriver *drv = blk_driver_find(fmt);
+
+    for (unsigned i = 0; i < json_len(args); i++) {
+        const char *key = json_key_at(args, i);
+        const PropSpec *p = drv->props;
+
+        if (is_drive_key(key)) {
+            continue;
+        }
+        while (p && p->name && (strcmp(p->name, key) || p->flags & PROP_INTERNAL)) {
+            p++;
+        }
+        bool backing =
+            drv->backing && (!strcmp(key, "backing") || g_str_has_prefix(key, "backing."));
+
+        if (!backing && (!p || !p->name)) {
+            return err_set(err, "Block format '%s' does not support the option '%s'", fmt, key);
+        }
+        json_set(f, key, json_ref(json_val_at(args, i)));
+    }
+    return true;
+}
+
+/* No format was said: the first bytes tell it. QEMU compat: only a raw image is dangerous to guess,
+ * its first bytes are the guest's. */
+static const char *guess(const DriveOpts *o, BlkNode *proto)
+{
+    const char *fmt = blk_probe(proto);
+
+    if (fmt && blk_driver_find(fmt)) {
+        return fmt;
+    }
+    if (!fmt) {
+        report_warning("Image format was not specified for '%s' and probing guessed raw.\n"
+                       "         Automatically detecting the format is dangerous for raw images, "
+                       "write operations on "
+                       "block 0 will be restricted.\n"
+                       "         Specify the 'raw' format explicitly to remove the restrictions.",
+            o->file ? o->file : proto->filename);
+    }
+    return "raw";
+}
+
 static BlkNode *drive_node(
     const DriveOpts *o, const Json *args, bool direct, bool no_flush, GError **err)
 {
     g_autoptr(Json) f = json_object();
     const char *fmt = o->driver ? o->driver : o->format;
     Json *proto = protocol_args(o, args, direct, no_flush);
-    bool null = g_str_has_prefix(json_get_str_or(proto, "driver", ""), "null");
+    bool null = g_str_has_prefix(json_get_str_or(proto, "driver", ""), "null"),
+         guessed = !fmt && !null;
+    BlkNode *p = guessed ? blk_node_open(proto, false, err) : NULL;
 
-    json_set(f, "driver", json_str("raw"));
+    if (guessed) {
+        json_unref(proto);
+        if (!p) {
+            return NULL;
+        }
+        proto = json_str(p->name);
+    }
+    const char *driver = fmt ? fmt : guessed ? guess(o, p) : "raw";
+
+    json_set(f, "driver", json_str(driver));
     json_set(f, "file", proto);
     json_set(f, "read-only", json_bool(o->read_only));
     json_set(f, "detect-zeroes", json_str(o->detect_zeroes ? o->detect_zeroes : "off"));
     json_set(f, "discard", json_str(o->discard ? o->discard : "ignore"));
     json_set(f, "force-share", json_bool(o->force_share));
-    if (!fmt && !null) {
+    if (guessed && !strcmp(driver, "raw")) {
         json_set(f, "probed", json_bool(true));
     }
-    BlkNode *n = blk_node_open(f, false, err);
-    if (n && !fmt && !null) {
-        report_warning("Image format was not specified for '%s' and probing guessed raw.\n"
-                       "         Automatically detecting the format is dangerous for raw images, "
-                       "write operations on "
-                       "block 0 will be restricted.\n"
-                       "         Specify the 'raw' format explicitly to remove the restrictions.",
-            o->file);
+    BlkNode *n = NULL;
+
+    if (format_args(args, driver, f, err)) {
+        g_autoptr(Json) nested = json_ref(f);
+        n = nested ? blk_node_open(nested, false, err) : NULL;
     }
+    blk_node_unref(p);
     return n;
 }
 
@@ -214,15 +285,9 @@ static bool drive_apply(DriveOpts *o, const Json *args, GError **err)
 
     for (unsigned i = 0; i < json_len(args); i++) {
         const char *key = json_key_at(args, i);
-        const PropSpec *p = drive_props;
-        if (g_str_has_prefix(key, "file.")) {
+
+        if (!drive_row(key)) {
             continue;
-        }
-        while (p->name && strcmp(p->name, key)) {
-            p++;
-        }
-        if (!p->name) {
-            return err_set(err, "Block format 'raw' does not support the option '%s'", key);
         }
         json_set(mine, key, json_ref(json_val_at(args, i)));
     }
@@ -235,6 +300,7 @@ Blk *blk_drive_create(const Json *args, GError **err)
     bool direct = false, no_flush = false, wce = true;
     int werror = 0, rerror = 0;
     g_autofree char *id = NULL;
+    g_autoptr(Json) no_format = json_object();
     Blk *b = NULL;
     BlkNode *n = NULL;
 
@@ -258,6 +324,9 @@ Blk *blk_drive_create(const Json *args, GError **err)
         if (!n) {
             goto out;
         }
+    }
+    if (!n && !format_args(args, "raw", no_format, err)) {
+        goto out;
     }
     b = blk_new(id, n);
     b->drive_if = g_strdup(o.if_ ? o.if_ : "ide");

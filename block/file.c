@@ -480,6 +480,15 @@ static int file_truncate(BlkNode *n, uint64_t size)
     return 0;
 }
 
+static void file_describe(G_GNUC_UNUSED BlkNode *n, JsonWriter *w)
+{
+    jw_begin_object(w, "format-specific");
+    jw_str(w, "type", "file");
+    jw_begin_object(w, "data");
+    jw_end_object(w);
+    jw_end_object(w);
+}
+
 const BlkDriver blk_file = { .name = "file",
     .help = "a file",
     .size = sizeof(BlkFile),
@@ -495,7 +504,8 @@ const BlkDriver blk_file = { .name = "file",
     .write_zeroes = file_write_zeroes,
     .truncate = file_truncate,
     .submit = blk_file_submit,
-    .lock = file_lock };
+    .lock = file_lock,
+    .describe = file_describe };
 const BlkDriver blk_host_device = { .name = "host_device",
     .help = "a block device of the host",
     .size = sizeof(BlkFile),

@@ -430,8 +430,16 @@ static void test_probed(void)
     g_autoptr(GError) err = NULL;
     g_autoptr(Json) args = parse("{'file': '@/a', 'if': 'none', 'id': 'd'}");
     g_assert_null(blk_drive_create(args, &err));
+    g_assert_cmpstr(err->message, ==, "Unsupported qcow2 version 0");
+    g_clear_error(&err);
+    b = drive("{'file': '@/a', 'format': 'raw', 'if': 'none', 'id': 'd'}");
+    memcpy(buf, "KDMV", 4);
+    g_assert_cmpint(run(b, BLK_WRITE, 0, buf, 512, 0), ==, 0);
+    blk_cleanup();
+    g_assert_null(blk_drive_create(args, &err));
     g_assert_nonnull(
-        strstr(err->message, "holds an image of format 'qcow2', which is not supported"));
+        strstr(err->message, "holds an image of format 'vmdk', which is not supported"));
+    blk_cleanup();
 }
 
 static void test_null(void)
