@@ -27,6 +27,7 @@ extern const ObjClass pcie_root_port_class, pcie_root_port_base_class, pcie_pci_
 extern const ObjClass e1000_class, e1000_base_class;
 extern const ObjClass pci_device_class, virtio_pci_class, virtio_device_class;
 extern const ObjClass secret_class;
+extern const ObjClass netfilter_class, filter_dump_class, filter_mirror_class, filter_redirector_class, filter_buffer_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class, rng_egd_class;
 extern const ObjClass memory_backend_class, memory_backend_ram_class, memory_backend_file_class, memory_backend_memfd_class,
     memory_backend_shm_class, iothread_class;
@@ -81,6 +82,7 @@ const ObjClass *const obj_classes[] = {
     &pci_bridge_base_class,
     &secret_class,
     &rng_backend_class, &rng_builtin_class, &rng_random_class, &rng_egd_class,
+    &netfilter_class, &filter_dump_class, &filter_mirror_class, &filter_redirector_class, &filter_buffer_class,
     &memory_backend_class, &memory_backend_ram_class, &memory_backend_file_class, &memory_backend_memfd_class,
     &memory_backend_shm_class, &iothread_class,
     &virtio_vsock_class, &virtio_vsock_pci_base_class, &virtio_vsock_pci_class,

@@ -104,6 +104,56 @@ static void run_set_link(Machine *m, const Json *args, GString *out)
     run_qmp(m, "set_link", args, out);
 }
 
+static void run_announce(Machine *m, const Json *args, GString *out)
+{
+    g_autoptr(Json) a = json_object();
+    static const char *const names[] = { "initial", "max", "rounds", "step" };
+    static const int values[] = { 50, 550, 5, 100 };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        json_set(a, names[i], json_int(values[i]));
+    }
+    if (json_get(args, "id")) {
+        json_set(a, "id", json_ref(json_get(args, "id")));
+    }
+    const char *list = json_get_str_or(args, "interfaces", NULL);
+
+    if (list) {
+        g_auto(GStrv) name = g_strsplit(list, ",", -1);
+        Json *all = json_array();
+
+        for (unsigned i = 0; name[i]; i++) {
+            json_append(all, json_str(name[i]));
+        }
+        json_set(a, "interfaces", all);
+    }
+    run_qmp(m, "announce-self", a, out);
+}
+
+/* One word: a rule for the first user network; two: the network comes first. */
+static void run_hostfwd(const Json *args, bool add, GString *out)
+{
+    const char *one = json_get_str_or(args, "arg1", ""), *two = json_get_str_or(args, "arg2", NULL);
+    const char *rule = two ? two : one;
+    g_autoptr(GError) err = NULL;
+
+    if (!net_user_forward(two ? one : NULL, rule, add, &err)) {
+        g_string_append_printf(out, "%s\n", err->message);
+    } else if (!add) {
+        g_string_append_printf(out, "host forwarding rule for %s removed\n", rule);
+    }
+}
+
+static void run_hostfwd_add(G_GNUC_UNUSED Machine *m, const Json *args, GString *out)
+{
+    run_hostfwd(args, true, out);
+}
+
+static void run_hostfwd_remove(G_GNUC_UNUSED Machine *m, const Json *args, GString *out)
+{
+    run_hostfwd(args, false, out);
+}
+
 static int compare_text(gconstpointer a, gconstpointer b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -156,6 +206,9 @@ static void run_screendump(Machine *m, const Json *args, GString *out)
 /* clang-format off */
 #define ROW(n, p, h, fn, spec) { .name = (n), .params = (p), .help = (h), .run_args = (fn), .args = (spec) }
 const HmpCmd hmp_backend_cmds[] = {
+    ROW("announce_self", "[interfaces] [id]", "Trigger GARP/RARP announcements", run_announce, "interfaces:s? id:s?"),
+    ROW("hostfwd_add", "[netdev_id] [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport", "redirect TCP or UDP connections from host to guest (requires -net user)", run_hostfwd_add, "arg1:s arg2:s?"),
+    ROW("hostfwd_remove", "[netdev_id] [tcp|udp]:[hostaddr]:hostport", "remove host-to-guest TCP or UDP redirection", run_hostfwd_remove, "arg1:s arg2:s?"),
     ROW("chardev-add", "args", "add chardev", run_chardev_add, "args:s"),
     ROW("chardev-change", "id args", "change chardev", run_chardev_change, "id:s args:s"),
     ROW("chardev-remove", "id", "remove chardev", run_chardev_remove, "id:s"),

@@ -148,6 +148,11 @@ static void show_block(Machine *m, const char *arg, GString *out)
     blk_describe(out);
 }
 
+static void show_usernet(G_GNUC_UNUSED Machine *m, G_GNUC_UNUSED const char *arg, GString *out)
+{
+    net_user_describe(out);
+}
+
 static void show_network(Machine *m, const char *arg, GString *out)
 {
     net_describe(out);
@@ -163,6 +168,7 @@ const HmpInfo monitor_infos[] = {
     { "memory_size_summary", "", "show the amount of memory in bytes", show_memory_size },
     { "name", "", "show the current VM name", show_name },
     { "network", "", "show the network state", show_network },
+    { "usernet", "", "show user network stack connection states", show_usernet },
     { "registers", "[-a|vcpu]", "show the cpu registers (-a: of all cpus; vcpu: of this one)",
         show_registers },
     { "status", "", "show the current VM status (running|paused)", show_status },

@@ -152,6 +152,9 @@ const QmpTypeRow qmp_event_types[] = {
     { "DEVICE_TRAY_MOVED", "{device:str,id:str,tray-open:bool}" },
     { "RTC_CHANGE", "{offset:int,qom-path:str}" },
     { "VSERPORT_CHANGE", "{id:str,open:bool}" },
+    { "NETDEV_STREAM_CONNECTED", "{netdev-id:str,addr:{type:<inet|unix>@type "
+        "inet={host:str,port:str,*ipv4:bool,*ipv6:bool} unix={path:str}}}" },
+    { "NETDEV_STREAM_DISCONNECTED", "{netdev-id:str}" },
     { "NIC_RX_FILTER_CHANGED", "{*name:str,path:str}" },
     { "BALLOON_CHANGE", "{actual:int}" },
     { NULL, NULL },

@@ -148,6 +148,42 @@ void hub_check(void)
     }
 }
 
+typedef struct Members {
+    int32_t hub;
+    GPtrArray *ports; /* NetPort* */
+} Members;
+
+static void collect_ports(NetPort *p, void *opaque)
+{
+    const Members *m = opaque;
+
+    if (hub_of(p) && hub_of(p)->hub == m->hub) {
+        g_ptr_array_add(m->ports, p);
+    }
+}
+
+void hub_describe(GString *out)
+{
+    g_autoptr(GArray) hubs = g_array_new(FALSE, FALSE, sizeof(int32_t));
+
+    net_each(collect_hubs, hubs);
+    for (unsigned i = hubs->len; i-- > 0;) {
+        g_autoptr(GPtrArray) ports = g_ptr_array_new();
+        Members m = { g_array_index(hubs, int32_t, i), ports };
+
+        net_each(collect_ports, &m);
+        g_string_append_printf(out, "hub %d\n", m.hub);
+        for (unsigned k = ports->len; k-- > 0;) {
+            const NetPort *p = ports->pdata[k];
+
+            g_string_append_printf(out, " \\ %s%s", p->id, p->peer ? "" : "\n");
+            if (p->peer) {
+                net_describe_end(out, ": ", p->peer);
+            }
+        }
+    }
+}
+
 const NetBackend net_hubport = { .type = "hubport",
     .help = "port of a hub",
     .size = sizeof(HubOpts),

@@ -11,6 +11,10 @@ const NetBackend *const net_backends[] = {
     &net_user,
 #endif
     &net_tap,
+    &net_bridge,
+    &net_socket,
+    &net_stream,
+    &net_dgram,
     &net_hubport,
     NULL,
 };
@@ -22,12 +26,26 @@ static struct {
     unsigned next_mac;
 } reg;
 
+NetPort *net_port_find(const char *id, bool backends_only)
+{
+    for (unsigned i = 0; reg.ports && i < reg.ports->len; i++) {
+        NetPort *p = g_ptr_array_index(reg.ports, i);
+        if (!p->index && p->id && !strcmp(p->id, id) && (p->backend || !backends_only)) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
 NetVerdict net_send(NetPort *from, const struct iovec *iov, unsigned n, size_t len)
 {
     NetPort *to = from->peer;
 
     if (!to || from->link_down || to->link_down || !to->ops->receive) {
         return NET_DROPPED;
+    }
+    if (G_UNLIKELY(from->filters || to->filters || from->held)) {
+        return net_filter_send(from, iov, n, len);
     }
     NetVerdict v = to->ops->receive(to, iov, n, len);
     from->blocked = v == NET_QUEUED;
@@ -40,9 +58,37 @@ void net_ready(NetPort *receiver)
 
     if (from && from->blocked) {
         from->blocked = false;
-        if (from->ops->writable) {
+        /* What a filter let go before is first in line. */
+        if (net_filter_flush(from) && from->ops->writable) {
             from->ops->writable(from);
         }
+    }
+}
+
+NetPort *net_queue(NetPort *p, unsigned i)
+{
+    return i && i < net_queues(p) ? p->queue[i - 1] : p;
+}
+
+void net_set_info(NetPort *p, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    g_free(p->info);
+    p->info = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+}
+
+char *net_nic_name(const char *model)
+{
+    for (unsigned n = 0;; n++) {
+        char *name = g_strdup_printf("%s.%u", model, n);
+
+        if (!net_port_find(name, false)) {
+            return name;
+        }
+        g_free(name);
     }
 }
 
@@ -59,8 +105,9 @@ void net_port_fini(NetPort *p)
 {
     NetPort *o = p->peer;
 
+    net_filter_forget(p);
     net_disconnect(p);
-    if (o && p->backend && o->ops->link) {
+    if (o && p->backend && !p->index && o->ops->link) {
         o->link_down = true; /* QEMU compat: a NIC whose back end is gone has no carrier */
         o->ops->link(o, false);
     }
@@ -89,6 +136,7 @@ void net_disconnect(NetPort *p)
         NetPort *w = i ? o : p;
         if (w->blocked) {
             w->blocked = false;
+            net_filter_flush(w);
             if (w->ops->writable) {
                 w->ops->writable(w);
             }
@@ -96,20 +144,9 @@ void net_disconnect(NetPort *p)
     }
 }
 
-static NetPort *port_find(const char *id, bool backends_only)
-{
-    for (unsigned i = 0; reg.ports && i < reg.ports->len; i++) {
-        NetPort *p = g_ptr_array_index(reg.ports, i);
-        if (p->id && !strcmp(p->id, id) && (p->backend || !backends_only)) {
-            return p;
-        }
-    }
-    return NULL;
-}
-
 NetPort *net_find(const char *id)
 {
-    return port_find(id, true);
+    return net_port_find(id, true);
 }
 
 void net_each(void (*fn)(NetPort *p, void *opaque), void *opaque)
@@ -123,6 +160,21 @@ void net_default_mac(MacAddr *ret)
 {
     *ret = (MacAddr){ .a = { 0x52, 0x54, 0x00, 0x12, 0x34, (uint8_t)(0x56 + reg.next_mac++) },
         .set = true };
+}
+
+static bool known_members(const PropSpec *props, const Json *args, GError **err)
+{
+    for (unsigned i = 0; i < json_len(args); i++) {
+        const PropSpec *s = props;
+
+        while (s->name && strcmp(s->name, json_key_at(args, i)) != 0) {
+            s++;
+        }
+        if (!s->name) {
+            return err_set(err, "Parameter '%s' is unexpected", json_key_at(args, i));
+        }
+    }
+    return true;
 }
 
 NetPort *net_backend_create(const Json *args, GError **err)
@@ -153,7 +205,10 @@ NetPort *net_backend_create(const Json *args, GError **err)
     g_autofree void *cfg = g_malloc0(MAX(b->size, 1));
     prop_defaults(b->props, cfg);
     NetPort *p = NULL;
-    if (prop_apply_struct(b->props, cfg, rest, err)) {
+    /* QEMU compat: the newer types have words of their own for what they do not know. */
+    bool newer = b == &net_stream || b == &net_dgram;
+    if ((!newer || known_members(b->props, rest, err)) &&
+        prop_apply_struct(b->props, cfg, rest, err)) {
         if (net_find(id)) {
             err_set(err, "Duplicate ID '%s' for netdev", id);
         } else {
@@ -161,8 +216,8 @@ NetPort *net_backend_create(const Json *args, GError **err)
         }
     }
     prop_release(b->props, cfg);
-    if (p) {
-        p->backend = b;
+    for (unsigned i = 0; p && i < net_queues(p); i++) {
+        net_queue(p, i)->backend = b;
     }
     return p;
 }
@@ -181,8 +236,8 @@ bool net_backend_delete(const char *id, GError **err)
 void net_cleanup(void)
 {
     for (unsigned i = reg.ports ? reg.ports->len : 0; i-- > 0;) {
-        NetPort *p = g_ptr_array_index(reg.ports, i);
-        if (p->backend) {
+        NetPort *p = i < reg.ports->len ? g_ptr_array_index(reg.ports, i) : NULL;
+        if (p && p->backend && !p->index) {
             p->backend->close(p);
         }
     }
@@ -190,27 +245,43 @@ void net_cleanup(void)
 
 bool net_set_link(const char *id, bool up, GError **err)
 {
-    NetPort *p = port_find(id, false);
+    NetPort *p = net_port_find(id, false);
 
     if (!p) {
         return err_set_class(err, ERR_DEVICE_NOT_FOUND, "Device '%s' not found", id);
     }
-    p->link_down = !up;
+    for (unsigned i = 0; i < net_queues(p); i++) {
+        NetPort *q = net_queue(p, i);
+
+        q->link_down = !up;
+        /* A back end's link is its NIC's carrier. */
+        if (q->peer && q->backend && q->peer->ops->link) {
+            q->peer->link_down = !up;
+        }
+    }
     if (p->ops->link) {
         p->ops->link(p, up);
     }
-    /* A back end's link is its NIC's carrier. */
     if (p->peer && p->backend && p->peer->ops->link) {
-        p->peer->link_down = !up;
         p->peer->ops->link(p->peer, up);
     }
-    if (up) {
-        net_ready(p);
-        if (p->peer) {
-            net_ready(p->peer);
+    /* Up: what waited goes. Down: it is lost on the wire, and nobody waits for it. */
+    for (unsigned i = 0; i < net_queues(p); i++) {
+        NetPort *q = net_queue(p, i);
+
+        net_ready(q);
+        if (q->peer) {
+            net_ready(q->peer);
         }
     }
     return true;
+}
+
+void net_describe_end(GString *out, const char *indent, const NetPort *p)
+{
+    g_string_append_printf(out, "%s%s: index=%u,type=%s,%s\n", indent, p->id, p->index, p->type,
+        p->info ? p->info : "");
+    net_filter_describe_all(p, out);
 }
 
 static void describe_one(NetPort *p, void *opaque)
@@ -220,15 +291,18 @@ static void describe_one(NetPort *p, void *opaque)
     if (p->backend && p->peer && !p->peer->backend) {
         return; /* shown below its NIC */
     }
-    g_string_append_printf(out, "%s: index=0,type=%s,%s\n", p->id, p->type, p->info ? p->info : "");
+    if (p->backend == &net_hubport || (p->peer && p->peer->backend == &net_hubport)) {
+        return; /* shown with its hub */
+    }
+    net_describe_end(out, "", p);
     if (p->peer) {
-        g_string_append_printf(out, " \\ %s: index=0,type=%s,%s\n", p->peer->id, p->peer->type,
-            p->peer->info ? p->peer->info : "");
+        net_describe_end(out, " \\ ", p->peer);
     }
 }
 
 void net_describe(GString *out)
 {
+    hub_describe(out);
     net_each(describe_one, out);
 }
 
@@ -256,59 +330,18 @@ static const char *netdev_ref_name(const void *target)
 static const PropRef netdev_ref = { .find = netdev_ref_find, .name = netdev_ref_name };
 const PropType prop_netdev = { .name = "str", .ref = &netdev_ref };
 
-/* ---- QMP ---- */
-
-static Json *qmp_netdev_add(G_GNUC_UNUSED void *m, const Json *args, GError **err)
+#ifndef CONFIG_SLIRP
+bool net_user_forward(const char *id, const char *rule, bool add, GError **err)
 {
-    const char *id = json_get_str_or(args, "id", NULL);
-
-    return (!id || id_check(id, err)) && net_backend_create(args, err) ? json_object() : NULL;
+    return err_set(err, "user mode network stack not in use");
 }
 
-typedef struct IdArgs {
-    char *id, *name;
-    bool up;
-} IdArgs;
-static const PropSpec id_props[] = {
-    { .name = "id",
-        .type = &prop_str,
-        .offset = PROP_AT(IdArgs, id, char *),
-        .bit = -1,
-        .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
-        .help = "back end" },
-    PROP_END,
-};
-
-static Json *qmp_netdev_del(G_GNUC_UNUSED void *m, const void *args, GError **err)
-{
-    return net_backend_delete(((const IdArgs *)args)->id, err) ? json_object() : NULL;
-}
-
-static const PropSpec link_props[] = {
-    { .name = "name",
-        .type = &prop_str,
-        .offset = PROP_AT(IdArgs, name, char *),
-        .bit = -1,
-        .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
-        .help = "NIC or back end" },
-    { .name = "up",
-        .type = &prop_bool,
-        .offset = PROP_AT(IdArgs, up, bool),
-        .bit = -1,
-        .flags = PROP_REQUIRED,
-        .help = "carrier" },
-    PROP_END,
-};
-
-static Json *qmp_set_link(G_GNUC_UNUSED void *m, const void *args, GError **err)
-{
-    const IdArgs *a = args;
-    return net_set_link(a->name, a->up, err) ? json_object() : NULL;
-}
+void net_user_describe(GString *out) {}
+#endif
 
 static void warn_unplugged(NetPort *p, void *opaque)
 {
-    if (!p->peer) {
+    if (!p->peer && !p->index) {
         report_warning("%s %s has no peer", p->backend ? "netdev" : "nic", p->id);
     }
 }
@@ -331,62 +364,3 @@ void net_rx_filter_changed(NetPort *p, const char *path)
     json_set(data, "path", json_str(path));
     qmp_event("NIC_RX_FILTER_CHANGED", data);
 }
-
-typedef struct FilterQuery {
-    const char *name;
-    Json *list;
-} FilterQuery;
-
-static void add_filter(NetPort *p, void *opaque)
-{
-    const FilterQuery *q = opaque;
-
-    if (p->ops->rx_filter && (!q->name || !strcmp(q->name, p->id))) {
-        Json *j = p->ops->rx_filter(p);
-
-        json_set(j, "name", json_str(p->id));
-        json_append(q->list, j);
-        p->filter_told = false;
-    }
-}
-
-static Json *qmp_rx_filter(G_GNUC_UNUSED void *m, const void *args, GError **err)
-{
-    const IdArgs *a = args;
-    const NetPort *p = a->name ? port_find(a->name, false) : NULL;
-
-    if (a->name && (!p || p->backend || !p->ops->rx_filter)) {
-        err_set(err,
-            !p           ? "invalid net client name: %s"
-            : p->backend ? "net client(%s) isn't a NIC"
-                         : "net client(%s) doesn't support rx-filter querying",
-            a->name);
-        return NULL;
-    }
-    FilterQuery q = { a->name, json_array() };
-
-    net_each(add_filter, &q);
-    return q.list;
-}
-
-static const PropSpec filter_props[] = {
-    PROP_STR("name", IdArgs, name, "NIC"),
-    PROP_END,
-};
-
-const QmpCmd net_qmp_cmds[] = {
-    { .name = "query-rx-filter",
-        .args_spec = filter_props,
-        .args_size = sizeof(IdArgs),
-        .run = qmp_rx_filter },
-    { .name = "netdev_add", .run_raw = qmp_netdev_add },
-    { .name = "netdev_del",
-        .args_spec = id_props,
-        .args_size = sizeof(IdArgs),
-        .run = qmp_netdev_del },
-    { .name = "set_link",
-        .args_spec = link_props,
-        .args_size = sizeof(IdArgs),
-        .run = qmp_set_link },
-    { .name = NULL },
-};

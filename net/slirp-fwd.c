@@ -1,7 +1,8 @@
-/* Host forwards of -netdev user: the rules' text and what libslirp makes of them. Tested by
- * test-slirp. */
+/* Host and guest forwards of -netdev user: the rules' text and what libslirp makes of them. Tested
+ * by test-slirp and tests/system/test_net.py. */
 #include "slirp-fwd.h"
 
+#include "chardev/chardev.h"
 #include "util/err.h"
 #include "util/keyval.h"
 
@@ -105,4 +106,109 @@ bool fwd_del_host(Slirp *s, const char *rule, GError **err)
     }
     return slirp_remove_hostfwd(s, f.udp, f.host, (int)f.host_port) == 0 ||
            err_set(err, "host forwarding rule for %s not found", rule);
+}
+
+/* ---- guest forwards ---- */
+
+struct GuestFwd {
+    GuestFwd *next;
+    Slirp *slirp;
+    struct in_addr server;
+    int port;
+    ChardevFe fe;
+    bool open;
+    char *chardev; /* ours: goes with the forward */
+};
+
+static size_t guest_room(void *opaque)
+{
+    const GuestFwd *g = opaque;
+
+    return slirp_socket_can_recv(g->slirp, g->server, g->port);
+}
+
+static void guest_data(void *opaque, const uint8_t *buf, size_t len)
+{
+    const GuestFwd *g = opaque;
+
+    slirp_socket_recv(g->slirp, g->server, g->port, buf, (int)len);
+}
+
+static const ChardevFeOps guest_ops = { .can_receive = guest_room, .receive = guest_data };
+
+static ssize_t guest_write(const void *buf, size_t len, void *opaque)
+{
+    GuestFwd *g = opaque;
+
+    chardev_write_all(&g->fe, buf, len);
+    return (ssize_t)len;
+}
+
+static bool guest_device(GuestFwd *g, const char *text, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+    g_autofree char *name = g_strdup_printf("guestfwd.tcp.%d", g->port);
+    Chardev *c = chardev_from_text(name, text, &why);
+
+    if (!c) {
+        return err_set(err, "Could not open guest forwarding device '%s'%s%s", name,
+            why ? ": " : "", why ? why->message : "");
+    }
+    if (!g_str_has_prefix(text, "chardev:")) {
+        g->chardev = g_steal_pointer(&name);
+    }
+    g->open = chardev_fe_init(&g->fe, c, &guest_ops, g, err);
+    return g->open;
+}
+
+bool fwd_add_guest(Slirp *s, const char *rule, GuestFwd **list, GError **err)
+{
+    g_autofree char *copy = g_strdup(rule);
+    char *p = copy, *proto, *server, *port;
+    uint64_t n;
+    GuestFwd *g = g_new0(GuestFwd, 1);
+
+    g->slirp = s;
+    g->next = *list;
+    *list = g; /* freed with the others, whatever becomes of it */
+    if (!cut(&p, ':', &proto) || (*proto && strcmp(proto, "tcp") != 0) || !cut(&p, ':', &server) ||
+        (*server && inet_pton(AF_INET, server, &g->server) != 1) || !cut(&p, '-', &port) ||
+        !parse_uint(port, 65535, &n) || !n || !*p) {
+        return err_set(err, "Invalid guest forwarding rule '%s'", rule);
+    }
+    g->port = (int)n;
+    bool command = g_str_has_prefix(p, "cmd:");
+
+    if (!command && !guest_device(g, p, err)) {
+        return false;
+    }
+    if ((command ? slirp_add_exec(s, p + 4, &g->server, g->port)
+                 : slirp_add_guestfwd(s, guest_write, g, &g->server, g->port)) < 0) {
+        return err_set(err, "Conflicting/invalid host:port in guest forwarding rule '%s'", rule);
+    }
+    return true;
+}
+
+void fwd_poll_guests(GuestFwd *list)
+{
+    for (GuestFwd *g = list; g; g = g->next) {
+        if (g->open) {
+            chardev_fe_accept(&g->fe);
+        }
+    }
+}
+
+void fwd_free_guests(GuestFwd **list)
+{
+    for (GuestFwd *g; (g = *list);) {
+        *list = g->next;
+        if (g->open) {
+            chardev_fe_fini(&g->fe);
+        }
+        if (g->chardev) {
+            chardev_remove(g->chardev, NULL);
+        }
+        g_free(g->chardev);
+        g_free(g);
+    }
 }

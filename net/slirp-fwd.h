@@ -8,3 +8,10 @@
 /* "[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport" */
 bool fwd_add_host(Slirp *s, const char *rule, GError **err);
 bool fwd_del_host(Slirp *s, const char *rule, GError **err);
+
+/* "tcp:server:port-dev" or "tcp:server:port-cmd:command": a port of the guest's network that leads
+ * to a character device or a program. */
+typedef struct GuestFwd GuestFwd;
+bool fwd_add_guest(Slirp *s, const char *rule, GuestFwd **list, GError **err);
+void fwd_free_guests(GuestFwd **list);
+void fwd_poll_guests(GuestFwd *list); /* the guest read: devices may have more */

@@ -51,7 +51,7 @@ static const PropSpec user_props[] = {
     PROP_STR("smb", UserOpts, smb, "refused: no SMB server"),
     PROP_STR("smbserver", UserOpts, smbserver, "refused: no SMB server"),
     USER_LIST("hostfwd", hostfwd, "[tcp|udp]:[host]:port-[guest]:port"),
-    USER_LIST("guestfwd", guestfwd, "refused: no guest forwards"),
+    USER_LIST("guestfwd", guestfwd, "tcp:server:port-dev, or …-cmd:command"),
     PROP_END,
 };
 
@@ -67,7 +67,8 @@ typedef struct UserNet {
     NetPort p;
     Slirp *slirp;
     LoopHook hook;
-    GHashTable *fds;            /* int → UserFd */
+    GHashTable *fds; /* int → UserFd */
+    GuestFwd *guests;
     UserFd *turn[USER_FDS_MAX]; /* this turn's, by index given to libslirp */
     unsigned nturn;
     GQueue queue; /* GBytes for a guest that takes nothing now; libslirp is not polled while it is
@@ -239,6 +240,7 @@ static void user_dispatch(void *opaque)
 
     slirp_pollfds_poll(u->slirp, 0, user_get_revents, u);
     u->nturn = 0;
+    fwd_poll_guests(u->guests);
 }
 
 /* ---- libslirp's other calls ---- */
@@ -397,12 +399,27 @@ static bool user_net6(const UserOpts *o, SlirpConfig *c, GError **err)
 
 static bool user_refused(const UserOpts *o, GError **err)
 {
-    const char *what = o->smb || o->smbserver ? "smb" : o->guestfwd ? "guestfwd" : NULL;
-
-    if (what) {
-        return !err_set(err, "user network: '%s' is not supported", what);
+    if (o->smb || o->smbserver) {
+        return !err_set(err, "user network: 'smb' is not supported");
     }
-    return !o->ipv4 && !o->ipv6 && !err_set(err, "IPv4 and IPv6 disabled");
+    if (!o->ipv4 && (o->net || o->host || o->dns)) {
+        return !err_set(err, "IPv4 disabled but netmask/host/dns provided");
+    }
+    if (!o->ipv6 && (o->ipv6_net || o->ipv6_prefix || o->ipv6_host || o->ipv6_dns)) {
+        return !err_set(err, "IPv6 disabled but prefix/host6/dns6 provided");
+    }
+    if (!o->ipv4 && !o->ipv6) {
+        return !err_set(err, "IPv4 and IPv6 disabled");
+    }
+    if (o->tftp_server_name && strlen(o->tftp_server_name) > 255) {
+        return !err_set(err, "'tftp-server-name' parameter cannot exceed 255 bytes");
+    }
+    if (o->domainname && strlen(o->domainname) > 255) {
+        return !err_set(err, "'domainname' parameter cannot exceed 255 bytes");
+    }
+    /* The field of a DHCP answer (RFC 951), of which libslirp would complain by asserting. */
+    return o->bootfile && strlen(o->bootfile) > 127 &&
+           !err_set(err, "'bootfile' parameter cannot exceed 127 bytes");
 }
 
 static NetPort *user_open(const char *id, void *cfg, GError **err)
@@ -437,6 +454,12 @@ static NetPort *user_open(const char *id, void *cfg, GError **err)
             return NULL;
         }
     }
+    for (unsigned i = 0; o->guestfwd && o->guestfwd[i]; i++) {
+        if (!fwd_add_guest(u->slirp, o->guestfwd[i], &u->guests, err)) {
+            net_user.close(&u->p);
+            return NULL;
+        }
+    }
     return &u->p;
 }
 
@@ -445,11 +468,54 @@ static void user_close(NetPort *p)
     UserNet *u = (UserNet *)p;
 
     loop_hook_del(loop_main(), &u->hook);
+    fwd_free_guests(&u->guests);
     slirp_cleanup(u->slirp);
     g_hash_table_destroy(u->fds);
     net_port_fini(p);
     g_queue_clear_full(&u->queue, (GDestroyNotify)g_bytes_unref);
     g_free(u);
+}
+
+/* ---- while it runs ---- */
+
+static void find_user(NetPort *p, void *opaque)
+{
+    NetPort **ret = opaque;
+
+    *ret = *ret || p->backend != &net_user ? *ret : p;
+}
+
+bool net_user_forward(const char *id, const char *rule, bool add, GError **err)
+{
+    NetPort *p = id ? net_find(id) : NULL;
+
+    if (!id) {
+        net_each(find_user, &p);
+    }
+    if (!p) {
+        return id ? err_set(err, "unrecognized netdev id '%s'", id)
+                  : err_set(err, "user mode network stack not in use");
+    }
+    if (p->backend != &net_user) {
+        return err_set(err, "invalid device specified");
+    }
+    Slirp *s = ((UserNet *)p)->slirp;
+
+    return add ? fwd_add_host(s, rule, err) : fwd_del_host(s, rule, err);
+}
+
+static void describe_user(NetPort *p, void *opaque)
+{
+    if (p->backend == &net_user) {
+        g_autofree char *text = slirp_connection_info(((UserNet *)p)->slirp);
+
+        g_string_append_printf(opaque, "Hub -1 (%s):\n%s", p->id, text);
+    }
+}
+
+void net_user_describe(GString *out)
+{
+    net_each(describe_user, out);
 }
 
 const NetBackend net_user = { .type = "user",

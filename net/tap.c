@@ -1,40 +1,43 @@
 /* -netdev tap: a Linux tap interface, with the virtio-net header and offloads of tun(4). */
+#include "net-addr.h"
 #include "net-internal.h"
+#include "tap-host.h"
 #include "util/fd.h"
-#include "util/giov.h"
-#include "util/keyval.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <linux/if_tun.h>
-#include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/wait.h>
 
-enum { TAP_FRAME_MAX = 65536 + 64 + 20, TAP_BUDGET = 64 };
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+enum { TAP_FRAME_MAX = 65536 + 64 + 20, TAP_BUDGET = 64, TAP_QUEUES_MAX = 256 };
 
 typedef struct TapOpts {
-    char *fd, *fds, *ifname, *script, *downscript, *br, *helper, *vhostfd;
+    char *fd, *fds, *ifname, *script, *downscript, *br, *helper, *vhostfd, *vhostfds;
     bool vnet_hdr, vhost, vhostforce;
     uint64_t sndbuf;
     uint32_t queues, poll_us;
 } TapOpts;
 static const PropSpec tap_props[] = {
     PROP_STR("fd", TapOpts, fd, "open tap descriptor"),
-    PROP_STR("fds", TapOpts, fds, "refused: one queue"),
+    PROP_STR("fds", TapOpts, fds, "x:y:z: open descriptors of a tap with queues"),
     PROP_STR("ifname", TapOpts, ifname, "interface name"),
     PROP_STR("script", TapOpts, script, "program that sets it up; no: none"),
     PROP_STR("downscript", TapOpts, downscript, "program that takes it down; no: none"),
     PROP_STR("br", TapOpts, br, "bridge for the helper"),
-    PROP_STR("helper", TapOpts, helper, "refused: no bridge helper"),
+    PROP_STR("helper", TapOpts, helper, "program that opens a tap on a bridge"),
     PROP_BOOL("vnet_hdr", TapOpts, vnet_hdr, true, "virtio-net header and offloads"),
     PROP_BOOL("vhost", TapOpts, vhost, false, "refused: no vhost"),
     PROP_STR("vhostfd", TapOpts, vhostfd, "refused: no vhost"),
+    PROP_STR("vhostfds", TapOpts, vhostfds, "refused: no vhost"),
     PROP_BOOL("vhostforce", TapOpts, vhostforce, false, "refused: no vhost"),
     PROP_SIZE("sndbuf", TapOpts, sndbuf, 0, "send buffer limit; 0: none"),
-    PROP_U32("queues", TapOpts, queues, 1, "refused above 1"),
+    PROP_U32("queues", TapOpts, queues, 0, "queue pairs"),
     PROP_U32("poll-us", TapOpts, poll_us, 0, "accepted, for vhost only"),
     PROP_END,
 };
@@ -44,7 +47,10 @@ typedef struct Tap {
     int fd;
     LoopFd *w;
     bool stalled, want_write; /* the NIC takes nothing; the kernel's queue is full */
-    size_t held;              /* a packet read but refused, kept in buf */
+    bool enabled;
+    size_t held;         /* a packet read but refused, kept in buf */
+    unsigned can;        /* TUN_F_* of the host */
+    uint32_t kernel_hdr; /* bytes of header the kernel puts there, whatever the cable has */
     char *downscript, ifname[IFNAMSIZ];
     uint8_t buf[TAP_FRAME_MAX];
 } Tap;
@@ -57,9 +63,10 @@ static void tap_watch(Tap *t)
 
 static bool tap_give(Tap *t)
 {
-    struct iovec v = { t->buf, t->held };
+    size_t skip = t->p.vnet_hdr_len ? 0 : MIN(t->kernel_hdr, t->held);
+    struct iovec v = { t->buf + skip, t->held - skip };
 
-    if (net_send(&t->p, &v, 1, t->held) == NET_QUEUED) {
+    if (net_send(&t->p, &v, 1, v.iov_len) == NET_QUEUED) {
         t->stalled = true;
         return false;
     }
@@ -97,24 +104,22 @@ static void tap_writable(NetPort *p)
     tap_watch(t);
 }
 
-static NetVerdict tap_receive(
-    NetPort *p, const struct iovec *iov, unsigned n, G_GNUC_UNUSED size_t len)
+static NetVerdict tap_receive(NetPort *p, const struct iovec *iov, unsigned n, size_t len)
 {
     Tap *t = (Tap *)p;
     g_autofree uint8_t *whole = NULL;
-    struct iovec one;
+    struct iovec two[2];
+    uint8_t none[32] = { 0 };
+    size_t head = t->kernel_hdr && !p->vnet_hdr_len ? t->kernel_hdr : 0;
     ssize_t done;
 
-    if (n > IOV_MAX) { /* more pieces than a system call takes: a driver in a bad mood */
-        GIov g;
-        giov_init(&g, iov, n);
-        one = (struct iovec){ whole = g_malloc(MIN(g.left, TAP_FRAME_MAX)),
-            MIN(g.left, TAP_FRAME_MAX) };
-        if (!giov_get(&g, whole, one.iov_len)) {
-            return NET_DROPPED;
-        }
-        iov = &one;
-        n = 1;
+    /* A sender without a header on a tap with one; or more pieces than a system call takes. */
+    if (head || n > IOV_MAX) {
+        two[0] = (struct iovec){ none, head };
+        two[1] = n == 1 ? *iov : (struct iovec){ whole = g_malloc(MAX(len, 1)), 0 };
+        two[1].iov_len = n == 1 ? iov->iov_len : net_flatten(iov, n, whole, len);
+        iov = two;
+        n = 2;
     }
     do {
         done = writev(t->fd, iov, (int)n);
@@ -128,122 +133,232 @@ static NetVerdict tap_receive(
                     : NET_SENT; /* an interface that is down refuses; so does a wire */
 }
 
+static void tap_close(NetPort *p);
 static const NetPortOps tap_ops = { .receive = tap_receive, .writable = tap_writable };
 
-static bool tap_script(const char *script, const char *ifname, GError **err)
-{
-    const char *argv[] = { script, ifname, NULL };
-    int status = 0;
-
-    if (!g_spawn_sync(NULL, (char **)(uintptr_t)argv, NULL, G_SPAWN_CHILD_INHERITS_STDIN, NULL,
-            NULL, NULL, NULL, &status, NULL) ||
-        !WIFEXITED(status) || WEXITSTATUS(status)) {
-        return err_set(err, "network script %s failed with status %d", script,
-            WIFEXITED(status) ? WEXITSTATUS(status) : status);
-    }
-    return true;
-}
+/* ---- options ---- */
 
 static bool tap_refused(const TapOpts *o, GError **err)
 {
-    const char *what = o->fds                                    ? "fds"
-                       : o->helper                               ? "helper"
-                       : o->br                                   ? "br"
-                       : o->vhost || o->vhostforce || o->vhostfd ? "vhost"
-                       : o->queues != 1                          ? "queues"
-                                                                 : NULL;
-
-    if (what) {
-        return !err_set(err, "tap: '%s' is not supported", what);
+    if (o->vhost || o->vhostforce || o->vhostfd || o->vhostfds) {
+        return !err_set(err, "tap: 'vhost' is not supported");
     }
-    return o->fd && (o->ifname || o->script || o->downscript) &&
-           !err_set(err, "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, fds=, and "
-                         "vhostfds= are invalid with fd=");
+    if (o->fd && (o->ifname || o->script || o->downscript || o->helper || o->queues || o->fds)) {
+        return !err_set(err,
+            "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, fds=, and "
+            "vhostfds= are invalid with fd=");
+    }
+    if (o->fds && (o->ifname || o->script || o->downscript || o->helper || o->queues)) {
+        return !err_set(err, "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, and "
+                             "vhostfd= are invalid with fds=");
+    }
+    if (o->helper && (o->ifname || o->script || o->downscript || o->queues)) {
+        return !err_set(err, "ifname=, script=, downscript=, vnet_hdr=, queues=, and vhostfds= are "
+                             "invalid with helper=");
+    }
+    return o->queues > TAP_QUEUES_MAX &&
+           !err_set(err, "queues=%u: a tap has at most %d", o->queues, TAP_QUEUES_MAX);
 }
 
-static int tap_new_fd(const TapOpts *o, char *ifname, GError **err)
+/* Checks a descriptor and makes a queue of it, which owns it. */
+static Tap *tap_queue_new(const char *id, const char *type, int fd, uint64_t sndbuf, GError **err)
 {
-    struct ifreq r = { .ifr_flags = IFF_TAP | IFF_NO_PI };
-    unsigned features = 0;
-    autofd fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    struct ifreq r = { 0 };
+    autofd mine = fd;
+
+    if (ioctl(fd, TUNGETIFF, &r) < 0) {
+        err_set_errno(err, "Unable to query TUNGETIFF on FD %d", fd);
+        return NULL;
+    }
+    if (!(r.ifr_flags & IFF_TAP) || !(r.ifr_flags & IFF_NO_PI)) {
+        err_set(err, "descriptor %d is no tap interface without packet information", fd);
+        return NULL;
+    }
+    int limit = sndbuf && sndbuf < INT_MAX ? (int)sndbuf : INT_MAX;
+
+    if (ioctl(fd, TUNSETSNDBUF, &limit) < 0 && sndbuf) {
+        err_set_errno(err, "TUNSETSNDBUF ioctl failed");
+        return NULL;
+    }
+    fd_set_nonblock(fd, true);
+    Tap *t = g_new0(Tap, 1);
+
+    net_port_init(&t->p, &tap_ops, type, id);
+    g_strlcpy(t->ifname, r.ifr_name, sizeof t->ifname);
+    t->enabled = true;
+    if (r.ifr_flags & IFF_VNET_HDR) {
+        int len = 10;
+
+        if (ioctl(fd, TUNSETVNETHDRSZ, &len) < 0) {
+            err_set_errno(err, "TUNSETVNETHDRSZ ioctl() failed");
+            net_port_fini(&t->p);
+            g_free(t);
+            return NULL;
+        }
+        t->p.vnet_hdr_len = t->kernel_hdr = (uint32_t)len;
+        t->can = tap_probe(fd, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_UFO |
+                                   TUN_F_USO4 | TUN_F_USO6);
+    }
+    t->fd = fd_steal(&mine);
+    t->w = loop_fd_add(loop_main(), t->fd, EPOLLIN, tap_event, t);
+    return t;
+}
+
+static bool tap_add_queue(Tap *t, unsigned i, int fd, uint64_t sndbuf, GError **err)
+{
+    Tap *q = tap_queue_new(t->p.id, t->p.type, fd, sndbuf, err);
+
+    if (!q) {
+        return false;
+    }
+    if ((q->p.vnet_hdr_len != 0) != (t->p.vnet_hdr_len != 0)) {
+        tap_close(&q->p);
+        return err_set(err, "vnet_hdr differs between the descriptors");
+    }
+    q->p.index = i;
+    t->p.queue[i - 1] = &q->p;
+    t->p.nqueues = i + 1;
+    net_set_info(&q->p, "%s", t->p.info);
+    return true;
+}
+
+static NetPort *tap_open_fds(const char *id, const TapOpts *o, GError **err)
+{
+    g_auto(GStrv) name = g_strsplit(o->fds, ":", -1);
+    unsigned n = g_strv_length(name);
+    Tap *t = NULL;
+
+    if (n > TAP_QUEUES_MAX) {
+        err_set(err, "fds=: a tap has at most %d queues", TAP_QUEUES_MAX);
+        return NULL;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        int fd = net_fd(id, name[i], err);
+
+        if (fd < 0 || (t && !tap_add_queue(t, i, fd, o->sndbuf, err)) ||
+            (!t && !(t = tap_queue_new(id, "tap", fd, o->sndbuf, err)))) {
+            break;
+        }
+        if (!i) {
+            net_set_info(&t->p, "fd=%d", fd);
+            t->p.queue = g_new0(NetPort *, n);
+        }
+        if (i + 1 == n) {
+            return &t->p;
+        }
+    }
+    if (t) {
+        tap_close(&t->p);
+    }
+    return NULL;
+}
+
+static NetPort *tap_open_new(const char *id, const TapOpts *o, GError **err)
+{
+    unsigned n = MAX(o->queues, 1);
+    const char *script = o->script ? o->script : "/etc/qemu-ifup";
+    const char *down = o->downscript ? o->downscript : "/etc/qemu-ifdown";
+    char ifname[IFNAMSIZ] = "";
+    int fd = tap_create(o->ifname, o->vnet_hdr, n > 1, ifname, err);
+    Tap *t = NULL;
 
     if (fd < 0) {
-        err_set_errno(err, "could not open /dev/net/tun");
-        return -1;
+        return NULL;
     }
-    if (o->vnet_hdr && ioctl(fd, TUNGETFEATURES, &features) == 0 && features & IFF_VNET_HDR) {
-        r.ifr_flags |= IFF_VNET_HDR;
+    if (!tap_script(script, ifname, err)) {
+        close(fd);
+        return NULL;
     }
-    if (o->ifname && strlen(o->ifname) >= IFNAMSIZ) {
-        err_set(err, "interface name '%s' is too long", o->ifname);
-        return -1;
+    t = tap_queue_new(id, "tap", fd, o->sndbuf, err);
+    if (!t) {
+        return NULL;
     }
-    g_strlcpy(r.ifr_name, o->ifname ? o->ifname : "tap%d", sizeof r.ifr_name);
-    if (ioctl(fd, TUNSETIFF, &r) < 0) {
-        err_set_errno(err, "could not configure /dev/net/tun (%s)", r.ifr_name);
-        return -1;
+    net_set_info(&t->p, "ifname=%s,script=%s,downscript=%s", ifname, script, down);
+    t->downscript = g_strdup(down);
+    t->p.queue = g_new0(NetPort *, n);
+    for (unsigned i = 1; i < n; i++) {
+        fd = tap_create(ifname, o->vnet_hdr, true, ifname, err);
+        if (fd < 0 || !tap_add_queue(t, i, fd, o->sndbuf, err)) {
+            tap_close(&t->p);
+            return NULL;
+        }
     }
-    g_strlcpy(ifname, r.ifr_name, IFNAMSIZ);
-    return fd_steal(&fd);
+    return &t->p;
+}
+
+static NetPort *tap_open_helper(const char *id, const char *type, const char *helper,
+    const char *bridge, uint64_t sndbuf, GError **err)
+{
+    int fd = tap_from_helper(helper, bridge, err);
+    Tap *t = fd < 0 ? NULL : tap_queue_new(id, type, fd, sndbuf, err);
+
+    if (t && strcmp(type, "bridge") != 0) {
+        net_set_info(&t->p, "helper=%s", helper);
+    } else if (t) {
+        net_set_info(&t->p, "helper=%s,br=%s", helper, bridge);
+    }
+    return t ? &t->p : NULL;
 }
 
 static NetPort *tap_open(const char *id, void *cfg, GError **err)
 {
     const TapOpts *o = cfg;
-    char ifname[IFNAMSIZ] = "";
-    struct ifreq r = { 0 };
 
     if (tap_refused(o, err)) {
         return NULL;
     }
-    autofd fd = o->fd ? fd_from_text(o->fd, err) : tap_new_fd(o, ifname, err);
-    if (fd < 0) {
-        return NULL;
+    if (o->fds) {
+        return tap_open_fds(id, o, err);
     }
-    if (ioctl(fd, TUNGETIFF, &r) < 0) {
-        err_set_errno(err, "TUNGETIFF ioctl() failed");
-        return NULL;
+    if (o->helper) {
+        return tap_open_helper(id, "tap", o->helper, o->br ? o->br : "br0", o->sndbuf, err);
     }
-    const char *script = o->script ? o->script : "/etc/qemu-ifup";
-    if (!o->fd && strcmp(script, "no") && *script && !tap_script(script, ifname, err)) {
-        return NULL;
+    if (!o->fd) {
+        return tap_open_new(id, o, err);
     }
-    fd_set_nonblock(fd, true);
-    Tap *t = g_new0(Tap, 1);
-    net_port_init(&t->p, &tap_ops, "tap", id);
-    t->p.info = o->fd ? g_strdup_printf("fd=%d", fd)
-                      : g_strdup_printf("ifname=%s,script=%s,downscript=%s", ifname, script,
-                            o->downscript ? o->downscript : "no");
-    g_strlcpy(t->ifname, ifname, sizeof t->ifname);
-    t->downscript = o->fd ? NULL : g_strdup(o->downscript);
-    if (r.ifr_flags & IFF_VNET_HDR) {
-        int len = 10;
-        t->p.vnet_hdr_len = ioctl(fd, TUNSETVNETHDRSZ, &len) == 0 ? 10 : 0;
+    int fd = net_fd(id, o->fd, err);
+    Tap *t = fd < 0 ? NULL : tap_queue_new(id, "tap", fd, o->sndbuf, err);
+
+    if (t) {
+        net_set_info(&t->p, "fd=%d", fd);
     }
-    t->fd = fd_steal(&fd);
-    t->w = loop_fd_add(loop_main(), t->fd, EPOLLIN, tap_event, t);
-    return &t->p;
+    return t ? &t->p : NULL;
 }
 
 static void tap_close(NetPort *p)
 {
     Tap *t = (Tap *)p;
 
+    for (unsigned i = net_queues(p); i-- > 1;) {
+        tap_close(net_queue(p, i));
+    }
+    p->nqueues = 0;
     net_port_fini(p); /* may ask to watch once more */
     loop_fd_del(t->w);
-    close(t->fd);
-    if (t->downscript && strcmp(t->downscript, "no") && *t->downscript) {
+    if (t->downscript) {
         tap_script(t->downscript, t->ifname, NULL);
     }
+    close(t->fd);
+    g_free(p->queue);
     g_free(t->downscript);
     g_free(t);
 }
 
 static uint64_t tap_offloads(NetPort *p)
 {
-    return p->vnet_hdr_len ? NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 |
-                                 NET_OFFLOAD_ECN | NET_OFFLOAD_UFO
-                           : 0;
+    static const struct {
+        unsigned host;
+        uint64_t offload;
+    } map[] = { { TUN_F_CSUM, NET_OFFLOAD_CSUM }, { TUN_F_TSO4, NET_OFFLOAD_TSO4 },
+        { TUN_F_TSO6, NET_OFFLOAD_TSO6 }, { TUN_F_TSO_ECN, NET_OFFLOAD_ECN },
+        { TUN_F_UFO, NET_OFFLOAD_UFO }, { TUN_F_USO4, NET_OFFLOAD_USO4 },
+        { TUN_F_USO6, NET_OFFLOAD_USO6 } };
+    uint64_t all = 0;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(map); i++) {
+        all |= p->vnet_hdr_len && ((const Tap *)p)->can & map[i].host ? map[i].offload : 0;
+    }
+    return all;
 }
 
 static bool tap_set_offload(NetPort *p, uint64_t offloads, uint32_t hdr_len)
@@ -258,14 +373,33 @@ static bool tap_set_offload(NetPort *p, uint64_t offloads, uint32_t hdr_len)
         flags |=
             flags & (TUN_F_TSO4 | TUN_F_TSO6) && offloads & NET_OFFLOAD_ECN ? TUN_F_TSO_ECN : 0;
         flags |= offloads & NET_OFFLOAD_UFO ? TUN_F_UFO : 0;
+        /* tun(4) takes both or none. */
+        flags |= offloads & NET_OFFLOAD_USO4 && offloads & NET_OFFLOAD_USO6
+                     ? TUN_F_USO4 | TUN_F_USO6
+                     : 0;
     }
-    if (ioctl(t->fd, TUNSETVNETHDRSZ, &len) < 0) {
+    if (!t->kernel_hdr) {
+        return !offloads && !hdr_len;
+    }
+    if (len && ioctl(t->fd, TUNSETVNETHDRSZ, &len) < 0) {
         return false;
     }
+    t->kernel_hdr = len ? (uint32_t)len : t->kernel_hdr;
     p->vnet_hdr_len = hdr_len;
-    /* Kernels without UFO refuse the flag; the rest still counts. */
-    return ioctl(t->fd, TUNSETOFFLOAD, flags) == 0 ||
-           ioctl(t->fd, TUNSETOFFLOAD, flags & ~(unsigned)TUN_F_UFO) == 0;
+    return ioctl(t->fd, TUNSETOFFLOAD, flags & t->can) == 0;
+}
+
+/* A queue that no driver serves gets no packets: the kernel spreads them over the others. */
+static bool tap_enable(NetPort *p, bool on)
+{
+    Tap *t = (Tap *)p;
+    struct ifreq r = { .ifr_flags = on ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE };
+
+    if (t->enabled == on) {
+        return true;
+    }
+    t->enabled = on;
+    return ioctl(t->fd, TUNSETQUEUE, &r) == 0;
 }
 
 const NetBackend net_tap = { .type = "tap",
@@ -273,6 +407,35 @@ const NetBackend net_tap = { .type = "tap",
     .size = sizeof(TapOpts),
     .props = tap_props,
     .open = tap_open,
+    .close = tap_close,
+    .offloads = tap_offloads,
+    .set_offload = tap_set_offload,
+    .enable = tap_enable };
+
+/* ---- -netdev bridge ---- */
+
+typedef struct BridgeOpts {
+    char *br, *helper;
+} BridgeOpts;
+static const PropSpec bridge_props[] = {
+    PROP_STR("br", BridgeOpts, br, "bridge, default br0"),
+    PROP_STR("helper", BridgeOpts, helper, "program that opens a tap on it"),
+    PROP_END,
+};
+
+static NetPort *bridge_open(const char *id, void *cfg, GError **err)
+{
+    const BridgeOpts *o = cfg;
+
+    return tap_open_helper(
+        id, "bridge", o->helper ? o->helper : TAP_HELPER, o->br ? o->br : "br0", 0, err);
+}
+
+const NetBackend net_bridge = { .type = "bridge",
+    .help = "tap interface on a bridge, opened by a helper",
+    .size = sizeof(BridgeOpts),
+    .props = bridge_props,
+    .open = bridge_open,
     .close = tap_close,
     .offloads = tap_offloads,
     .set_offload = tap_set_offload };

@@ -31,9 +31,22 @@ static bool create_object(Machine *m, const OptItem *item, GError **err)
     return obj_create_user(m->objects, item->args, err) != NULL;
 }
 
+static bool create_early(Machine *m, const OptItem *item, GError **err)
+{
+    return net_is_filter(json_get_str_or(item->args, "qom-type", NULL)) ||
+           create_object(m, item, err);
+}
+
+/* Filters look for their back end. */
+static bool create_filter(Machine *m, const OptItem *item, GError **err)
+{
+    return !net_is_filter(json_get_str_or(item->args, "qom-type", NULL)) ||
+           create_object(m, item, err);
+}
+
 bool setup_objects(Machine *m, const Options *o, GError **err)
 {
-    return each(m, o, OPT_OBJECT, create_object, err);
+    return each(m, o, OPT_OBJECT, create_early, err);
 }
 
 static bool create_chardev(G_GNUC_UNUSED Machine *m, const OptItem *item, GError **err)
@@ -102,6 +115,87 @@ static bool create_nic(Options *o, unsigned index, const OptItem *item, GError *
     return true;
 }
 
+/* -net user, -net tap…: a back end and a port of hub 0 that joins it. */
+static bool create_net_backend(const OptItem *item, unsigned index, unsigned port, GError **err)
+{
+    g_autoptr(Json) net = json_copy(item->args), hub = json_object();
+    g_autofree char *id = g_strdup_printf("#net%03u", index);
+    g_autofree char *name = g_strdup_printf("hub0port%u", port);
+
+    json_set(net, "id", json_text(id));
+    json_set(hub, "type", json_text("hubport"));
+    json_set(hub, "id", json_text(name));
+    json_set(hub, "hubid", json_text("0"));
+    json_set(hub, "netdev", json_text(id));
+    return net_backend_create(net, err) && net_backend_create(hub, err);
+}
+
+/* -net nic: a card on a port of hub 0, or on the back end it names. */
+static bool create_net_nic(Options *o, const OptItem *item, unsigned port, GError **err)
+{
+    static const char *const pass[] = { "macaddr", "addr", "vectors", "netdev", "id" };
+    static const char *const as[] = { "mac", "addr", "vectors", "netdev", "id" };
+    const char *model = json_get_str_or(item->args, "model", "virtio-net-pci");
+    g_autofree char *name = g_strdup_printf("hub0port%u", port);
+    g_autoptr(Json) dev = json_object(), hub = json_object();
+
+    if (!strcmp(model, "help") || !strcmp(model, "?")) {
+        help_nics(/* backends= */ false);
+        exit(0);
+    }
+    json_set(dev, "driver", json_text(!strcmp(model, "virtio") ? "virtio-net-pci" : model));
+    for (unsigned i = 0; i < json_len(item->args); i++) {
+        const char *key = json_key_at(item->args, i);
+        bool known = !strcmp(key, "type") || !strcmp(key, "model");
+
+        for (unsigned k = 0; k < G_N_ELEMENTS(pass); k++) {
+            if (!strcmp(key, pass[k])) {
+                json_set(dev, as[k], json_ref(json_val_at(item->args, i)));
+                known = true;
+            }
+        }
+        if (!known) {
+            return err_set(err, "Invalid parameter '%s'", key);
+        }
+    }
+    const char *netdev = json_get_str_or(dev, "netdev", NULL);
+
+    if (netdev && !net_find(netdev)) {
+        return err_set(err, "netdev '%s' not found", netdev);
+    }
+    if (!netdev) {
+        json_set(hub, "type", json_text("hubport"));
+        json_set(hub, "id", json_text(name));
+        json_set(hub, "hubid", json_text("0"));
+        json_set(dev, "netdev", json_text(name));
+        if (!net_backend_create(hub, err)) {
+            return false;
+        }
+    }
+    options_add(o, OPT_DEVICE, item->typed, item->text, g_steal_pointer(&dev));
+    return true;
+}
+
+static bool setup_nets(Options *o, GError **err)
+{
+    for (unsigned i = 0; i < o->items[OPT_NET]->len; i++) {
+        const OptItem *item = o->items[OPT_NET]->pdata[i];
+        const char *type = json_get_str_or(item->args, "type", "none");
+        bool ok = true;
+
+        if (!strcmp(type, "nic")) {
+            ok = create_net_nic(o, item, i, err);
+        } else if (strcmp(type, "none") != 0) {
+            ok = create_net_backend(item, o->items[OPT_NIC]->len + i, i, err);
+        }
+        if (!ok) {
+            options_prefix(err, item->typed);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool setup_netdevs(Machine *m, Options *o, GError **err)
 {
     if (!each(m, o, OPT_NETDEV, create_netdev, err)) {
@@ -115,7 +209,7 @@ bool setup_netdevs(Machine *m, Options *o, GError **err)
             return false;
         }
     }
-    return true;
+    return setup_nets(o, err) && each(m, o, OPT_OBJECT, create_filter, err);
 }
 
 static bool create_blockdev(G_GNUC_UNUSED Machine *m, const OptItem *item, GError **err)

@@ -245,12 +245,6 @@ static bool opt_audio(Options *o, const char *arg, GError **err)
     return true;
 }
 
-static bool opt_net(Options *o, const char *arg, GError **err)
-{
-    return !strcmp(arg, "none") ||
-           err_set(err, "only '-net none' is available: use -nic or -netdev with -device");
-}
-
 static bool opt_sandbox(Options *o, const char *arg, GError **err)
 {
     bool on;
@@ -426,7 +420,7 @@ const OptRow option_rows[] = {
     CALL("fdb", opt_no_floppy, "file", NULL),
     KIND("netdev", OPT_NETDEV, "type", true, "type,id=str[,option][,option][,...]", "configure a network back end ('-netdev help' for list)"),
     KIND("nic", OPT_NIC, "type", true, "type[,model=m][,mac=addr][,option][,...]", "a network back end and its card in one; 'none' for none"),
-    CALL("net", opt_net, "none", NULL),
+    KIND("net", OPT_NET, "type", true, "nic|type[,option][,...]", "a network card, or a back end, on hub 0; older than -nic"),
     KIND("chardev", OPT_CHARDEV, "backend", false, "backend,id=id[,option][,...]", "configure a character device ('-chardev help' for list)"),
     TEXT("serial", OPT_SERIAL, "dev", "redirect the serial port to char device 'dev'"),
     CALL("parallel", opt_none, "none", NULL),

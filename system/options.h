@@ -13,6 +13,7 @@ typedef enum OptKind {
     OPT_CHARDEV,
     OPT_NETDEV,
     OPT_NIC,
+    OPT_NET,
     OPT_BLOCKDEV,
     OPT_DRIVE,
     OPT_DEVICE,

@@ -21,6 +21,8 @@ typedef struct NetPortOps {
     void (*link)(NetPort *p, bool up);
     /* a NIC: what it takes, as query-rx-filter shows it but for "name"; NULL: it cannot say */
     Json *(*rx_filter)(NetPort *p);
+    /* announce-self: a NIC tells the network where it is now; NULL: it cannot */
+    void (*announce)(NetPort *p);
 } NetPortOps;
 struct NetPort {
     const NetPortOps *ops;
@@ -33,6 +35,11 @@ struct NetPort {
     bool filter_told;      /* NIC_RX_FILTER_CHANGED went out, and nobody has asked since */
     bool blocked;          /* its last send was NET_QUEUED: it waits for writable() */
     uint32_t vnet_hdr_len; /* bytes of virtio-net header in front of each packet; 0: none */
+    unsigned index;        /* which queue of its NIC or back end */
+    NetPort **queue;       /* queue 0: the others, borrowed from the owner; NULL: none */
+    unsigned nqueues;      /* queue 0: how many there are with it; 0: one */
+    GPtrArray *filters;    /* NetFilter*, in their order; NULL: none */
+    GQueue *held;          /* GBytes: let go by a filter, and refused by the peer; NULL: none */
 };
 
 /* Sends from one end to the other. Link down or no peer: NET_DROPPED. Own loop. */
@@ -41,9 +48,18 @@ NetVerdict net_send(NetPort *from, const struct iovec *iov, unsigned n, size_t l
 void net_ready(NetPort *receiver);
 void net_port_init(NetPort *p, const NetPortOps *ops, const char *type, const char *id);
 void net_port_fini(NetPort *p); /* unlinks first */
+/* Queue i of a NIC or back end, p being queue 0. */
+NetPort *net_queue(NetPort *p, unsigned i);
+static inline unsigned net_queues(const NetPort *p)
+{
+    return p->nqueues ? p->nqueues : 1;
+}
+/* "e1000.0": a NIC's name when the user gave none; g_free. */
+char *net_nic_name(const char *model);
 void net_connect(NetPort *a, NetPort *b);
 void net_disconnect(NetPort *p);
 bool net_set_link(const char *id, bool up, GError **err);
+void net_set_info(NetPort *p, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* A NIC's filter changed: NIC_RX_FILTER_CHANGED, once until somebody asks. path: the NIC's object.
  * Main loop. */
 void net_rx_filter_changed(NetPort *p, const char *path);
@@ -67,19 +83,25 @@ struct NetBackend {
     void (*close)(NetPort *p);
     uint64_t (*offloads)(NetPort *p); /* NET_OFFLOAD_*: what it can take and give. NULL: none */
     bool (*set_offload)(NetPort *p, uint64_t offloads, uint32_t vnet_hdr_len); /* NULL: none */
-    int (*vhost_fd)(NetPort *p); /* -1: packets go through receive() */
+    bool (*enable)(NetPort *p, bool on); /* a queue takes part, or not; NULL: all always do */
+    int (*vhost_fd)(NetPort *p);         /* -1: packets go through receive() */
 };
 extern const NetBackend *const net_backends[]; /* net/net.c */
 
 NetPort *net_backend_create(
     const Json *args, GError **err); /* -netdev, netdev_add: {type, id, …} */
 bool net_backend_delete(const char *id, GError **err);
-NetPort *net_find(const char *id);
+NetPort *net_find(const char *id); /* a back end's queue 0 */
 void net_each(void (*fn)(NetPort *p, void *opaque), void *opaque);
 /* Says which ports and hubs lead nowhere. After all devices exist. */
 void net_check(void);
 void net_cleanup(void);
 void net_describe(GString *out); /* info network */
+/* -object filter-X: made after the back ends. */
+bool net_is_filter(const char *type);
+/* hostfwd_add, hostfwd_remove, info usernet. id: NULL is the first user network. */
+bool net_user_forward(const char *id, const char *rule, bool add, GError **err);
+void net_user_describe(GString *out);
 /* A default MAC for the n-th NIC without one: 52:54:00:12:34:56 + n. */
 void net_default_mac(MacAddr *ret);
 /* -nic / -net nic: model, mac, netdev id; boards and main make the devices. */

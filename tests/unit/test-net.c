@@ -236,8 +236,8 @@ static void test_errors(void)
         { "{'type': 'hubport', 'id': 'there', 'hubid': 1}", "Duplicate ID 'there' for netdev" },
         { "{'type': 'hubport', 'id': 'n', 'hubid': 1, 'netdev': 'x'}", "netdev 'x' not found" },
         { "{'type': 'hubport', 'id': 'n', 'hubid': 1, 'foo': 1}", "Parameter 'foo' is unexpected" },
-        { "{'type': 'tap', 'id': 'n', 'helper': '/x'}", "tap: 'helper' is not supported" },
-        { "{'type': 'tap', 'id': 'n', 'queues': 2}", "tap: 'queues' is not supported" },
+        { "{'type': 'tap', 'id': 'n', 'helper': '/x'}", "bridge helper failed" },
+        { "{'type': 'tap', 'id': 'n', 'queues': 257}", "queues=257: a tap has at most 256" },
         { "{'type': 'tap', 'id': 'n', 'vhost': true}", "tap: 'vhost' is not supported" },
     };
 

@@ -219,7 +219,7 @@ static void test_errors(Nic *x, const void *unused)
     g_assert_null(tap(", 'ifname': 'a-name-that-is-too-long'", &name));
     g_assert_cmpstr(name, ==, "interface name 'a-name-that-is-too-long' is too long");
     g_assert_null(tap(", 'ifname': 'vt1', 'script': '/bin/false'", &script));
-    g_assert_cmpstr(script, ==, "network script /bin/false failed with status 1");
+    g_assert_cmpstr(script, ==, "network script /bin/false failed with status 256");
     g_assert_cmpuint(if_nametoindex("vt1"), ==, 0);
 }
 

@@ -1,0 +1,316 @@
+#!/usr/bin/env python3
+"""Network back ends and filters without a guest: two back ends on a hub, frames in at one and out at the other; wrong use; events.
+
+Texts and answers are compared with QEMU 10.0's where it is there."""
+import os
+import re
+import select
+import socket
+import struct
+import subprocess
+import tempfile
+
+import vm
+from vm import Vm, run, same, test
+
+tmp = tempfile.TemporaryDirectory(prefix="virtue-net-")
+D = tmp.name
+BASE = ["-accel", "qtest", "-M", "none", "-nodefaults"]
+FRAME = bytes(range(256)) * 4
+
+
+def hub(*specs):
+    """Options: back ends b0, b1 … on one hub."""
+    out = []
+    for i, s in enumerate(specs):
+        kind, _, rest = s.partition(",")
+        out += ["-netdev", f"{kind},id=b{i},{rest}", "-netdev", f"hubport,id=h{i},hubid=0,netdev=b{i}"]
+    return out
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def unix(kind, path=None, to=None):
+    s = socket.socket(socket.AF_UNIX, kind)
+    s.settimeout(vm.TIMEOUT)
+    if path:
+        s.bind(path)
+    if to:
+        s.connect(to)
+    return s
+
+
+def framed(data):
+    return struct.pack(">I", len(data)) + data
+
+
+def exact(s, n):
+    out = b""
+    while len(out) < n:
+        more = s.recv(n - len(out))
+        assert more, f"the stream ended after {len(out)} of {n} bytes"
+        out += more
+    return out
+
+
+def take(s):
+    """The next frame of a stream."""
+    return exact(s, struct.unpack(">I", exact(s, 4))[0])
+
+
+def dgram(name):
+    """A unix dgram back end's text, and our end of it."""
+    here, there = f"{D}/{name}.us", f"{D}/{name}.vm"
+    return f"dgram,local.type=unix,local.path={there},remote.type=unix,remote.path={here}", unix(socket.SOCK_DGRAM, here), there
+
+
+@test("stream over unix and TCP, both ends: events, half frames, giant lengths, a peer that comes again")
+def stream():
+    text, d, there = dgram("s0")
+    port = free_port()
+    path = f"{D}/st"
+    with Vm(BASE + hub(text, f"stream,server=on,addr.type=unix,addr.path={path}",
+                       f"stream,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={port}")) as v:
+        a = unix(socket.SOCK_STREAM, to=path)
+        same(v.qmp.event("NETDEV_STREAM_CONNECTED")["data"], {"netdev-id": "b1", "addr": {"path": path, "type": "unix"}})
+        b = socket.create_connection(("127.0.0.1", port), vm.TIMEOUT)
+        e = v.qmp.event("NETDEV_STREAM_CONNECTED")["data"]
+        same(e, {"netdev-id": "b2", "addr": {"port": str(b.getsockname()[1]), "ipv4": True, "host": "127.0.0.1", "type": "inet"}})
+        for piece in (framed(FRAME)[:2], framed(FRAME)[2:100], framed(FRAME)[100:] + framed(b"x" * 60)):
+            a.sendall(piece)
+        same([take(b), take(b)], [FRAME, b"x" * 60])
+        same([d.recv(70000), d.recv(70000)], [FRAME, b"x" * 60])
+        d.sendto(FRAME, there)
+        same([take(a), take(b)], [FRAME, FRAME])
+        for state in (b"", b"\0", framed(FRAME)[:50], b"\0\1\x11\x01", b"\xff\xff\xff\xff" + FRAME):
+            a.sendall(state)
+            if state[:1] == b"\xff" or state[:2] == b"\0\1":
+                same(a.recv(1), b"", "after a giant length")
+            a.close()
+            same(v.qmp.event("NETDEV_STREAM_DISCONNECTED")["data"], {"netdev-id": "b1"})
+            a = unix(socket.SOCK_STREAM, to=path)
+            v.qmp.event("NETDEV_STREAM_CONNECTED")
+        a.sendall(framed(FRAME))
+        same(take(b), FRAME)
+        v.qmp.ok("netdev_del", id="b1")
+        assert not os.path.exists(path)
+
+
+@test("stream as client: reconnect-ms, no reconnection, a descriptor")
+def stream_client():
+    text, d, there = dgram("s1")
+    path = f"{D}/cl"
+    l = unix(socket.SOCK_STREAM, path)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(vm.TIMEOUT)
+    os.set_inheritable(theirs.fileno(), True)
+    with Vm(["-S", *BASE] + hub(text, f"stream,addr.type=unix,addr.path={path},reconnect-ms=20"), wrap=["env"]) as v:
+        l.listen(4)
+        for _ in range(3):
+            c, _ = l.accept()
+            c.settimeout(vm.TIMEOUT)
+            v.qmp.event("NETDEV_STREAM_CONNECTED")
+            c.sendall(framed(FRAME))
+            same(d.recv(70000), FRAME)
+            c.close()
+            v.qmp.event("NETDEV_STREAM_DISCONNECTED")
+    v = subprocess.Popen([vm.BIN, *BASE, "-display", "none", *hub(dgram("s2")[0], f"stream,addr.type=fd,addr.str={theirs.fileno()}")],
+                         pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
+    try:
+        theirs.close()
+        ours.sendall(framed(FRAME))
+        s = unix(socket.SOCK_DGRAM)
+        while True:
+            try:
+                s.sendto(FRAME, f"{D}/s2.vm")
+                break
+            except OSError:
+                assert v.poll() is None, v.stderr.read()
+        same(take(ours), FRAME)
+    finally:
+        v.kill()
+        v.wait()
+
+
+@test("dgram over UDP, unix and a multicast group; socket with listen, connect, udp, mcast")
+def datagrams():
+    text, d, there = dgram("d0")
+    p = [free_port(socket.SOCK_DGRAM) for _ in range(4)]
+    u = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for i, s in enumerate(u):
+        s.bind(("127.0.0.1", p[i]))
+        s.settimeout(vm.TIMEOUT)
+    tcp = free_port()
+    group = f"239.192.17.5:{free_port(socket.SOCK_DGRAM)}"
+    with Vm(BASE + hub(text, f"dgram,local.type=inet,local.host=127.0.0.1,local.port={p[2]},remote.type=inet,"
+                       f"remote.host=127.0.0.1,remote.port={p[0]}", f"socket,udp=127.0.0.1:{p[1]},localaddr=127.0.0.1:{p[3]}",
+                       f"socket,listen=127.0.0.1:{tcp}")) as v:
+        c = socket.create_connection(("127.0.0.1", tcp), vm.TIMEOUT)
+        while f"connection from 127.0.0.1:{c.getsockname()[1]}" not in v.qmp.hmp("info network"):
+            pass
+        d.sendto(FRAME, there)
+        same([u[0].recv(70000), u[1].recv(70000), take(c)], [FRAME] * 3)
+        u[1].sendto(b"y" * 99, ("127.0.0.1", p[3]))
+        same([d.recv(70000), u[0].recv(70000), take(c)], [b"y" * 99] * 3)
+        try:
+            v.qmp.ok("netdev_add", type="socket", id="m0", mcast=group, localaddr="127.0.0.1")
+        except AssertionError as e:
+            assert "can't add socket to multicast group" in str(e), e
+        else:
+            info = v.qmp.hmp("info network")
+            assert f"socket: mcast={group}" in info and f"socket: udp=127.0.0.1:{p[1]}" in info, info
+
+
+@test("filters: pcap, copies, another way round, delay; removed with their back end")
+def filters():
+    a_text, a, a_at = dgram("a")
+    b_text, b, b_at = dgram("b")
+    pcap = f"{D}/x.pcap"
+    args = BASE + hub(a_text, b_text) + ["-chardev", f"socket,id=out,path={D}/out,server=on,wait=off", "-chardev",
+                                         f"socket,id=in,path={D}/in,server=on,wait=off"]
+    with Vm(args + ["-object", f"filter-dump,id=f0,netdev=b0,file={pcap},maxlen=100",
+                    "-object", "filter-mirror,id=f1,netdev=b0,queue=tx,outdev=out"]) as v:
+        out = unix(socket.SOCK_STREAM, to=f"{D}/out")
+        v.qmp.ok("query-chardev")
+        a.sendto(FRAME, a_at)
+        same((b.recv(70000), take(out)), (FRAME, FRAME))
+        b.sendto(b"z" * 60, b_at)
+        same(a.recv(70000), b"z" * 60)
+        with open(pcap, "rb") as f:
+            data = f.read()
+        same(struct.unpack("=IHHiIII", data[:24]), (0xa1b2c3d4, 2, 4, 0, 0, 100, 1), "pcap file header")
+        same([struct.unpack("=II", data[24 + 8:24 + 16]), data[40:140]], [(100, 1024), FRAME[:100]])
+        same([struct.unpack("=II", data[140 + 8:140 + 16]), data[156:]], [(60, 60), b"z" * 60])
+        assert "  - f0: type=filter-dump,netdev=b0,queue=all,status=on" in v.qmp.hmp("info network"), v.qmp.hmp("info network")
+        # Off: nothing more is written.
+        v.qmp.ok("qom-set", path="/objects/f0", property="status", value="off")
+        v.qmp.ok("object-del", id="f1")
+        a.sendto(FRAME, a_at)
+        b.recv(70000)
+        same(os.path.getsize(pcap), len(data))
+        # What a redirector takes is gone; what comes in at the other goes on.
+        v.qmp.ok("object-add", {"qom-type": "filter-redirector", "id": "r0", "netdev": "b0", "queue": "tx", "outdev": "out"})
+        v.qmp.ok("object-add", {"qom-type": "filter-redirector", "id": "r1", "netdev": "b0", "queue": "tx", "indev": "in"})
+        i = unix(socket.SOCK_STREAM, to=f"{D}/in")
+        a.sendto(FRAME, a_at)
+        taken = take(out)
+        i.sendall(framed(taken[::-1])[:7])
+        i.sendall(framed(taken[::-1])[7:])
+        same(b.recv(70000), FRAME[::-1])
+        i.sendall(b"\x7f\xff\xff\xff")
+        v.qmp.ok("object-del", id="r0")
+        v.qmp.ok("object-add", {"qom-type": "filter-buffer", "id": "q0", "netdev": "b0", "interval": 1000000})
+        for n in range(5):
+            a.sendto(bytes([n]) * 64, a_at)
+        v.qmp.ok("query-version")
+        assert not select.select([b], [], [], 0.05)[0], "the buffer lets packets through"
+        v.qmp.ok("qom-set", path="/objects/q0", property="status", value="off")
+        same([b.recv(70000)[0] for _ in range(5)], list(range(5)))
+        v.qmp.ok("netdev_del", id="b0")
+        same([o["name"] for o in v.qmp.ok("qom-list", path="/objects") if o["name"][0] in "fqr"], [])
+
+
+@test("guestfwd and hostfwd_add, hostfwd_remove as QEMU 10.0")
+def forwards():
+    port = free_port()
+    script = [f"hostfwd_add tcp:127.0.0.1:{port}-:22", f"hostfwd_add tcp:127.0.0.1:{port}-:22", "hostfwd_add zz tcp::5556-:22",
+              "hostfwd_add h tcp::5556-:22", f"hostfwd_remove tcp:127.0.0.1:{port}", f"hostfwd_remove tcp:127.0.0.1:{port}",
+              "hostfwd_add n bar", "hostfwd_add foo", f"hostfwd_add n udp:127.0.0.1:{port}-:1", f"hostfwd_remove n udp:127.0.0.1:{port}"]
+
+    def log(binary):
+        with Vm((["-accel", "tcg", "-S"] if binary else BASE[:2]) + BASE[2:] + ["-netdev", "user,id=n,guestfwd=tcp:10.0.2.100:99-null", "-netdev",
+                                                                                "hubport,id=h,hubid=1"], binary=binary) as v:
+            return [v.qmp.hmp(l) for l in script]
+    same(log(None), log(vm.oracle()))
+
+
+WRONG = ["stream,id=n", "stream,id=n,addr.type=foo", "stream,id=n,addr.type=unix", "stream,id=n,addr.type=inet,addr.host=127.0.0.1",
+         "stream,id=n,server=on,reconnect-ms=5,addr.type=unix,addr.path=/x", "stream,id=n,reconnect=1,reconnect-ms=5,addr.type=unix,addr.path=/x",
+         "stream,id=n,bogus=1,addr.type=unix,addr.path=/x", "stream,id=n,addr.type=unix,addr.path=/x,addr.foo=1", "dgram,id=n",
+         "dgram,id=n,local.type=unix,local.path=/tmp/none", "dgram,id=n,remote.type=unix,remote.path=/tmp/none",
+         "dgram,id=n,local.type=inet,local.host=127.0.0.1,local.port=0,remote.type=unix,remote.path=/x", "dgram,id=n,local.type=fd,local.str=99",
+         "dgram,id=n,local.type=fd,local.str=0", "dgram,id=n,local.type=fd,local.str=0,remote.type=unix,remote.path=/x",
+         "dgram,id=n,local.type=unix,local.path=/nonexist/d1,remote.type=unix,remote.path=/x",
+         "dgram,id=n,local.type=inet,local.host=300.1.1.1,local.port=1,remote.type=inet,remote.host=1.1.1.1,remote.port=1",
+         "dgram,id=n,remote.type=inet,remote.host=230.0.0.1,remote.port=1234,local.type=unix,local.path=/tmp/none", "socket,id=n",
+         "socket,id=n,listen=:1,connect=:2", "socket,id=n,listen=foo", "socket,id=n,listen=1.2.3.4:5", "socket,id=n,connect=127.0.0.1:xx",
+         "socket,id=n,fd=99", "socket,id=n,fd=0", "socket,id=n,mcast=127.0.0.1:1", "socket,id=n,mcast=230.0.0.1",
+         "socket,id=n,mcast=230.0.0.1:1234,localaddr=xx", "socket,id=n,udp=127.0.0.1:1234", "socket,id=n,udp=127.0.0.1:1234,localaddr=xx",
+         "socket,id=n,listen=:1,localaddr=127.0.0.1:3", "bridge,id=n,helper=/nonexist", "bridge,id=n,helper=/bin/false", "tap,id=n,fd=99",
+         "tap,id=n,fd=0", "tap,id=n,fds=1:2,queues=2", "tap,id=n,fds=98:99", "tap,id=n,fd=1,fds=1", "tap,id=n,fd=1,helper=/x",
+         "tap,id=n,helper=/bin/false", "tap,id=n,helper=/bin/false,ifname=x", "user,id=n,guestfwd=foo",
+         "user,id=n,guestfwd=tcp:1.2.3.4:99-null", "user,id=n,guestfwd=udp:10.0.2.100:99-null", "user,id=n,guestfwd=tcp:10.0.2.100:0-null",
+         "user,id=n,tftp-server-name=" + "1" * 300, "user,id=n,ipv4=off,ipv6=off", "user,id=n,ipv4=off,net=10.0.0.0/8",
+         "user,id=n,ipv6=off,ipv6-host=::1", "user,id=n,domainname=" + "1" * 300, "nope,id=n", "user"]
+FILTERS = ["filter-dump,id=f", "filter-dump,id=f,netdev=n", "filter-dump,id=f,netdev=n,file=/nonexist/x",
+           "filter-dump,id=f,netdev=n,file=/dev/null,queue=foo", "filter-dump,id=f,netdev=n,file=/dev/null,position=foo",
+           "filter-dump,id=f,netdev=n,file=/dev/null,position=id=zz", "filter-dump,id=f,netdev=n,file=/dev/null,maxlen=0",
+           "filter-dump,id=f,netdev=n,file=/dev/null,status=foo", "filter-buffer,id=f,netdev=n,interval=0", "filter-mirror,id=f,netdev=n,outdev=x",
+           "filter-redirector,id=f,netdev=n", "filter-redirector,id=f,netdev=n,outdev=x", "filter-redirector,id=f,netdev=n,indev=x",
+           "filter-redirector,id=f,netdev=n,outdev=c,indev=c", "filter-dump,id=f,netdev=zz,file=/dev/null"]
+NICS = [["-net", "foo"], ["-nic", "foo"], ["-net", "nic,model=virtio,name=hugo"], ["-net", "nic,model=virtio,netdev=zz"]]
+
+
+@test("wrong use says what QEMU 10.0 says")
+def wrong():
+    cases = [["-netdev", w] for w in WRONG] + [["-chardev", "null,id=c", "-netdev", "user,id=n", "-object", w] for w in FILTERS] + NICS
+    bad = []
+    for c in cases:
+        texts = []
+        for binary, accel in ((None, ["-accel", "qtest"]), (vm.oracle(), ["-accel", "tcg", "-S"])):
+            p = run([*accel, "-M", "none", "-nodefaults", "-display", "none", *c], binary=binary)
+            text = p.err.strip().split("\n")[-1].removeprefix(os.path.basename(binary or vm.BIN) + ": ").removeprefix("qemu-system-x86_64: ")
+            # Objects that are made late have no option in front of QEMU's messages.
+            texts.append((p.rc, text.removeprefix(f"-object {c[-1]}: ")))
+        if texts[0] != texts[1]:
+            bad.append(f"{' '.join(c)}\n  ours      {texts[0]}\n  QEMU 10.0 {texts[1]}")
+    assert not bad, f"{len(bad)} of {len(cases)}\n" + "\n".join(bad)
+
+
+@test("what is refused by name, and busy ports and vanished things")
+def refused():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen(1)
+        port = s.getsockname()[1]
+        for args, text in ((f"socket,id=n,listen=127.0.0.1:{port}", "can't bind ip=127.0.0.1 to socket: Address already in use"),
+                           (f"stream,id=n,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={port}", "Failed to find an available port"),
+                           ("stream,id=n,addr.type=vsock,addr.cid=1,addr.port=1", "vsock addresses are not supported"),
+                           ("stream,id=n,addr.type=fd,addr.str=0", "File descriptor '0' is not a socket"),
+                           ("user,id=n,smb=/tmp", "'smb' is not supported"), ("user,id=n,bootfile=" + "x" * 200, "cannot exceed 127 bytes"),
+                           ("tap,id=n,vhost=on", "'vhost' is not supported"), ("tap,id=n,queues=2000", "at most 256"),
+                           ("tap,id=n,ifname=abcdefghijklmnopqrstu", "too long")):
+            p = run([*BASE, "-display", "none", "-netdev", args])
+            same(p.rc, 1, args)
+            same(len(p.err.strip().split("\n")), 1, p.err)
+            assert text in p.err, f"{args}: {p.err}"
+
+
+@test("announce-self's arguments, info network and -net, -nic as QEMU 10.0")
+def texts():
+    num = {"initial": 50, "max": 550, "rounds": 5, "step": 50}
+    ask = [("announce-self", num), ("announce-self", dict(num, initial=0)), ("announce-self", dict(num, rounds=0)), ("announce-self", dict(num, step=-1)),
+           ("announce-self", {}), ("announce-self", dict(num, interfaces=["x"], id="a"))]
+    sets = [["-net", "nic,model=virtio", "-net", "user"], ["-net", "user"], ["-nic", "hubport,hubid=3,model=virtio"],
+            ["-netdev", "user,id=u", "-net", "nic,model=virtio,netdev=u,macaddr=52:54:00:11:22:33"], ["-nic", "user,id=z,model=virtio"]]
+
+    def log(binary):
+        accel = ["-accel", "tcg", "-S"] if binary else ["-accel", "qtest"]
+        out = []
+        with Vm([*accel, *BASE[2:]], binary=binary) as v:
+            out += [v.qmp.cmd(n, a) for n, a in ask]
+        for s in sets:
+            with Vm([*accel, "-M", "pc-i440fx-10.0", "-nodefaults", *s], binary=binary) as v:
+                out.append((s, re.sub(r"#net\d+", "#net", v.qmp.hmp("info network"))))
+        return out
+    ours, theirs = log(None), log(vm.oracle())
+    bad = [f"ours      {o}\nQEMU 10.0 {t}" for o, t in zip(ours, theirs) if o != t]
+    assert not bad, "\n".join(bad)
+
+
+if __name__ == "__main__":
+    vm.main()
