@@ -47,10 +47,7 @@ static bool opt_overlap(Qcow2 *q, const Json *v, GError **err)
     const char *s = mode && json_type(mode) == JSON_STR ? json_get_str(mode) : NULL;
 
     if (mode && (!s || !g_strv_contains(modes, s))) {
-        return err_set(err,
-            "Unsupported value '%s' for qcow2 option 'overlap-check'. Allowed are any of the "
-            "following: none, constant, cached, all",
-            s ? s : "");
+        return err_set(err, "Parameter 'overlap-check' does not accept value '%s'", s ? s : "");
     }
     q->overlap_off |= s && !strcmp(s, "none");
     return true;
