@@ -63,15 +63,28 @@ bool img_have_tool(void)
     return have;
 }
 
-Blk *img_open(const char *json, char **ret_err)
+static BlkNode *make_node(const char *json, GError **err)
 {
     g_auto(GStrv) at = g_strsplit(json, "@", -1);
     g_autofree char *full = g_strjoinv(img_dir(), at);
-    g_autoptr(GError) err = NULL;
-    g_autoptr(Json) args = json_parse(g_strdelimit(full, "'", '"'), -1, &err);
+    g_autoptr(Json) args = json_parse(g_strdelimit(full, "'", '"'), -1, NULL);
 
+    g_assert_nonnull(args);
+    return blk_node_create(args, err);
+}
+
+void img_node(const char *json)
+{
+    g_autoptr(GError) err = NULL;
+
+    make_node(json, &err);
     g_assert_no_error(err);
-    BlkNode *n = blk_node_create(args, &err);
+}
+
+Blk *img_open(const char *json, char **ret_err)
+{
+    g_autoptr(GError) err = NULL;
+    BlkNode *n = make_node(json, &err);
     Blk *b = n ? prop_drive.ref->find(n->name, &err) : NULL;
 
     if (!b && ret_err) {

@@ -19,7 +19,8 @@ int img_sh(char **ret_out, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 bool img_have_tool(void); /* qemu-img; where it is missing, says so as a skip */
 /* -blockdev arguments as JSON with ' for "; NULL and *ret_err (g_free) where it fails. */
 Blk *img_open(const char *json, char **ret_err);
-void img_close(void); /* all that is open */
+void img_node(const char *json); /* the same, for other nodes to name */
+void img_close(void);            /* all that is open */
 int img_io(Blk *b, BlkOp op, uint64_t off, void *buf, size_t len, unsigned flags);
 /* A pseudo-random number below n. */
 uint64_t img_rand(uint64_t *state, uint64_t n);
