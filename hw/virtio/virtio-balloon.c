@@ -17,6 +17,7 @@ enum { Q_INFLATE, Q_DEFLATE, Q_STATS, Q_REPORTING };
 enum {
     PAGE_BITS = 12,      /* of the interface, whatever the guest's own pages are */
     PAGES_A_TURN = 8192, /* of one request; the rest waits for its next turn */
+    RUNS_A_TURN = 256,   /* each is a system call */
     STATS_A_TURN = 1024, /* entries of one buffer that are looked at */
     NSTATS = 16,
     EVENT_GAP_NS = 1000000000 /* between two BALLOON_CHANGE */
@@ -61,6 +62,7 @@ typedef struct VirtioBalloon {
 
 typedef struct Run { /* neighbours, given back together */
     uint64_t at, len;
+    unsigned done; /* runs before this one */
 } Run;
 
 /* The memory's content may go (5.5.6.2). What is no RAM of the guest, or not writable, stays. */
@@ -90,9 +92,9 @@ static void run_add(const VirtioBalloon *s, Run *r, uint64_t page)
     } else if (r->len && at + size == r->at) {
         r->at = at;
         r->len += size;
-    } else {
+    } else if (!r->len || at < r->at || at >= r->at + r->len) { /* not told of a moment ago */
         discard(s, r->at, r->len);
-        *r = (Run){ at, size };
+        *r = (Run){ at, size, r->done + 1 };
     }
 }
 
@@ -103,7 +105,7 @@ static bool inflate_some(VirtioBalloon *s, VqElem *e)
     le32 pfn[256];
     size_t left = PAGES_A_TURN;
 
-    while (left && e->out.left >= sizeof pfn[0]) {
+    while (left && r.done < RUNS_A_TURN && e->out.left >= sizeof pfn[0]) {
         size_t n = MIN(e->out.left / sizeof pfn[0], G_N_ELEMENTS(pfn));
         bool ok = giov_get(&e->out, pfn, n * sizeof pfn[0]);
 

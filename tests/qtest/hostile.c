@@ -129,7 +129,7 @@ void hostile_kick(Hostile *x)
     vd_kick(&x->d, x->t->queue);
 }
 
-void hostile_good(Hostile *x)
+unsigned hostile_put(Hostile *x)
 {
     const HostileType *t = x->t;
     uint64_t at = 0x800000;
@@ -144,7 +144,12 @@ void hostile_good(Hostile *x)
     if (t->in) {
         buf[n++] = (VBuf){ at + 0x1fff, 1, true };
     }
-    vring_add(x->r, buf, n, 0);
+    return vring_add(x->r, buf, n, 0);
+}
+
+void hostile_good(Hostile *x)
+{
+    hostile_put(x);
     hostile_kick(x);
 }
 

@@ -37,6 +37,7 @@ bool hostile_up(Hostile *x, const HostileType *t, bool slow, bool express);
 void hostile_down(Hostile *x);
 void hostile_start(Hostile *x, bool packed); /* reset, features, queues, DRIVER_OK */
 void hostile_alive(Hostile *x);              /* a request of good will is answered */
+unsigned hostile_put(Hostile *x);            /* makes one available; its head or buffer id */
 void hostile_good(Hostile *x);               /* makes one available and kicks */
 void hostile_kick(Hostile *x);
 /* A descriptor; in a packed ring one that is available. */

@@ -1,0 +1,539 @@
+/*
+ * Hostile drivers and back ends that stand still, against the real binary: whatever a device waits
+ * for, a reset of any kind ends it, and it works again (C9); a hundred thousand malformed commands
+ * leave nothing behind, neither memory nor descriptors (C7); large requests are served in pieces
+ * (C8).
+ */
+#include "tests/qtest/hostile.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { LIST = 0x400000, LIST_LEN = 4 << 20, SCRATCH = 0xa00000, BATCH = 100, BATCHES = 1000 };
+enum { VSOCK_REQUEST = 1, VSOCK_RW = 5, VSOCK_HEAD = 44 };
+
+static struct {
+    char *dir, *options;
+    int peer, listener; /* -1: none */
+    unsigned seed;
+} host;
+
+typedef struct Packet {
+    uint64_t src, dst;
+    uint32_t src_port, dst_port, len;
+    uint16_t type, op;
+    uint32_t flags, buf_alloc, fwd_cnt;
+} __attribute__((packed)) Packet;
+
+static unsigned rnd(unsigned n)
+{
+    host.seed = host.seed * 1664525u + 1013904223u;
+    return (host.seed >> 8) % n;
+}
+
+static void step(const Hostile *x)
+{
+    x->port.step(x->port.opaque);
+}
+
+static unsigned drain(VRing *r)
+{
+    uint32_t id, len;
+    unsigned n = 0;
+
+    while (vring_used(r, &id, &len)) {
+        n++;
+    }
+    return n;
+}
+
+static void wait_reset(Hostile *x)
+{
+    for (gint64 until = g_get_monotonic_time() + 30 * G_USEC_PER_SEC; vd_status(&x->d);) {
+        g_assert_cmpint(g_get_monotonic_time(), <, until);
+    }
+}
+
+/* ---- what makes each device wait ---- */
+
+static void stall_requests(Hostile *x)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        hostile_good(x);
+    }
+}
+
+static void revive_rng(Hostile *x)
+{
+    g_free(qtv_cmd(x->q, "clock_step 1000000000"));
+}
+
+/* Nothing comes in: the driver's buffers wait. */
+static void stall_net(Hostile *x)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        const VBuf b = { LIST + 4096 * i, 4096, true };
+
+        vring_add(&x->d.ring[0], &b, 1, 0);
+    }
+    vd_kick(&x->d, 0);
+    stall_requests(x);
+}
+
+static int dial(const char *path)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(a.sun_path, path, sizeof a.sun_path);
+    g_assert_cmpint(connect(fd, (struct sockaddr *)&a, sizeof a), ==, 0);
+    return fd;
+}
+
+/* The other end of the character device reads nothing. */
+static void stall_serial(Hostile *x)
+{
+    unsigned back = 0;
+
+    if (host.peer < 0) {
+        g_autofree char *path = g_build_filename(host.dir, "c", NULL);
+
+        host.peer = dial(path);
+        for (bool there = false; !there;) { /* until it was accepted */
+            g_autoptr(Json) all = qtv_qmp(x->q, "{'execute': 'query-chardev'}");
+
+            for (unsigned i = 0; i < json_len(all); i++) {
+                const Json *c = json_at(all, i);
+
+                there |= !strcmp(json_get_str_or(c, "label", ""), "c") &&
+                         !g_str_has_prefix(json_get_str_or(c, "filename", ""), "disconnected");
+            }
+        }
+    }
+    for (unsigned i = 0; i < 60; i++) {
+        const VBuf b = { LIST + 60000 * i, 60000, false };
+
+        vring_add(x->r, &b, 1, 0);
+    }
+    hostile_kick(x);
+    for (unsigned quiet = 0; quiet < 20; quiet++) {
+        unsigned n = drain(x->r);
+
+        back += n;
+        quiet = n ? 0 : quiet;
+        step(x);
+    }
+    g_assert_cmpuint(back, <, 60);
+}
+
+static void revive_serial(Hostile *x)
+{
+    char buf[65536];
+
+    for (unsigned quiet = 0; quiet < 20; quiet++) {
+        if (recv(host.peer, buf, sizeof buf, MSG_DONTWAIT) > 0) {
+            quiet = 0;
+        }
+        step(x);
+    }
+}
+
+static void listen_at(Hostile *x)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+    g_snprintf(a.sun_path, sizeof a.sun_path, "%s/vsock_80", x->dir);
+    host.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(bind(host.listener, (struct sockaddr *)&a, sizeof a), ==, 0);
+    g_assert_cmpint(listen(host.listener, 64), ==, 0);
+}
+
+static void vsock_send(Hostile *x, uint64_t at, Packet p)
+{
+    const VBuf b = { at, VSOCK_HEAD + p.len, false };
+
+    p.src = 3;
+    p.dst = 2;
+    memcpy(x->ram + at, &p, sizeof p);
+    vring_add(x->r, &b, 1, 0);
+}
+
+/* A peer that reads nothing, and answers that no buffer is there for. */
+static void stall_vsock(Hostile *x)
+{
+    Packet p = { .src_port = 1, .dst_port = 80, .type = 1, .op = VSOCK_REQUEST, .buf_alloc = 100 };
+    unsigned back = 0, sent = 1;
+
+    if (host.listener < 0) {
+        listen_at(x);
+    }
+    vsock_send(x, SCRATCH, p);
+    p.op = VSOCK_RW;
+    p.len = 65536;
+    for (; sent < 5; sent++) {
+        vsock_send(x, LIST + 0x11000 * sent, p);
+    }
+    hostile_kick(x);
+    p.len = 0;
+    p.dst_port = 81;
+    for (unsigned turns = 0; turns < 40; turns++) {
+        for (; sent - back < 64; sent++) {
+            vsock_send(x, SCRATCH + 64 * (sent % 512), p);
+        }
+        hostile_kick(x);
+        step(x);
+        back += drain(x->r);
+    }
+    g_assert_cmpuint(back, <, sent); /* it is not taken for ever */
+    g_assert_cmpuint(back, >=, 1024);
+}
+
+/* A long list of pages, of which it is somewhere in the middle. */
+static void stall_balloon(Hostile *x)
+{
+    const VBuf b = { LIST, LIST_LEN / 4, false };
+    uint32_t *pfn = (uint32_t *)(void *)(x->ram + LIST);
+
+    for (unsigned i = 0; i < LIST_LEN / 16; i++) {
+        pfn[i] = (SCRATCH >> 12) + 2 * (i & 1); /* no two are neighbours */
+    }
+    vring_add(x->r, &b, 1, 0);
+    hostile_kick(x);
+}
+
+/* ---- C9 ---- */
+
+typedef struct Stall {
+    HostileType t;
+    void (*stall)(Hostile *x);
+    void (*revive)(Hostile *x); /* NULL: a reset is enough */
+} Stall;
+
+#define SLOW "-blockdev driver=null-co,node-name=d,read-zeroes=on,size=64M,latency-ns=200000000 "
+static const Stall stalls[] = {
+    { { "virtio-rng-pci", "", ",max-bytes=4,period=1000", "", 0, 0, 0, 16, { 0 } }, stall_requests,
+        revive_rng },
+    { { "virtio-blk-pci", SLOW, ",drive=d", "", 0, 0, 16, 513, { 0 } }, stall_requests, NULL },
+    { { "virtio-net-pci", "-netdev hubport,hubid=0,id=n", ",netdev=n", "", 0, 1, 76, 0, { 0 } },
+        stall_net, NULL },
+    { { "virtio-serial-pci", "-chardev socket,id=c,path=DIR/c,server=on,wait=off", ",id=s",
+          "-device virtconsole,chardev=c,bus=s.0", 2, 1, 8, 0, { 'h', 'e', 'l', 'l', 'o' } },
+        stall_serial, revive_serial },
+    { { "virtio-balloon-pci", "", "", "", 0, 0, 4, 0, { 0, 0xa } }, stall_balloon, NULL },
+    /* READ(6) of one block */
+    { { "virtio-scsi-pci", SLOW, ",id=s", "-device scsi-hd,drive=d,bus=s.0", 0, 2, 51, 620,
+          { 1, 0, 0x40, [19] = 8, [23] = 1 } },
+        stall_requests, NULL },
+    { { "virtio-vsock-pci", "", ",guest-cid=3,x-path=%s/vsock", "", 0, 1, 44, 0,
+          { 3, 0, 0, 0, 0, 0, 0, 0, 2 } },
+        stall_vsock, NULL },
+};
+
+static void bus_master_off(Hostile *x)
+{
+    const VDriver *d = &x->d;
+
+    vd_cfg_write(&x->port, d->bus, d->devfn, 4, 2, 3);
+    step(x);
+    vd_cfg_write(&x->port, d->bus, d->devfn, 4, 2, 7);
+    vd_set_status(d, 0);
+}
+
+static void system_reset(Hostile *x)
+{
+    json_unref(qtv_qmp(x->q, "{'execute': 'system_reset'}"));
+    g_assert_true(qtv_wait_event(x->q, "RESET"));
+    vd_open(&x->d, &x->port, 0, HOSTILE_DEVFN, false);
+}
+
+static void function_reset(Hostile *x)
+{
+    vd_cfg_write(&x->port, 1, 0, x->d.cap_pcie + 8, 2, 0x8000);
+    vd_open(&x->d, &x->port, 1, 0, false);
+}
+
+static void status_reset(Hostile *x)
+{
+    vd_set_status(&x->d, 0);
+}
+
+static void queue_reset(Hostile *x)
+{
+    vd_write(&x->d, 0x16, 2, x->t->queue);
+    vd_write(&x->d, 0x3a, 2, 1);
+    for (gint64 until = g_get_monotonic_time() + 30 * G_USEC_PER_SEC; vd_read(&x->d, 0x3a, 2);) {
+        g_assert_cmpint(g_get_monotonic_time(), <, until);
+    }
+    vd_set_status(&x->d, 0);
+}
+
+/* The guest goes on in the middle of it. */
+static void stop_and_go(Hostile *x)
+{
+    json_unref(qtv_qmp(x->q, "{'execute': 'stop'}"));
+    json_unref(qtv_qmp(x->q, "{'execute': 'cont'}"));
+    vd_set_status(&x->d, 0);
+}
+
+static bool up(Hostile *x, const HostileType *t, bool express, HostileType *made)
+{
+    g_auto(GStrv) piece = g_strsplit(t->host, "DIR", -1);
+
+    host.dir = g_dir_make_tmp("stall-XXXXXX", NULL);
+    host.peer = host.listener = -1;
+    host.seed = 1;
+    *made = *t;
+    made->host = host.options = g_strjoinv(host.dir, piece);
+    return hostile_up(x, made, false, express);
+}
+
+static void down(Hostile *x, HostileType *made)
+{
+    if (x->q) {
+        g_autofree char *l = g_build_filename(x->dir, "vsock_80", NULL);
+
+        if (host.listener >= 0) {
+            close(host.listener);
+            g_unlink(l);
+        }
+        hostile_down(x);
+    }
+    if (host.peer >= 0) {
+        close(host.peer);
+    }
+    g_rmdir(host.dir);
+    g_free(host.dir);
+    g_clear_pointer(&host.options, g_free);
+}
+
+static void c9(const Stall *s, bool express)
+{
+    static void (*const ways[])(
+        Hostile * x) = { status_reset, queue_reset, bus_master_off, stop_and_go, system_reset };
+    HostileType made;
+    Hostile x;
+
+    if (up(&x, &s->t, express, &made)) {
+        for (unsigned i = 0; i < 2 * (express ? 1 : G_N_ELEMENTS(ways)); i++) {
+            hostile_start(&x, i & 1);
+            s->stall(&x);
+            (express ? function_reset : ways[i / 2])(&x);
+            wait_reset(&x);
+            if (s->revive) {
+                s->revive(&x);
+            }
+            hostile_start(&x, i & 1);
+            hostile_alive(&x);
+        }
+    }
+    down(&x, &made);
+}
+
+static void test_c9(const void *data)
+{
+    c9(&stalls[GPOINTER_TO_UINT(data)], false);
+}
+
+static void test_c9_function(const void *data)
+{
+    c9(&stalls[GPOINTER_TO_UINT(data)], true);
+}
+
+/* ---- C7 ---- */
+
+static unsigned descriptors(const Hostile *x)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", qtv_pid(x->q));
+    GDir *d = g_dir_open(path, 0, NULL);
+    unsigned n = 0;
+
+    while (g_dir_read_name(d)) {
+        n++;
+    }
+    g_dir_close(d);
+    return n;
+}
+
+static void finish(Hostile *x, VRing *r, unsigned n)
+{
+    for (gint64 until = g_get_monotonic_time() + 30 * G_USEC_PER_SEC; n;) {
+        step(x);
+        n -= drain(r);
+        g_assert_cmpint(g_get_monotonic_time(), <, until);
+    }
+}
+
+/* Packets with everything in them but a length that is not there. */
+static void bad_vsock(Hostile *x)
+{
+    static const uint16_t ops[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 0xffff };
+
+    for (unsigned i = 0; i < BATCH; i++) {
+        const VBuf in = { LIST + 4096 * i, 4096, true };
+        Packet p = { .src_port = rnd(8),
+            .dst_port = rnd(4) ? 80 : rnd(100),
+            .type = (uint16_t)rnd(4),
+            .op = ops[rnd(G_N_ELEMENTS(ops))],
+            .len = rnd(3) ? 0 : rnd(1000),
+            .flags = rnd(8),
+            .buf_alloc = rnd(2) ? rnd(UINT32_MAX) : rnd(100),
+            .fwd_cnt = rnd(2) ? rnd(UINT32_MAX) : 0 };
+
+        vring_add(&x->d.ring[0], &in, 1, 0);
+        vsock_send(x, LIST + (1 << 20) + 2048 * i, p);
+    }
+    vd_kick(&x->d, 0);
+    hostile_kick(x);
+    finish(x, x->r, BATCH);
+    /* What was given and not used stays with the device; the rest of the ring is enough. */
+    drain(&x->d.ring[0]);
+}
+
+/* Page numbers of no memory and half numbers; tags that nobody knows. */
+static void bad_balloon(Hostile *x)
+{
+    static const uint32_t odd[] = { 0xffffffff, 0x80000000, 0x1000, 0xfee00, 0xa00, 0xa01,
+        0xe0000 };
+
+    for (unsigned i = 0; i < BATCH; i++) {
+        const VBuf b = { LIST + 256 * i, 1 + rnd(200), false };
+
+        for (unsigned n = 0; n < 50; n++) {
+            ((uint32_t *)(void *)(x->ram + b.at))[n] = odd[rnd(G_N_ELEMENTS(odd))];
+        }
+        vring_add(x->r, &b, 1, 0);
+    }
+    hostile_kick(x);
+    finish(x, x->r, BATCH);
+}
+
+static void many(Hostile *x, void (*bad)(Hostile *x))
+{
+    uint64_t rss = 0;
+    unsigned fds = 0;
+
+    for (unsigned i = 0; i < BATCHES; i++) {
+        if (i % 50 == 0) {
+            vd_set_status(&x->d, 0);
+            wait_reset(x);
+            step(x);
+            if (i == 100) {
+                rss = hostile_rss(x);
+                fds = descriptors(x);
+            }
+            hostile_start(x, i / 50 % 2);
+        }
+        bad(x);
+        if (x->t->queue == 1) { /* rings of receive buffers fill up */
+            vd_set_status(&x->d, 0);
+            wait_reset(x);
+            hostile_start(x, i / 50 % 2);
+        }
+    }
+    vd_set_status(&x->d, 0);
+    wait_reset(x);
+    step(x);
+    g_assert_cmpuint(hostile_rss(x), <, rss + (1 << 20));
+    g_assert_cmpuint(descriptors(x), ==, fds);
+    hostile_start(x, false);
+    hostile_alive(x);
+}
+
+static void c7(unsigned stall, void (*bad)(Hostile *x))
+{
+    HostileType made;
+    Hostile x;
+
+    if (up(&x, &stalls[stall].t, false, &made)) {
+        if (x.t->queue == 1) {
+            listen_at(&x);
+        }
+        many(&x, bad);
+    }
+    down(&x, &made);
+}
+
+enum { RNG = 0, BALLOON = 4, VSOCK = 6 };
+
+static void test_c7_balloon(void)
+{
+    c7(BALLOON, bad_balloon);
+}
+
+static void test_c7_vsock(void)
+{
+    c7(VSOCK, bad_vsock);
+}
+
+/* ---- C8 ---- */
+
+static void test_c8_rng(void)
+{
+    const VBuf b = { LIST, LIST_LEN, true };
+    HostileType made;
+    uint32_t id, len;
+    Hostile x;
+
+    if (up(&x, &(HostileType){ "virtio-rng-pci", "", "", "", 0, 0, 0, 16, { 0 } }, false, &made)) {
+        for (unsigned i = 0; i < 20; i++) {
+            hostile_start(&x, i & 1);
+            vring_add(x.r, &b, 1, 0);
+            hostile_kick(&x);
+            vd_wait_used(&x.d, 0, &id, &len);
+            g_assert_cmpuint(len, >=, 1);
+            g_assert_cmpuint(len, <=, 64 << 10);
+        }
+        hostile_alive(&x);
+    }
+    down(&x, &made);
+}
+
+/* More connections than the host takes: each further one is refused, memory does not grow. */
+static void test_c8_vsock(void)
+{
+    Packet p = { .dst_port = 80, .type = 1, .op = VSOCK_REQUEST };
+    HostileType made;
+    uint64_t rss = 0;
+    Hostile x;
+
+    if (up(&x, &stalls[VSOCK].t, false, &made)) {
+        listen_at(&x);
+        for (unsigned i = 0; i < 100; i++) {
+            hostile_start(&x, false);
+            for (unsigned n = 0; n < BATCH; n++) {
+                p.src_port = i * BATCH + n;
+                vsock_send(&x, LIST + 64 * n, p);
+            }
+            hostile_kick(&x);
+            finish(&x, x.r, BATCH);
+            g_assert_cmpuint(descriptors(&x), <, 200);
+            if (i == 20) {
+                rss = hostile_rss(&x);
+            }
+        }
+        g_assert_cmpuint(hostile_rss(&x), <, rss + (1 << 20));
+    }
+    down(&x, &made);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(stalls); i++) {
+        g_autofree char *c9_path = g_strdup_printf("/stall/%s/c9-resets", stalls[i].t.driver),
+                        *flr_path =
+                            g_strdup_printf("/stall/%s/c9-function-reset", stalls[i].t.driver);
+
+        g_test_add_data_func(c9_path, GUINT_TO_POINTER(i), test_c9);
+        g_test_add_data_func(flr_path, GUINT_TO_POINTER(i), test_c9_function);
+    }
+    g_test_add_func("/stall/virtio-balloon-pci/c7-malformed", test_c7_balloon);
+    g_test_add_func("/stall/virtio-vsock-pci/c7-malformed", test_c7_vsock);
+    g_test_add_func("/stall/virtio-rng-pci/c8-large-request", test_c8_rng);
+    g_test_add_func("/stall/virtio-vsock-pci/c8-many-connections", test_c8_vsock);
+    return g_test_run();
+}
