@@ -74,8 +74,23 @@ static bool create_netdev(G_GNUC_UNUSED Machine *m, const OptItem *item, GError 
     return (!id || id_check(id, err)) && net_backend_create(item->args, err);
 }
 
+/* QEMU compat: cards of -nic and -net come before what -device names. */
+typedef struct Nics {
+    Options *o;
+    const char *model; /* without model= */
+    unsigned placed;
+} Nics;
+
+static void nic_add(Nics *n, const char *typed, const char *text, Json *dev)
+{
+    GPtrArray *all = n->o->items[OPT_DEVICE];
+
+    options_add(n->o, OPT_DEVICE, typed, text, dev);
+    g_ptr_array_insert(all, (int)n->placed++, g_ptr_array_steal_index(all, all->len - 1));
+}
+
 /* -nic user,model=…,mac=…,id=…: a back end, which the id names, and the device on it. */
-static bool create_nic(Options *o, unsigned index, const OptItem *item, GError **err)
+static bool create_nic(Nics *n, unsigned index, const OptItem *item, GError **err)
 {
     g_autoptr(Json) net = json_copy(item->args);
     const char *type = json_get_str_or(net, "type", "user");
@@ -88,14 +103,13 @@ static bool create_nic(Options *o, unsigned index, const OptItem *item, GError *
         json_unref(dev);
         return false;
     }
-    const char *model = json_get_str_or(net, "model", "virtio-net-pci");
+    const char *model = json_get_str_or(net, "model", n->model);
 
     if (!strcmp(model, "help") || !strcmp(model, "?")) {
         help_nics(/* backends= */ false);
         exit(0);
     }
     if (strcmp(type, "none") != 0) {
-        /* QEMU compat: the cards of its default model are not available; see docs/user/compat.md */
         json_set(dev, "driver", json_text(!strcmp(model, "virtio") ? "virtio-net-pci" : model));
         json_set(dev, "netdev", json_text(id));
         if (json_get(net, "mac")) {
@@ -111,7 +125,7 @@ static bool create_nic(Options *o, unsigned index, const OptItem *item, GError *
         json_unref(dev);
         return ok;
     }
-    options_add(o, OPT_DEVICE, item->typed, item->text, dev);
+    nic_add(n, item->typed, item->text, dev);
     return true;
 }
 
@@ -131,11 +145,11 @@ static bool create_net_backend(const OptItem *item, unsigned index, unsigned por
 }
 
 /* -net nic: a card on a port of hub 0, or on the back end it names. */
-static bool create_net_nic(Options *o, const OptItem *item, unsigned port, GError **err)
+static bool create_net_nic(Nics *n, const OptItem *item, unsigned port, GError **err)
 {
     static const char *const pass[] = { "macaddr", "addr", "vectors", "netdev", "id" };
     static const char *const as[] = { "mac", "addr", "vectors", "netdev", "id" };
-    const char *model = json_get_str_or(item->args, "model", "virtio-net-pci");
+    const char *model = json_get_str_or(item->args, "model", n->model);
     g_autofree char *name = g_strdup_printf("hub0port%u", port);
     g_autoptr(Json) dev = json_object(), hub = json_object();
 
@@ -172,19 +186,21 @@ static bool create_net_nic(Options *o, const OptItem *item, unsigned port, GErro
             return false;
         }
     }
-    options_add(o, OPT_DEVICE, item->typed, item->text, g_steal_pointer(&dev));
+    nic_add(n, item->typed, item->text, g_steal_pointer(&dev));
     return true;
 }
 
-static bool setup_nets(Options *o, GError **err)
+static bool setup_nets(Nics *n, GError **err)
 {
+    Options *o = n->o;
+
     for (unsigned i = 0; i < o->items[OPT_NET]->len; i++) {
         const OptItem *item = o->items[OPT_NET]->pdata[i];
         const char *type = json_get_str_or(item->args, "type", "none");
         bool ok = true;
 
         if (!strcmp(type, "nic")) {
-            ok = create_net_nic(o, item, i, err);
+            ok = create_net_nic(n, item, i, err);
         } else if (strcmp(type, "none") != 0) {
             ok = create_net_backend(item, o->items[OPT_NIC]->len + i, i, err);
         }
@@ -198,18 +214,20 @@ static bool setup_nets(Options *o, GError **err)
 
 bool setup_netdevs(Machine *m, Options *o, GError **err)
 {
+    Nics n = { o, m->mc->default_nic ? m->mc->default_nic : "virtio-net-pci", 0 };
+
     if (!each(m, o, OPT_NETDEV, create_netdev, err)) {
         return false;
     }
     for (unsigned i = 0; i < o->items[OPT_NIC]->len; i++) {
         const OptItem *item = o->items[OPT_NIC]->pdata[i];
 
-        if (!create_nic(o, i, item, err)) {
+        if (!create_nic(&n, i, item, err)) {
             options_prefix(err, item->typed);
             return false;
         }
     }
-    return setup_nets(o, err) && each(m, o, OPT_OBJECT, create_filter, err);
+    return setup_nets(&n, err) && each(m, o, OPT_OBJECT, create_filter, err);
 }
 
 static bool create_blockdev(G_GNUC_UNUSED Machine *m, const OptItem *item, GError **err)

@@ -443,7 +443,7 @@ static void tx_more(void *opaque)
 static bool e1000_realize(PciFn *f, G_GNUC_UNUSED GError **err)
 {
     E1000 *s = (E1000 *)f;
-    const char *name = f->dev.id ? f->dev.id : "e1000.0";
+    g_autofree char *name = f->dev.id ? g_strdup(f->dev.id) : net_nic_name("e1000");
     uint16_t sum = 0;
 
     if (!s->mac.set) {
@@ -466,7 +466,7 @@ static bool e1000_realize(PciFn *f, G_GNUC_UNUSED GError **err)
     s->tx_more = (LoopIdle){ .fn = tx_more, .opaque = s };
     net_port_init(&s->port, &port_ops, "nic", name);
     s->port_ready = true;
-    s->port.info = g_strdup_printf("model=e1000,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", s->mac.a[0],
+    net_set_info(&s->port, "model=e1000,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", s->mac.a[0],
         s->mac.a[1], s->mac.a[2], s->mac.a[3], s->mac.a[4], s->mac.a[5]);
     if (s->netdev) {
         net_connect(&s->port, s->netdev);

@@ -24,6 +24,7 @@ typedef struct MachineClass {
     uint64_t default_ram;
     const char *default_ram_id; /* "pc.ram" */
     const char *default_cpu;    /* "qemu64"; NULL: none machine */
+    const char *default_nic;    /* model of -nic without one; NULL: virtio-net-pci */
     /* lists, newest first, NULL-terminated; each ends with { NULL } */
     const CompatProp *const *compat;
     size_t size;
