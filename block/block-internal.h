@@ -12,6 +12,14 @@ typedef struct BlkErrorNote {
     bool read;
 } BlkErrorNote;
 
+enum { BLK_OPS = 5 };
+typedef struct BlkLane { /* for each loop that submits; its own cache lines */
+    Loop *loop;          /* NULL: whichever submits */
+    unsigned in_flight;  /* atomic */
+    /* Of each BlkOp. Written in the loop, read by main: relaxed atomics. */
+    uint64_t ops[BLK_OPS], bytes[BLK_OPS], failed[BLK_OPS];
+} __attribute__((aligned(64))) BlkLane;
+
 struct Blk {
     char *id;       /* -drive's id; NULL: a device's own handle on a node */
     char *drive_if; /* -drive's if= */
@@ -24,13 +32,12 @@ struct Blk {
     bool was_read_only; /* the medium before */
     bool write_cache;   /* atomic: the guest switches it while requests go out */
     int werror, rerror; /* BlkOnError */
-    unsigned in_flight; /* atomic */
-    Loop *loop;         /* where requests come from; NULL: main */
+    BlkLane *lane;
+    unsigned nlanes; /* at least one */
     struct {
         LoopFn *fn;
         void *opaque;
     } resized;
-    uint64_t ops[5], bytes[5], failed[5];
     int dev_werror, dev_rerror; /* BlkOnError: while a device has it */
     enum { BLK_IO_OK, BLK_IO_FAILED, BLK_IO_NOSPACE } io_status;
     struct {
@@ -44,6 +51,11 @@ struct Blk {
         Timer timer;
     } err;
 };
+typedef struct BlkCount { /* of all lanes together */
+    uint64_t ops, bytes, failed;
+} BlkCount;
+BlkCount blk_count(const Blk *b, BlkOp op);
+void blk_lanes_new(Blk *b, Loop *const *l, unsigned n); /* instead of those there were */
 /* block/error.c */
 void blk_error_init(Blk *b);
 void blk_error_fini(Blk *b); /* the last word: frees b */
@@ -86,6 +98,8 @@ char *blk_dev_name(const Blk *b);
 
 /* A driver that took a request has its result: done() follows, in this turn of the loop. */
 void blk_req_done(BlkReq *r, int error);
+/* The same at once, from anywhere but inside the driver's submit(). */
+void blk_req_finish(BlkReq *r, int error);
 /* What was taken goes to the worker pool after all. */
 void blk_req_to_pool(BlkReq *r);
 

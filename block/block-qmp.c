@@ -156,11 +156,13 @@ static void put_stats(Blk *b, void *opaque)
         g_autofree char *ops = g_strconcat(names[i], "_operations", NULL),
                         *bytes = g_strconcat(names[i], "_bytes", NULL);
         g_autofree char *bad = g_strconcat("failed_", names[i], "_operations", NULL);
-        jw_uint(w, ops, b->ops[i]);
+        BlkCount c = blk_count(b, (BlkOp)i);
+
+        jw_uint(w, ops, c.ops);
         if (i != BLK_FLUSH) {
-            jw_uint(w, bytes, b->bytes[i]);
+            jw_uint(w, bytes, c.bytes);
         }
-        jw_uint(w, bad, b->failed[i]);
+        jw_uint(w, bad, c.failed);
     }
     jw_end_object(w);
     jw_end_object(w);

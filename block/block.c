@@ -298,6 +298,7 @@ Blk *blk_new(const char *id, BlkNode *n)
     b->id = g_strdup(id);
     b->node = n;
     b->write_cache = true;
+    blk_lanes_new(b, (Loop *[]){ NULL }, 1);
     blk_error_init(b);
     if (!graph.blks) {
         graph.blks = g_ptr_array_new();
@@ -328,6 +329,7 @@ static void blk_free(Blk *b)
     g_free(b->id);
     g_free(b->drive_if);
     g_free(b->serial);
+    g_aligned_free(b->lane);
     blk_error_fini(b);
 }
 
@@ -446,7 +448,7 @@ bool blk_attach(Blk *b, Obj *dev, bool share_rw, GError **err)
 void blk_detach(Blk *b)
 {
     blk_drain(b);
-    b->loop = NULL;
+    blk_set_loop(b, NULL);
     blk_unlock(b);
     b->dev = NULL;
     b->tray = NULL;

@@ -20,13 +20,13 @@ static void rw_done(UringOp *op, int res)
         blk_file_write_end(r->taker->state);
     }
     if (res >= 0 && (uint64_t)res == r->len) {
-        blk_req_done(r, 0);
+        blk_req_finish(r, 0);
     } else if (res >= 0 || res == -EINTR || res == -EAGAIN || res == -EINVAL) {
         /* Short: the end of the file, a signal, a limit. Reading or writing all of it again by
          * system calls is correct and rare. */
         blk_req_to_pool(r);
     } else {
-        blk_req_done(r, res);
+        blk_req_finish(r, res);
     }
 }
 
@@ -38,7 +38,7 @@ static void flush_done(UringOp *op, int res)
         blk_req_to_pool(r);
         return;
     }
-    blk_req_done(r, blk_file_flushed(r->taker->state, MIN(res, 0)));
+    blk_req_finish(r, blk_file_flushed(r->taker->state, MIN(res, 0)));
 }
 
 BlkTaken blk_file_submit(BlkNode *n, BlkReq *r)

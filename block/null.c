@@ -21,6 +21,7 @@ static bool null_open(BlkNode *n, G_GNUC_UNUSED GError **err)
 
     n->size = o->size;
     n->filename = g_strconcat(n->drv->name, "://", NULL);
+    n->instant = !o->latency_ns;
     return true;
 }
 
@@ -85,6 +86,13 @@ static int null_truncate(G_GNUC_UNUSED BlkNode *n, uint64_t size)
     return 0;
 }
 
+static void null_now(BlkNode *n, const BlkReq *r)
+{
+    if (r->op == BLK_READ) {
+        null_fill(n, r->iov, r->niov);
+    }
+}
+
 /* Without latency there is nothing to wait for: done at once, no worker. */
 static BlkTaken null_submit(BlkNode *n, BlkReq *r)
 {
@@ -113,6 +121,7 @@ static BlkTaken null_submit(BlkNode *n, BlkReq *r)
         .discard = null_discard,                                                                   \
         .write_zeroes = null_zeroes,                                                               \
         .truncate = null_truncate,                                                                 \
-        .submit = null_submit }
+        .submit = null_submit,                                                                     \
+        .now = null_now }
 NULL_DRIVER(blk_null_co, "null-co");
 NULL_DRIVER(blk_null_aio, "null-aio");

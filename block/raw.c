@@ -88,6 +88,7 @@ static bool raw_open(BlkNode *n, GError **err)
     n->align = n->file->align;
     n->filename = g_strdup(n->file->filename);
     n->cache_no_flush |= n->file->cache_no_flush;
+    n->instant = n->file->instant && !o->probed && n->size <= below;
     return true;
 }
 
@@ -195,6 +196,12 @@ static BlkTaken raw_submit(BlkNode *n, BlkReq *r)
     return direct ? n->file->drv->submit(n->file, r) : BLK_NOT_TAKEN;
 }
 
+/* Only a node that keeps nothing is instant: it does not mind our offset. */
+static void raw_now(BlkNode *n, const BlkReq *r)
+{
+    n->file->drv->now(n->file, r);
+}
+
 const BlkDriver blk_raw = { .name = "raw",
     .help = "the bytes as they are",
     .size = sizeof(RawState),
@@ -208,4 +215,5 @@ const BlkDriver blk_raw = { .name = "raw",
     .discard = raw_discard,
     .write_zeroes = raw_write_zeroes,
     .truncate = raw_truncate,
-    .submit = raw_submit };
+    .submit = raw_submit,
+    .now = raw_now };

@@ -55,19 +55,45 @@ int blk_node_run(BlkNode *n, BlkReq *r)
     return rc;
 }
 
+/* Only the lane's loop writes it; others look now and then. */
+static inline void count(uint64_t *n, uint64_t by)
+{
+    __atomic_store_n(n, __atomic_load_n(n, __ATOMIC_RELAXED) + by, __ATOMIC_RELAXED);
+}
+
 static void req_finish(BlkReq *r)
 {
-    Blk *b = r->blk;
+    BlkLane *l = &r->blk->lane[r->lane];
 
     if (r->error) {
-        b->failed[r->op]++;
+        count(&l->failed[r->op], 1);
     } else {
-        b->ops[r->op]++;
-        b->bytes[r->op] += r->len;
+        count(&l->ops[r->op], 1);
+        count(&l->bytes[r->op], r->len);
     }
     /* Pairs with the acquire in blk_drain(): what done() wrote is seen there. */
     r->done(r);
-    __atomic_fetch_sub(&b->in_flight, 1, __ATOMIC_RELEASE);
+    __atomic_fetch_sub(&l->in_flight, 1, __ATOMIC_RELEASE);
+}
+
+void blk_req_finish(BlkReq *r, int error)
+{
+    r->error = error;
+    req_finish(r);
+}
+
+BlkCount blk_count(const Blk *b, BlkOp op)
+{
+    BlkCount c = { 0 };
+
+    for (unsigned i = 0; i < b->nlanes; i++) {
+        const BlkLane *l = &b->lane[i];
+
+        c.ops += __atomic_load_n(&l->ops[op], __ATOMIC_RELAXED);
+        c.bytes += __atomic_load_n(&l->bytes[op], __ATOMIC_RELAXED);
+        c.failed += __atomic_load_n(&l->failed[op], __ATOMIC_RELAXED);
+    }
+    return c;
 }
 
 static void job_work(PoolJob *j)
@@ -121,7 +147,7 @@ void blk_submit(Blk *b, BlkReq *r)
     r->blk = b;
     r->loop = loop_current();
     g_assert(r->loop);
-    __atomic_fetch_add(&b->in_flight, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&b->lane[r->lane].in_flight, 1, __ATOMIC_RELAXED);
     int error = req_check(b, r);
 
     if (error || (r->op != BLK_FLUSH && !r->len)) {
@@ -145,27 +171,78 @@ void blk_submit(Blk *b, BlkReq *r)
     }
 }
 
+bool blk_submit_now(Blk *b, BlkReq *r)
+{
+    BlkNode *n = b->node;
+    uint64_t end;
+
+    if (!n || !n->instant || !n->drv->now || n->detect_zeroes || r->op > BLK_WRITE || r->flags ||
+        __builtin_add_overflow(r->off, r->len, &end) || end > n->size) {
+        return false;
+    }
+    if (r->op == BLK_WRITE && (n->read_only || !blk_write_cache(b))) {
+        return false;
+    }
+    n->drv->now(n, r);
+    BlkLane *l = &b->lane[r->lane];
+
+    count(&l->ops[r->op], 1);
+    count(&l->bytes[r->op], r->len);
+    return true;
+}
+
 unsigned blk_in_flight(const Blk *b)
 {
-    return __atomic_load_n(&b->in_flight, __ATOMIC_ACQUIRE);
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < b->nlanes; i++) {
+        n += __atomic_load_n(&b->lane[i].in_flight, __ATOMIC_ACQUIRE);
+    }
+    return n;
 }
 
 static void drain_here(void *opaque)
 {
-    Blk *b = opaque;
+    const BlkLane *l = opaque;
 
-    while (blk_in_flight(b)) {
+    while (__atomic_load_n(&l->in_flight, __ATOMIC_ACQUIRE)) {
         loop_turn(loop_current(), /* block= */ true);
     }
 }
 
 void blk_drain(Blk *b)
 {
-    loop_call(b->loop ? b->loop : loop_main(), drain_here, b);
+    for (unsigned i = 0; i < b->nlanes; i++) {
+        loop_call(b->lane[i].loop ? b->lane[i].loop : loop_main(), drain_here, &b->lane[i]);
+    }
+}
+
+void blk_lanes_new(Blk *b, Loop *const *l, unsigned n)
+{
+    BlkLane *lane = g_aligned_alloc0(n, sizeof *lane, _Alignof(BlkLane));
+
+    for (unsigned i = 0; i < n; i++) {
+        lane[i].loop = l[i];
+    }
+    for (unsigned op = 0; op < BLK_OPS && b->lane; op++) { /* what was counted stays */
+        BlkCount c = blk_count(b, (BlkOp)op);
+
+        lane[0].ops[op] = c.ops;
+        lane[0].bytes[op] = c.bytes;
+        lane[0].failed[op] = c.failed;
+    }
+    g_aligned_free(b->lane);
+    b->lane = lane;
+    b->nlanes = n;
+}
+
+void blk_set_loops(Blk *b, Loop *const *l, unsigned n)
+{
+    g_assert(!blk_in_flight(b) && n);
+    blk_lanes_new(b, l, n);
 }
 
 void blk_set_loop(Blk *b, Loop *l)
 {
-    g_assert(!blk_in_flight(b));
-    b->loop = l;
+    blk_set_loops(b, &l, 1);
 }

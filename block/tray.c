@@ -63,7 +63,7 @@ static void swap(Blk *b, BlkNode *n)
     Swap s = { b, n };
 
     blk_drain(b);
-    loop_call(b->loop ? b->loop : loop_main(), swap_there, &s);
+    loop_call(b->lane->loop ? b->lane->loop : loop_main(), swap_there, &s);
     if (s.node) {
         blk_release_node(b, s.node);
     }

@@ -32,7 +32,7 @@ static void giov_advance(GIov *g, size_t len)
     g->left -= len;
 }
 
-bool giov_get(GIov *g, void *dst, size_t len)
+bool giov_get_slow(GIov *g, void *dst, size_t len)
 {
     uint8_t *to = dst;
 
@@ -57,7 +57,7 @@ bool giov_peek(const GIov *g, void *dst, size_t len)
     return giov_get(&copy, dst, len);
 }
 
-bool giov_put(GIov *g, const void *src, size_t len)
+bool giov_put_slow(GIov *g, const void *src, size_t len)
 {
     const uint8_t *from = src;
 
@@ -90,7 +90,7 @@ bool giov_fill(GIov *g, int byte, size_t len)
     return true;
 }
 
-bool giov_skip(GIov *g, size_t len)
+bool giov_skip_slow(GIov *g, size_t len)
 {
     if (len > g->left) {
         return false;
@@ -101,18 +101,6 @@ bool giov_skip(GIov *g, size_t len)
         giov_advance(g, run);
         len -= run;
     }
-    return true;
-}
-
-bool giov_split(GIov *g, size_t at, GIov *ret_rest)
-{
-    GIov rest = *g;
-
-    if (!giov_skip(&rest, at)) {
-        return false;
-    }
-    g->left = at;
-    *ret_rest = rest;
     return true;
 }
 

@@ -39,6 +39,7 @@ enum {
     INLINE_IOV = 8,
     MERGE_IOV = 1024, /* of requests that go to the host as one */
     MERGE_BYTES = 1 << 20,
+    ANSWERS = 64,
     QUEUES_AUTO = UINT16_MAX,
     LEGACY_BARRIER = 0x80000000
 };
@@ -90,10 +91,18 @@ typedef struct VirtioBlk {
     OnOffAuto write_cache, account_failed, account_invalid, backend_defaults;
     int32_t bootindex;
     VqSpec spec;
+    struct BlkQueue *q; /* num_queues of them */
+    bool attached, wce; /* the cache mode a reset goes back to */
+} VirtioBlk;
+
+typedef struct BlkQueue { /* its loop's own */
+    VirtioBlk *s;
     struct VBlkReq *first, *last;     /* reads and writes of this turn, linked by e.next */
     struct VBlkReq *held, *held_last; /* failed, and the VM stops for it; linked by e.next */
-    bool attached, wce;               /* the cache mode a reset goes back to */
-} VirtioBlk;
+    VqElem *answered[ANSWERS];        /* for the driver, in one go before the loop sleeps */
+    unsigned nanswered;
+    LoopIdle answer;
+} BlkQueue;
 
 typedef struct VBlkReq {
     VqElem e; /* first: vq.h */
@@ -103,10 +112,33 @@ typedef struct VBlkReq {
     uint32_t type;
 } VBlkReq;
 
-static void finish(VBlkReq *r, uint8_t status)
+static inline BlkQueue *queue_of(const VBlkReq *r)
 {
-    VirtQueue *vq = r->e.vq;
+    return &((VirtioBlk *)vq_dev(r->e.vq))->q[vq_index(r->e.vq)];
+}
 
+/* What was answered goes to the driver. */
+static void answer(BlkQueue *q)
+{
+    unsigned n = q->nanswered;
+
+    if (n) {
+        VirtQueue *vq = q->answered[0]->vq;
+
+        q->nanswered = 0;
+        vq_push_all(q->answered, n);
+        vq_notify(vq);
+    }
+}
+
+static void answer_idle(void *opaque)
+{
+    answer(opaque);
+}
+
+/* The request has its status; the core pushes it, or finish() does. */
+static inline void set_status(VBlkReq *r, uint8_t status)
+{
     if (r->iov != r->inline_iov) {
         g_clear_pointer(&r->iov, g_free);
     }
@@ -114,8 +146,20 @@ static void finish(VBlkReq *r, uint8_t status)
     bool ok = status != S_OK || r->type != T_IN || giov_skip(&r->e.in, r->e.in.left);
     ok = ok && giov_put(&r->e.in2, &status, 1);
     g_assert(ok);
-    vq_push(&r->e);
-    vq_notify_soon(vq);
+}
+
+static void finish(VBlkReq *r, uint8_t status)
+{
+    BlkQueue *q = queue_of(r);
+
+    set_status(r, status);
+    if (q->nanswered == ANSWERS) {
+        answer(q);
+    }
+    if (!q->nanswered) {
+        loop_idle(q->s->vd.loop, &q->answer);
+    }
+    q->answered[q->nanswered++] = &r->e;
 }
 
 /* Not answered. While the VM stands the core keeps it, and it is done anew when the VM goes on. */
@@ -124,14 +168,15 @@ static void forget(VBlkReq *r)
     if (r->iov != r->inline_iov) {
         g_clear_pointer(&r->iov, g_free);
     }
+    r->e.next = NULL;
     vq_drop(&r->e);
 }
 
-static void forget_held(VirtioBlk *s)
+static void forget_held(BlkQueue *q)
 {
-    VBlkReq *r = s->held;
+    VBlkReq *r = q->held;
 
-    s->held = s->held_last = NULL;
+    q->held = q->held_last = NULL;
     for (VBlkReq *next; r; r = next) {
         next = (VBlkReq *)r->e.next;
         forget(r);
@@ -139,19 +184,21 @@ static void forget_held(VirtioBlk *s)
 }
 
 /* The VM is about to stop for r and those behind it. */
-static void hold(VirtioBlk *s, VBlkReq *r)
+static void hold(VBlkReq *r)
 {
-    if (s->held) {
-        s->held_last->e.next = &r->e;
+    BlkQueue *q = queue_of(r);
+
+    if (q->held) {
+        q->held_last->e.next = &r->e;
     } else {
-        s->held = r;
+        q->held = r;
     }
     while (r->e.next) {
         r = (VBlkReq *)r->e.next;
     }
-    s->held_last = r;
-    if (!s->vd.started) { /* a reset was faster: nobody waits for the answer */
-        forget_held(s);
+    q->held_last = r;
+    if (!q->s->vd.started) { /* a reset was faster: nobody waits for the answer */
+        forget_held(q);
     }
 }
 
@@ -162,7 +209,7 @@ static void blk_done(BlkReq *b)
 
     g_clear_pointer(&r->merged, g_free);
     if (action == BLK_ON_ERROR_STOP) {
-        hold((VirtioBlk *)vq_dev(r->e.vq), r);
+        hold(r);
         return;
     }
     uint8_t status = action == BLK_ON_ERROR_IGNORE ? S_OK
@@ -200,37 +247,41 @@ static VBlkReq *merge(VBlkReq *r)
     return last;
 }
 
-static void submit_batch(VirtioBlk *s)
+static void submit_batch(BlkQueue *q)
 {
-    while (s->first) {
-        VBlkReq *r = s->first, *last = merge(r);
+    while (q->first) {
+        VBlkReq *r = q->first, *last = merge(r);
 
-        s->first = (VBlkReq *)last->e.next;
+        q->first = (VBlkReq *)last->e.next;
         last->e.next = NULL;
-        blk_submit(s->blk, &r->b);
+        blk_submit(q->s->blk, &r->b);
     }
-    s->last = NULL;
+    q->last = NULL;
 }
 
-static void blk_batch_end(VirtioDev *d, G_GNUC_UNUSED VirtQueue *vq)
+static void blk_batch_end(VirtioDev *d, VirtQueue *vq)
 {
-    submit_batch((VirtioBlk *)d);
+    submit_batch(&((VirtioBlk *)d)->q[vq_index(vq)]);
 }
 
 /* Borrows the chain's own iovecs where they fit; copies them where header or status share a
  * descriptor with data. */
 static bool map_data(VBlkReq *r, const GIov *g)
 {
-    size_t sum = 0;
+    const struct iovec *v = g->v;
+    size_t off = g->off, sum = 0;
     unsigned n = 0;
 
+    if (off && off == v->iov_len) { /* the header had a descriptor of its own */
+        v++;
+        off = 0;
+    }
     while (sum < g->left) {
-        sum += g->v[n].iov_len - (n ? 0 : g->off);
+        sum += v[n].iov_len - (n ? 0 : off);
         n++;
     }
-    r->iov = r->inline_iov;
-    if (g->off == 0 && sum == g->left) {
-        r->b.iov = g->v;
+    if (G_LIKELY(!off && sum == g->left)) {
+        r->b.iov = v;
         r->b.niov = n;
         return true;
     }
@@ -267,17 +318,23 @@ static VqVerdict submit_rw(VirtioBlk *s, VBlkReq *r, uint64_t sector)
     r->b.op = r->type == T_IN ? BLK_READ : BLK_WRITE;
     r->b.off = sector << SECTOR_BITS;
     r->b.len = g->left;
+    if (blk_submit_now(s->blk, &r->b)) {
+        set_status(r, S_OK);
+        return VQ_DONE;
+    }
     if (!s->merging) {
         blk_submit(s->blk, &r->b);
         return VQ_HELD;
     }
+    BlkQueue *q = queue_of(r);
+
     r->e.next = NULL;
-    if (s->last) {
-        s->last->e.next = &r->e;
+    if (q->last) {
+        q->last->e.next = &r->e;
     } else {
-        s->first = r;
+        q->first = r;
     }
-    s->last = r;
+    q->last = r;
     return VQ_HELD;
 }
 
@@ -332,10 +389,11 @@ static VqVerdict blk_request(VirtioDev *d, VqElem *e)
     VBlkReq *r = (VBlkReq *)e;
     BlkHeader h;
 
-    memset(&r->b, 0, sizeof r->b);
     r->iov = r->inline_iov;
     r->merged = NULL;
     r->b.done = blk_done;
+    r->b.flags = 0;
+    r->b.lane = 0;
     if (!giov_get(&e->out, &h, sizeof h) || !e->in.left || !vq_split_in(e, e->in.left - 1)) {
         vq_fail(e->vq, "virtio-blk: request without header or status");
         return VQ_DONE;
@@ -346,15 +404,16 @@ static VqVerdict blk_request(VirtioDev *d, VqElem *e)
     case T_OUT:
         return submit_rw(s, r, le64_get(h.sector));
     case T_FLUSH:
-        submit_batch(s);
+        submit_batch(queue_of(r));
         r->b.op = BLK_FLUSH;
+        r->b.off = r->b.len = 0;
         blk_submit(s->blk, &r->b);
         return VQ_HELD;
     case T_GET_ID:
         return get_id(s, r);
     case T_DISCARD:
     case T_WRITE_ZEROES:
-        submit_batch(s);
+        submit_batch(queue_of(r));
         return submit_range(s, r);
     default:
         finish(r, S_UNSUPP); /* SCSI commands too, as QEMU does (VIRTIO 1.4, 5.2.6.2) */
@@ -474,7 +533,10 @@ static void blk_stop(VirtioDev *d)
     if (d->paused) {
         blk_drain(s->blk);
     }
-    forget_held(s);
+    for (unsigned i = 0; i < s->num_queues; i++) {
+        answer(&s->q[i]);
+        forget_held(&s->q[i]);
+    }
 }
 
 /* A machine's reset does not wait in the core: the guest's memory must not change under the next
@@ -492,18 +554,8 @@ static void blk_queue_reset(VirtioDev *d, unsigned i)
     VirtioBlk *s = (VirtioBlk *)d;
 
     blk_drain(s->blk);
-    VBlkReq *r = s->held;
-
-    s->held = s->held_last = NULL;
-    for (VBlkReq *next; r; r = next) {
-        next = (VBlkReq *)r->e.next;
-        r->e.next = NULL;
-        if (vq_index(r->e.vq) == i) {
-            forget(r);
-        } else {
-            hold(s, r);
-        }
-    }
+    answer(&s->q[i]);
+    forget_held(&s->q[i]);
 }
 
 static void blk_resized(void *opaque)
@@ -594,16 +646,37 @@ static bool blk_realize(VirtioDev *d, GError **err)
     s->spec = (VqSpec){ .name = "requests",
         .size = s->queue_size,
         .elem_size = sizeof(VBlkReq),
+        .unclean = true,
         .request = blk_request,
         .batch_end = blk_batch_end };
     blk_on_resize(s->blk, blk_resized, s);
+    s->q = g_new0(BlkQueue, s->num_queues);
+    for (unsigned i = 0; i < s->num_queues; i++) {
+        s->q[i] = (BlkQueue){ .s = s, .answer = { .fn = answer_idle, .opaque = &s->q[i] } };
+    }
     return true;
+}
+
+/* In the device's loop: no chain stays here. */
+static void leave(void *opaque)
+{
+    VirtioBlk *s = opaque;
+
+    for (unsigned i = 0; i < s->num_queues; i++) {
+        answer(&s->q[i]);
+        loop_idle_cancel(s->vd.loop, &s->q[i].answer);
+    }
 }
 
 static void blk_unrealize(VirtioDev *d)
 {
     VirtioBlk *s = (VirtioBlk *)d;
 
+    if (s->q) {
+        blk_drain(s->blk);
+        loop_call(s->vd.loop, leave, s);
+        g_clear_pointer(&s->q, g_free);
+    }
     if (s->attached) {
         blk_detach(s->blk);
         s->attached = false;

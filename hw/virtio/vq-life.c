@@ -108,7 +108,7 @@ VirtQueue *vq_new(VirtioDev *d, unsigned index, const VqSpec *spec, uint16_t max
     vq->index = index;
     vq->spec = spec;
     vq->max_size = max_size;
-    vq->elem_extra = MAX(spec->elem_size, sizeof(VqElem)) - sizeof(VqElem);
+    vq->elem_extra = spec->unclean ? 0 : MAX(spec->elem_size, sizeof(VqElem)) - sizeof(VqElem);
     vq->kick_fd = -1;
     vq->notify = (LoopIdle){ .fn = idle_notify, .opaque = vq };
     vq->clock = dma_space_clock(d->dma);

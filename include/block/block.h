@@ -36,7 +36,8 @@ typedef struct BlkReq { /* embedded in the device's request: no allocation */
     void (*done)(struct BlkReq *r); /* runs in the submitting loop, never inside blk_submit() */
     Loop *loop;                     /* set by blk_submit */
     Blk *blk;
-    union { /* the layer's own */
+    unsigned lane; /* which of blk_set_loops() submits; 0 where there is one */
+    union {        /* the layer's own */
         PoolJob job;
         UringOp op_uring;
         LoopIdle idle;
@@ -72,6 +73,8 @@ struct BlkDriver {
     /* Optional fast path, in the submitting loop: io_uring, null. BLK_TAKEN: it calls
      * blk_req_done() later; BLK_TAKEN_DONE: r->error is set already. Otherwise the pool does it. */
     BlkTaken (*submit)(BlkNode *n, BlkReq *r);
+    /* Reads and writes at once, wherever they are: nothing to wait for, no error. */
+    void (*now)(BlkNode *n, const BlkReq *r);
     /* A device begins to use the node (on), or another emulator's use of the image stands against
      * it; or ends. NULL: nobody to ask. */
     bool (*lock)(BlkNode *n, bool on, bool share_rw, GError **err);
@@ -88,6 +91,7 @@ struct BlkNode {
     char *backing_name, *backing_format;
     const BlkNode *guard; /* the format above that keeps this node for itself */
     bool guarding;        /* holds the locks of file and backing */
+    bool instant;         /* set by open(): now() may be asked */
     uint64_t size;        /* bytes */
     uint32_t align;       /* request alignment in bytes, 1 for none */
     bool read_only, auto_read_only, discard_unmap, detect_zeroes;
@@ -147,6 +151,9 @@ const char *blk_name(const Blk *b);   /* -drive's id, or "" */
 const char *blk_serial(const Blk *b); /* -drive serial=, or NULL */
 BlkNode *blk_node(const Blk *b);
 void blk_submit(Blk *b, BlkReq *r); /* any loop; bounds are checked here (-EIO beyond the end) */
+/* A read or write that is done when it returns, without error, and without done(). False: nothing
+ * has happened, blk_submit() is for it. The lane's loop. */
+bool blk_submit_now(Blk *b, BlkReq *r);
 /* A device whose medium can be changed while it runs. Main; rendezvous with the device's loop is
  * its own matter. */
 typedef struct BlkTray {
@@ -165,6 +172,7 @@ extern const QmpCmd block_tray_cmds[]; /* eject, blockdev-open-tray … */
 void blk_drain(Blk *b);
 /* Whose requests come from another loop than main says so while nothing is in flight. VM lock. */
 void blk_set_loop(Blk *b, Loop *l);
+void blk_set_loops(Blk *b, Loop *const *l, unsigned n); /* one for each BlkReq.lane */
 unsigned blk_in_flight(const Blk *b);
 void blk_on_resize(Blk *b, LoopFn *fn, void *opaque);
 /* What a disk device takes besides its drive, as its property rows fill it. */

@@ -35,6 +35,7 @@ typedef struct VqSpec {
     VqVerdict (*request)(VirtioDev *d, VqElem *e);  /* the driver sends: one call per chain */
     void (*batch_end)(VirtioDev *d, VirtQueue *vq); /* optional: submit what was gathered */
     void (*refilled)(VirtioDev *d, VirtQueue *vq);  /* the device sends: buffers arrived */
+    bool unclean; /* nobody zeroes the device's request behind the VqElem */
 } VqSpec;
 
 /* Data and status, or response and data: two cursors. False: fewer than `at` bytes. */
