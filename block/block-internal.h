@@ -58,9 +58,10 @@ BlkCount blk_count(const Blk *b, BlkOp op);
 void blk_lanes_new(Blk *b, Loop *const *l, unsigned n); /* instead of those there were */
 /* block/error.c */
 void blk_error_init(Blk *b);
+bool blk_has_status(const Blk *b); /* its errors can stop the VM */
 void blk_error_fini(Blk *b); /* the last word: frees b */
 
-extern const BlkDriver blk_file, blk_host_device, blk_raw, blk_qcow2, blk_null_co, blk_null_aio;
+extern const BlkDriver blk_file, blk_host_device, blk_raw, blk_qcow2, blk_null_co, blk_null_aio, blk_blkdebug;
 
 /* -drive's and -blockdev's words, NULL-terminated. */
 extern const char *const blk_discard_values[], *const blk_detect_values[];

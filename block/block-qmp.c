@@ -77,7 +77,7 @@ static void put_blk(Blk *b, void *opaque)
     jw_begin_object(w, NULL);
     static const char *const status[] = { "ok", "failed", "nospace" };
 
-    if (b->dev) {
+    if (b->dev && blk_has_status(b)) {
         jw_str(w, "io-status", status[b->io_status]);
     }
     jw_str(w, "device", b->id ? b->id : "");

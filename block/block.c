@@ -6,7 +6,7 @@
 #include <string.h>
 
 const BlkDriver *const blk_drivers[] = { &blk_file, &blk_host_device, &blk_raw, &blk_qcow2,
-    &blk_null_co, &blk_null_aio, NULL };
+    &blk_null_co, &blk_null_aio, &blk_blkdebug, NULL };
 
 enum { MAX_DEPTH = 200 };
 
@@ -112,13 +112,19 @@ void blk_node_unref(BlkNode *n)
 }
 
 /* Splits args into the common members (ret_mine) and the driver's own (ret_rest). */
-static void split_args(const Json *args, Json *ret_mine, Json *ret_rest)
+static void split_args(const Json *args, const char *child, Json *ret_mine, Json *ret_rest)
 {
     for (unsigned i = 0; i < json_len(args); i++) {
         const char *key = json_key_at(args, i);
         bool mine = false;
         for (const PropSpec *p = node_props; p->name; p++) {
             mine |= !strcmp(p->name, key);
+        }
+        if (child && !strcmp(key, child)) {
+            key = "file";
+            mine = true;
+        } else if (child && !strcmp(key, "file")) {
+            mine = false;
         }
         json_set(mine ? ret_mine : ret_rest, key, json_ref(json_val_at(args, i)));
     }
@@ -131,7 +137,7 @@ static bool open_child(BlkNode *n, const NodeOpts *o, GError **err)
                err_set(err, "Block protocol '%s' doesn't support the option 'file'", n->drv->name);
     }
     if (!o->file) {
-        return err_set(err, "Parameter 'file' is missing");
+        return err_set(err, "Parameter '%s' is missing", n->drv->child ? n->drv->child : "file");
     }
     if (json_type(o->file) == JSON_STR) {
         const char *ref = json_get_str(o->file);
@@ -193,12 +199,13 @@ BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err)
         err_set(err, "Invalid parameter type for 'file', expected: object");
         return NULL;
     }
-    split_args(args, mine, rest);
+    const BlkDriver *drv = blk_driver_find(json_get_str_or(args, "driver", ""));
+
+    split_args(args, drv ? drv->child : NULL, mine, rest);
     prop_defaults(node_props, &o);
     if (!prop_apply_struct(node_props, &o, mine, err)) {
         goto out;
     }
-    const BlkDriver *drv = o.driver ? blk_driver_find(o.driver) : NULL;
     if (!drv) {
         err_set(err,
             o.driver ? "Parameter 'driver' does not accept value '%s'"

@@ -82,11 +82,25 @@ static bool cache_mode(
 }
 
 /* "file" as -drive knows it: a protocol URL or a path; "file.X" options belong to it. */
-static Json *protocol_args(const DriveOpts *o, const Json *args, bool direct, bool no_flush)
+static Json *protocol_args(
+    const DriveOpts *o, const Json *args, bool direct, bool no_flush, GError **err)
 {
-    Json *p = json_object(), *cache = json_object();
+    g_autoptr(Json) p = json_object();
+    Json *cache = json_object();
 
-    if (g_str_has_prefix(o->file, "null-co://") || g_str_has_prefix(o->file, "null-aio://")) {
+    if (!o->file) {
+        /* all by "file.X" */
+    } else if (g_str_has_prefix(o->file, "blkdebug:")) {
+        g_auto(GStrv) part = g_strsplit(o->file, ":", 3); /* blkdebug:rules:image */
+        Json *image = json_object();
+
+        json_set(image, "driver", json_str("file"));
+        json_set(image, "filename", json_str(part[1] && part[2] ? part[2] : ""));
+        json_set(p, "driver", json_str("blkdebug"));
+        json_set(p, "config", json_str(part[1] ? part[1] : ""));
+        json_set(p, "image", image);
+    } else if (g_str_has_prefix(o->file, "null-co://") ||
+               g_str_has_prefix(o->file, "null-aio://")) {
         json_set(p, "driver", json_str(o->file[5] == 'c' ? "null-co" : "null-aio"));
     } else {
         bool dev = g_str_has_prefix(o->file, "/dev/") && !g_str_has_prefix(o->file, "/dev/shm/") &&
@@ -111,7 +125,7 @@ static Json *protocol_args(const DriveOpts *o, const Json *args, bool direct, bo
     json_set(p, "read-only", json_bool(o->read_only));
     json_set(p, "discard", json_str(o->discard ? o->discard : "ignore"));
     json_set(p, "force-share", json_bool(o->force_share));
-    return p;
+    return keyval_nest(p, err);
 }
 
 static bool one_of(const char *text, const char *const *values, unsigned *ret_at)
@@ -125,13 +139,13 @@ static bool one_of(const char *text, const char *const *values, unsigned *ret_at
     return !text;
 }
 
-static bool drive_check(const DriveOpts *o, GError **err)
+static bool drive_check(const DriveOpts *o, bool below, GError **err)
 {
     static const char *const ifs[] = { "ide", "scsi", "floppy", "pflash", "mtd", "sd", "virtio",
         "xen", "none", NULL };
     static const char *const medias[] = { "disk", "cdrom", NULL };
     static const char *const aios[] = { "threads", "native", "io_uring", NULL };
-    static const char *const known[] = { "file", "null-co", "null-aio", NULL };
+    static const char *const known[] = { "file", "null-co", "null-aio", "blkdebug", NULL };
     g_autofree char *proto = o->file ? blk_protocol_of(o->file) : NULL;
     const char *fmt = o->driver ? o->driver : o->format;
     unsigned at;
@@ -160,7 +174,7 @@ static bool drive_check(const DriveOpts *o, GError **err)
     if (fmt && (!blk_driver_find(fmt) || blk_driver_find(fmt)->protocol)) {
         return err_set(err, "Unknown driver '%s'", fmt);
     }
-    return !fmt || (o->file && *o->file) ||
+    return !fmt || (o->file ? *o->file != '\0' : below) ||
            err_set(err, "A block device must be specified for \"file\"");
 }
 
@@ -227,7 +241,11 @@ static BlkNode *drive_node(
 {
     g_autoptr(Json) f = json_object();
     const char *fmt = o->driver ? o->driver : o->format;
-    Json *proto = protocol_args(o, args, direct, no_flush);
+    Json *proto = protocol_args(o, args, direct, no_flush, err);
+
+    if (!proto) {
+        return NULL;
+    }
     bool null = g_str_has_prefix(json_get_str_or(proto, "driver", ""), "null"),
          guessed = !fmt && !null;
     BlkNode *p = guessed ? blk_node_open(proto, false, err) : NULL;
@@ -253,7 +271,7 @@ static BlkNode *drive_node(
     BlkNode *n = NULL;
 
     if (format_args(args, driver, f, err)) {
-        g_autoptr(Json) nested = json_ref(f);
+        g_autoptr(Json) nested = keyval_nest(f, err);
         n = nested ? blk_node_open(nested, false, err) : NULL;
     }
     blk_node_unref(p);
@@ -277,6 +295,12 @@ static char *default_id(const char *drive_if)
 
     blk_each(count_if, &c);
     return g_strdup_printf("%s%u", drive_if, c.n);
+}
+
+/* "file.driver=…" instead of "file=". */
+static bool has_file_options(const Json *args)
+{
+    return json_get(args, "file.driver") || json_get(args, "file.filename");
 }
 
 static bool drive_apply(DriveOpts *o, const Json *args, GError **err)
@@ -305,7 +329,9 @@ Blk *blk_drive_create(const Json *args, GError **err)
     BlkNode *n = NULL;
 
     prop_defaults(drive_props, &o);
-    if (!drive_apply(&o, args, err) || !drive_check(&o, err) ||
+    bool below = has_file_options(args);
+
+    if (!drive_apply(&o, args, err) || !drive_check(&o, below, err) ||
         !on_error(o.werror, "write", &werror, err) || !on_error(o.rerror, "read", &rerror, err) ||
         (o.cache && !cache_mode(o.cache, &direct, &no_flush, &wce, err))) {
         goto out;
@@ -319,7 +345,7 @@ Blk *blk_drive_create(const Json *args, GError **err)
         err_set(err, "Duplicate ID '%s' for drive", id);
         goto out;
     }
-    if (o.file && *o.file) {
+    if (o.file ? *o.file != '\0' : below) {
         n = drive_node(&o, args, direct, no_flush, err);
         if (!n) {
             goto out;

@@ -26,7 +26,7 @@ void blk_set_on_error(Blk *b, BlkOnError werror, BlkOnError rerror)
 }
 
 /* QEMU compat: a drive whose errors can stop the VM has a state for them. */
-static bool has_status(const Blk *b)
+bool blk_has_status(const Blk *b)
 {
     return b->dev_werror == BLK_ON_ERROR_STOP || b->dev_werror == BLK_ON_ERROR_ENOSPC ||
            b->dev_rerror == BLK_ON_ERROR_STOP;
@@ -51,7 +51,7 @@ static void emit(const Blk *b, const BlkErrorNote *note)
     Json *data = json_object();
 
     json_set(data, "device", json_str(blk_name(b)));
-    if (has_status(b)) {
+    if (blk_has_status(b)) {
         json_set(data, "nospace", json_bool(note->error == -ENOSPC));
     }
     if (b->node) {

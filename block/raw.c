@@ -140,6 +140,8 @@ static int raw_preadv(
     BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len)
 {
     const RawOpts *o = n->opts;
+
+    blk_node_event(n->file, "read_aio");
     return n->file->drv->preadv(n->file, off + o->offset, iov, niov, len);
 }
 
@@ -148,6 +150,7 @@ static int raw_pwritev(
 {
     const RawOpts *o = n->opts;
 
+    blk_node_event(n->file, "write_aio");
     if (o->probed && off < 512) {
         return guarded_write(n, off, iov, niov, len, flags);
     }
@@ -156,6 +159,8 @@ static int raw_pwritev(
 
 static int raw_flush(BlkNode *n)
 {
+    blk_node_event(n->file, "flush_to_os");
+    blk_node_event(n->file, "flush_to_disk");
     return n->file->drv->flush ? n->file->drv->flush(n->file) : 0;
 }
 

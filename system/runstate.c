@@ -33,6 +33,7 @@ struct RunState {
     GArray *powerdown; /* PowerdownFn */
     int status;
     bool exiting;
+    bool stopping, start_again; /* run_stop() is at it: what drains may ask for either */
     /* Written by any thread; run_act() takes them. The first cause stays until it is taken. */
     atomic_uint want;
     atomic_int shutdown_cause, reset_cause, exit_status;
@@ -145,6 +146,7 @@ void run_start(RunState *r)
 {
     loop_assert(loop_main());
     if (run_is_running(r)) {
+        r->start_again = r->stopping;
         return;
     }
     r->kind = RUN_STATE_RUNNING;
@@ -166,14 +168,23 @@ void run_stop(RunState *r, RunStateKind why)
         }
         return;
     }
+    if (r->stopping) {
+        return;
+    }
+    r->stopping = true;
     for (unsigned i = r->listeners->len; i-- > 0;) {
         const RunListener *l = &g_array_index(r->listeners, RunListener, i);
 
         l->fn(l->opaque, false);
     }
+    r->stopping = false;
     clock_virtual_stop();
     r->kind = why;
     qmp_event("STOP", NULL);
+    if (r->start_again) {
+        r->start_again = false;
+        run_start(r);
+    }
 }
 
 static void do_shutdown(RunState *r, ShutdownCause why)

@@ -154,6 +154,18 @@ Json *keyval_parse(const char *text, const char *implied, bool dotted, bool *ret
     return dotted ? listify(out, NULL, err) : g_steal_pointer(&out);
 }
 
+Json *keyval_nest(const Json *flat, GError **err)
+{
+    g_autoptr(Json) out = json_object();
+
+    for (unsigned i = 0; i < json_len(flat); i++) {
+        if (!put_dotted(out, json_key_at(flat, i), json_ref(json_val_at(flat, i)), err)) {
+            return NULL;
+        }
+    }
+    return listify(out, NULL, err);
+}
+
 Json *opts_parse(const char *text, const char *implied, bool dotted, bool *ret_help, GError **err)
 {
     if (*text != '{') {

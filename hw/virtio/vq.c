@@ -579,7 +579,7 @@ void vq_run(VirtQueue *vq)
         if (!vq->polling) {
             vq->ops->arm(vq, true);
         }
-        if (vq->ops->empty(vq)) {
+        if (!vq->redo_head && vq->ops->empty(vq)) {
             break;
         }
     }

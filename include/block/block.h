@@ -56,6 +56,7 @@ struct BlkDriver {
     const PropSpec *props; /* -blockdev options beyond the common ones; NULL: none */
     size_t opts_size;      /* of the struct they fill, BlkNode.opts */
     bool protocol;         /* the bottom of a graph: no "file" child */
+    const char *child;     /* what the node below is called; NULL: "file" */
     bool backing;          /* takes "backing" */
     /* Keeps tables of its own in the node below, which it locks from open to close: nobody else
      * writes there. */
@@ -78,6 +79,8 @@ struct BlkDriver {
     /* A device begins to use the node (on), or another emulator's use of the image stands against
      * it; or ends. NULL: nobody to ask. */
     bool (*lock)(BlkNode *n, bool on, bool share_rw, GError **err);
+    /* The node above does something that a rule may be about ("read_aio" …). NULL: no rules here. */
+    void (*event)(BlkNode *n, const char *what);
     /* Members of query-block's "image" that only this format has. NULL: none. */
     void (*describe)(BlkNode *n, JsonWriter *w);
 };
@@ -114,6 +117,13 @@ int blk_node_discard(BlkNode *n, uint64_t off, uint64_t len);
 /* Zeroes, by plain writes where the child knows no better; flags: BLK_MAY_UNMAP. */
 int blk_node_zeroes(BlkNode *n, uint64_t off, uint64_t len, unsigned flags);
 int blk_node_truncate(BlkNode *n, uint64_t size);
+/* Names what a format does to its child, for blkdebug: QEMU's names of events. */
+static inline void blk_node_event(BlkNode *n, const char *what)
+{
+    if (n->drv->event) {
+        n->drv->event(n, what);
+    }
+}
 
 /* -blockdev / blockdev-add. */
 BlkNode *blk_node_create(const Json *args, GError **err);

@@ -14,6 +14,8 @@ Json *keyval_parse(
     const char *text, const char *implied, bool dotted, bool *ret_help, GError **err);
 /* JSON when text begins with '{', else keyval. */
 Json *opts_parse(const char *text, const char *implied, bool dotted, bool *ret_help, GError **err);
+/* Flat keys with dots, as -drive has them, made into a tree as above. A new one. */
+Json *keyval_nest(const Json *flat, GError **err);
 /* "512M", "1.5G", "0x10": QEMU's sizes; default unit multiplies bare numbers. False: not a size or
  * overflow. */
 bool parse_size(const char *text, uint64_t default_unit, uint64_t *ret);

@@ -339,12 +339,11 @@ ORDERS = [((), ("stop", "stop", "cont", "cont", "query-status")), ((), ("system_
 
 def transcript(v, commands):
     """Events and replies in the order they come, SHUTDOWN or the last reply being the end."""
+    sent = []
     for c in commands:
         word, _, line = c.partition(" ")
-        v.qmp.file.write(f'{{"execute":"human-monitor-command","arguments":{{"command-line":"{line}"}}}}\n' if line
-                         else f'{{"execute":"{word}"}}\n')
-    v.qmp.file.write('{"execute":"query-name","id":"end"}\n')
-    v.qmp.file.flush()
+        sent.append(f'{{"execute":"human-monitor-command","arguments":{{"command-line":"{line}"}}}}' if line else f'{{"execute":"{word}"}}')
+    v.qmp.send("\n".join([*sent, '{"execute":"query-name","id":"end"}']))
     got = []
     try:
         while not got or got[-1].get("id") != "end":

@@ -104,7 +104,7 @@ class Qmp:
     def __init__(self, sock, negotiate=True, vm=None):
         self.sock, self.vm = sock, vm
         sock.settimeout(TIMEOUT)
-        self.file = sock.makefile("rw", encoding="utf-8", newline="\n")
+        self.file = sock.makefile("r", encoding="utf-8", newline="\n")  # not "rw": a write forgets what was read ahead
         self.events = []
         self.greeting = self.read()
         if negotiate:
@@ -120,8 +120,7 @@ class Qmp:
         return json.loads(line)
 
     def send(self, text):
-        self.file.write(text + "\n")
-        self.file.flush()
+        self.sock.sendall(text.encode() + b"\n")
 
     def reply(self):
         """The next message that is no event."""

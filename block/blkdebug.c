@@ -1,0 +1,318 @@
+/* blkdebug: a filter that lets requests fail, by rules about what the node above does. The rules
+ * are QEMU's (its documentation of blkdebug): an event with a matching rule makes the rule's error
+ * active, later requests fail with what is active. Tested by test-block-filter. */
+#include "block-internal.h"
+#include "util/keyval.h"
+
+#include <errno.h>
+#include <string.h>
+
+typedef struct Rule {
+    char *event;
+    int64_t state; /* 0: any */
+    bool set_state, once, immediately, active, used;
+    int64_t new_state;
+    int64_t error, sector; /* sector -1: any */
+    int iotype;            /* -1: any; else BlkOp */
+} Rule;
+typedef struct BlkDebug {
+    GMutex lock;
+    GArray *rules;
+    int64_t state;
+} BlkDebug;
+typedef struct DebugOpts {
+    char *config;
+    Json *inject, *set;
+} DebugOpts;
+static const PropSpec debug_props[] = {
+    PROP_STR("config", DebugOpts, config, "file of rules"),
+    PROP_JSON(
+        "inject-error", DebugOpts, inject, "rules: event, state, errno, sector, iotype, once"),
+    PROP_JSON("set-state", DebugOpts, set, "rules: event, state, new_state"),
+    PROP_END,
+};
+
+/* QEMU's names; those of formats that are not there never happen. */
+static const char *const events[] = { "l1_update", "l1_grow_alloc_table", "l1_grow_write_table",
+    "l1_grow_activate_table", "l2_load", "l2_update", "l2_update_compressed", "l2_alloc_cow_read",
+    "l2_alloc_write", "read_aio", "read_backing_aio", "read_compressed", "write_aio",
+    "write_compressed", "vmstate_load", "vmstate_save", "cow_read", "cow_write", "reftable_load",
+    "reftable_grow", "reftable_update", "refblock_load", "refblock_update", "refblock_update_part",
+    "refblock_alloc", "refblock_alloc_hookup", "refblock_alloc_write",
+    "refblock_alloc_write_blocks", "refblock_alloc_write_table", "refblock_alloc_switch_table",
+    "cluster_alloc", "cluster_alloc_bytes", "cluster_free", "flush_to_os", "flush_to_disk",
+    "pwritev_rmw_head", "pwritev_rmw_after_head", "pwritev_rmw_tail", "pwritev_rmw_after_tail",
+    "pwritev", "pwritev_zero", "pwritev_done", "empty_image_prepare", "l1_shrink_write_table",
+    "l1_shrink_free_l2_clusters", "cor_write", "cluster_alloc_space", "none", NULL };
+static const char *const iotypes[] = { "read", "write", "flush", "discard", "write-zeroes", NULL };
+static PROP_ENUM_TYPE(prop_event, "BlkdebugEvent", events);
+static PROP_ENUM_TYPE(prop_iotype, "BlkdebugIOType", iotypes);
+
+typedef struct RuleOpts {
+    int event, iotype;
+    int64_t state, new_state, error, sector;
+    bool once, immediately;
+} RuleOpts;
+#define ROW_I64(n, f, d, h)                                                                        \
+    {                                                                                              \
+        .name = (n), .type = &prop_i64, .offset = PROP_AT(RuleOpts, f, int64_t), .bit = -1,        \
+        .def.i = (d), .help = (h)                                                                  \
+    }
+static const PropSpec inject_rows[] = {
+    PROP_ENUM("event", RuleOpts, event, prop_event, 0, "what the node above does"),
+    PROP_ENUM("iotype", RuleOpts, iotype, prop_iotype, 0, "kind of request that fails"),
+    ROW_I64("state", state, 0, "only in this state; 0: in any"),
+    ROW_I64("errno", error, 5, "the error"),
+    ROW_I64("sector", sector, -1, "only requests with this sector"),
+    PROP_BOOL("once", RuleOpts, once, false, "one request, then the rule is gone"),
+    PROP_BOOL("immediately", RuleOpts, immediately, false, "kept: errors are never delayed"),
+    PROP_END,
+};
+static const PropSpec set_rows[] = {
+    PROP_ENUM("event", RuleOpts, event, prop_event, 0, "what the node above does"),
+    ROW_I64("state", state, 0, "only in this state; 0: in any"),
+    ROW_I64("new_state", new_state, 0, "the state from then on"),
+    PROP_END,
+};
+
+static bool add_rule(BlkDebug *d, bool set, const Json *args, GError **err)
+{
+    const PropSpec *rows = set ? set_rows : inject_rows;
+    RuleOpts o = { 0 };
+
+    if (json_type(args) != JSON_OBJECT) {
+        return err_set(err, "Invalid parameter type for '%s', expected: object",
+            set ? "set-state" : "inject-error");
+    }
+    prop_defaults(rows, &o);
+    if (!json_get(args, "event") || (set && !json_get(args, "new_state"))) {
+        return err_set(
+            err, "Parameter '%s' is missing", json_get(args, "event") ? "new_state" : "event");
+    }
+    if (!prop_apply_struct(rows, &o, args, err)) {
+        return false;
+    }
+    if (o.error <= 0 && !set) {
+        return err_set(err, "Parameter 'errno' expects a positive number");
+    }
+    Rule r = { .event = g_strdup(events[o.event]),
+        .state = o.state,
+        .set_state = set,
+        .new_state = o.new_state,
+        .error = o.error,
+        .sector = o.sector,
+        .once = o.once,
+        .immediately = o.immediately,
+        .iotype = json_get(args, "iotype") ? o.iotype : -1 };
+
+    g_array_append_val(d->rules, r);
+    return true;
+}
+
+static bool add_rules(BlkDebug *d, bool set, const Json *list, GError **err)
+{
+    if (list && json_type(list) != JSON_ARRAY) {
+        return err_set(err, "Invalid parameter type for '%s', expected: array",
+            set ? "set-state" : "inject-error");
+    }
+    for (unsigned i = 0; list && i < json_len(list); i++) {
+        if (!add_rule(d, set, json_at(list, i), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* [inject-error] and [set-state] with key = "value" lines; '#' begins a comment. */
+static bool read_config(BlkDebug *d, const char *path, GError **err)
+{
+    g_autofree char *text = NULL;
+    g_autoptr(GError) why = NULL;
+    g_autoptr(Json) args = NULL;
+    bool set = false;
+
+    if (!g_file_get_contents(path, &text, NULL, &why)) {
+        return err_set(err, "Could not read blkdebug config file: %s", why->message);
+    }
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+    for (unsigned i = 0;; i++) {
+        char *l = lines[i] ? g_strstrip(lines[i]) : NULL;
+
+        if (l && (!*l || *l == '#')) {
+            continue;
+        }
+        if (!l || *l == '[') {
+            if (args && !add_rule(d, set, args, err)) {
+                return false;
+            }
+            g_clear_pointer(&args, json_unref);
+            if (!l) {
+                return true;
+            }
+            set = !strcmp(l, "[set-state]");
+            if (!set && strcmp(l, "[inject-error]") != 0) {
+                return err_set(err, "%s:%u: there is no option group \"%s\"", path, i + 1, l);
+            }
+            args = json_object();
+            continue;
+        }
+        char *eq = strchr(l, '='), *val = eq ? g_strstrip(eq + 1) : NULL;
+        size_t n = val ? strlen(val) : 0;
+
+        if (!args || !eq || n < 2 || val[0] != '"' || val[n - 1] != '"') {
+            return err_set(err, "%s:%u: parse error", path, i + 1);
+        }
+        *eq = val[n - 1] = '\0';
+        json_set(args, g_strstrip(l), json_text(val + 1));
+    }
+}
+
+static void debug_close(BlkNode *n)
+{
+    BlkDebug *d = n->state;
+
+    for (unsigned i = 0; i < d->rules->len; i++) {
+        g_free(g_array_index(d->rules, Rule, i).event);
+    }
+    g_array_unref(d->rules);
+    g_mutex_clear(&d->lock);
+}
+
+static bool debug_open(BlkNode *n, GError **err)
+{
+    BlkDebug *d = n->state;
+    const DebugOpts *o = n->opts;
+
+    g_mutex_init(&d->lock);
+    d->rules = g_array_new(FALSE, FALSE, sizeof(Rule));
+    d->state = 1;
+    if ((o->config && *o->config && !read_config(d, o->config, err)) ||
+        !add_rules(d, false, o->inject, err) || !add_rules(d, true, o->set, err)) {
+        debug_close(n);
+        return false;
+    }
+    n->size = n->file->size;
+    n->align = n->file->align;
+    n->read_only |= n->file->read_only;
+    n->filename = g_strdup_printf("blkdebug:%s:%s", o->config ? o->config : "", n->file->filename);
+    return true;
+}
+
+static void debug_event(BlkNode *n, const char *event)
+{
+    BlkDebug *d = n->state;
+    bool injected = false;
+
+    g_mutex_lock(&d->lock);
+    int64_t state = d->state;
+
+    for (unsigned i = 0; i < d->rules->len; i++) {
+        Rule *r = &g_array_index(d->rules, Rule, i);
+
+        if (r->used || strcmp(r->event, event) != 0 || (r->state && r->state != state)) {
+            continue;
+        }
+        if (r->set_state) {
+            d->state = r->new_state;
+            continue;
+        }
+        /* What this event makes active takes the place of what was. */
+        for (unsigned k = 0; !injected && k < d->rules->len; k++) {
+            g_array_index(d->rules, Rule, k).active = false;
+        }
+        injected = r->active = true;
+    }
+    g_mutex_unlock(&d->lock);
+}
+
+/* What becomes of a request: 0 or -errno. */
+static int check(BlkNode *n, BlkOp op, uint64_t off, uint64_t len)
+{
+    BlkDebug *d = n->state;
+    int rc = 0;
+
+    debug_event(n, "none");
+    g_mutex_lock(&d->lock);
+    for (unsigned i = 0; i < d->rules->len && !rc; i++) {
+        Rule *r = &g_array_index(d->rules, Rule, i);
+        uint64_t at = (uint64_t)r->sector * 512;
+
+        if (r->active && (r->iotype < 0 || r->iotype == (int)op) &&
+            (r->sector < 0 || (at >= off && at - off < len))) {
+            rc = -(int)r->error;
+            if (r->once) {
+                r->used = true;
+                r->active = false;
+            }
+        }
+    }
+    g_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static int debug_preadv(
+    BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len)
+{
+    int rc = check(n, BLK_READ, off, len);
+    return rc ? rc : blk_node_preadv(n->file, off, iov, niov, len);
+}
+
+static int debug_pwritev(
+    BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len, unsigned flags)
+{
+    debug_event(n, "pwritev");
+    int rc = check(n, BLK_WRITE, off, len);
+
+    rc = rc ? rc : blk_node_pwritev(n->file, off, iov, niov, len, flags);
+    debug_event(n, "pwritev_done");
+    return rc;
+}
+
+static int debug_flush(BlkNode *n)
+{
+    int rc = check(n, BLK_FLUSH, 0, 0);
+    return rc ? rc : blk_node_flush(n->file);
+}
+
+static int debug_discard(BlkNode *n, uint64_t off, uint64_t len)
+{
+    int rc = check(n, BLK_DISCARD, off, len);
+    return rc ? rc : blk_node_discard(n->file, off, len);
+}
+
+static int debug_zeroes(BlkNode *n, uint64_t off, uint64_t len, unsigned flags)
+{
+    debug_event(n, "pwritev_zero");
+    int rc = check(n, BLK_WRITE_ZEROES, off, len);
+
+    rc = rc ? rc : blk_node_zeroes(n->file, off, len, flags);
+    debug_event(n, "pwritev_done");
+    return rc;
+}
+
+static int debug_truncate(BlkNode *n, uint64_t size)
+{
+    int rc = blk_node_truncate(n->file, size);
+
+    if (!rc) {
+        n->size = n->file->size;
+    }
+    return rc;
+}
+
+const BlkDriver blk_blkdebug = { .name = "blkdebug",
+    .help = "a filter that lets requests fail",
+    .child = "image",
+    .size = sizeof(BlkDebug),
+    .props = debug_props,
+    .opts_size = sizeof(DebugOpts),
+    .open = debug_open,
+    .close = debug_close,
+    .preadv = debug_preadv,
+    .pwritev = debug_pwritev,
+    .flush = debug_flush,
+    .discard = debug_discard,
+    .write_zeroes = debug_zeroes,
+    .truncate = debug_truncate,
+    .event = debug_event };

@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""The block layer's policies and filters as a driver and a manager see them: what errors do (werror, rerror), blkdebug; the same events,
+run states and answers as QEMU 10.0's, requests that are kept while the VM stands, done once when it goes on."""
+import json
+import os
+import tempfile
+
+import qtest
+import vm
+from qtest import Blk, Function
+from test_scsi import GOOD, HLT, OK, Scsi, lun, rw
+from vm import Vm, same, test
+
+tmp = tempfile.TemporaryDirectory(prefix="virtue-block-")
+SIZE = 1 << 20
+
+
+def image(name="d", size=SIZE, fill=None):
+    path = f"{tmp.name}/{name}"
+    with open(path, "wb") as f:
+        if fill:
+            f.write(fill)
+        f.truncate(size)
+    return path
+
+
+def content(path, at, n):
+    with open(path, "rb") as f:
+        f.seek(at)
+        return f.read(n)
+
+
+def start(args, binary=None, accel="qtest"):
+    mode = ["-accel", "tcg", "-bios", HLT] if binary else ["-accel", accel]
+    return Vm([*mode, "-M", "pc-i440fx-10.0", "-m", "64", "-nodefaults", *args], binary=binary, qtest=True)
+
+
+def debug(path, *rules, states=(), name="r"):
+    """raw over blkdebug over a file."""
+    return ["-blockdev", json.dumps({"driver": "raw", "node-name": name, "file": {
+        "driver": "blkdebug", "node-name": f"{name}-debug", "image": {"driver": "file", "filename": path},
+        **({"inject-error": list(rules)} if rules else {}), **({"set-state": list(states)} if states else {})}})]
+
+
+def rule(event, errno=5, **more):
+    return {"event": event, "errno": errno, **more}
+
+
+def blk(v):
+    return Blk(Function(v.qtest, 0, 4, 0))
+
+
+def errors(v):
+    """The events of interest so far: name and data; one command later, so that all are there."""
+    v.qmp.ok("query-status")
+    return [(e["event"], e.get("data")) for e in v.qmp.events if e["event"] in ("BLOCK_IO_ERROR", "STOP", "RESUME")]
+
+
+# (QEMU reads sector 0 by itself.) (werror, rerror, rule, operations): each operation is (kind, sector).
+POLICIES = [
+    ("report", "report", rule("write_aio", once=True), [(1, 0), (1, 8)]),
+    ("ignore", "ignore", rule("write_aio", once=True), [(1, 0), (1, 8)]),
+    ("ignore", "ignore", rule("read_aio", sector=8, once=True), [(0, 8), (1, 8)]),
+    ("enospc", "report", rule("write_aio", once=True), [(1, 0)]),
+    ("enospc", "report", rule("read_aio", errno=28, sector=8, once=True), [(0, 8)]),
+    ("auto", "auto", rule("write_aio", once=True), [(1, 0)]),
+    ("stop", "report", rule("read_aio", sector=8, once=True), [(0, 8), (1, 0)]),
+    ("report", "report", rule("read_aio", errno=28, sector=9), [(0, 8), (0, 9), (0, 9)]),
+]
+STOPS = [
+    ("auto", "auto", rule("write_aio", errno=28, once=True), 1),
+    ("enospc", "report", rule("write_aio", errno=28, once=True), 1),
+    ("stop", "report", rule("write_aio", once=True), 1),
+    ("report", "stop", rule("read_aio", sector=8, once=True), 0),
+    ("report", "stop", rule("read_aio", errno=28, sector=8, once=True), 0),
+]
+
+
+def policy(binary, werror, rerror, what, ops):
+    path = image()
+    with start([*debug(path, what), "-device", f"virtio-blk-pci,drive=r,addr=4,id=vb,werror={werror},rerror={rerror}"], binary) as v:
+        b = blk(v)
+        out = []
+        for kind, sector in ops:
+            b.submit(kind, sector, bytes([sector + 1]) * 512 if kind else b"", 0 if kind else 512)
+            out.append(b.finish())
+        return out, errors(v), v.qmp.ok("query-status"), v.qmp.ok("query-block")[0].get("io-status")
+
+
+@test("errors that are reported or ignored: status, events and io-status as QEMU 10.0")
+def policies():
+    for p in POLICIES:
+        same(policy(None, *p), policy(vm.oracle(), *p), f"{p}")
+
+
+def stops(binary, werror, rerror, what, kind):
+    path = image(fill=b"old!" * 2048)
+    with start([*debug(path, what), "-device", f"virtio-blk-pci,drive=r,addr=4,id=vb,werror={werror},rerror={rerror}"], binary) as v:
+        b = blk(v)
+        b.submit(kind, 8, b"new!" * 128 if kind else b"", 0 if kind else 512)
+        log = [v.qmp.event(e).get("data") for e in ("BLOCK_IO_ERROR", "STOP")]
+        log += [v.qmp.ok("query-status"), v.qmp.ok("query-block")[0].get("io-status"), b.queue.poll(), content(path, 4096, 4)]
+        log += [v.qmp.ok("cont"), v.qmp.event("RESUME").get("data"), b.finish(), v.qmp.ok("query-status"), errors(v), content(path, 4096, 4)]
+        return log
+
+
+@test("errors that stop the VM: events, run state, the request is done at cont, as QEMU 10.0")
+def stop_and_cont():
+    for p in STOPS:
+        same(stops(None, *p), stops(vm.oracle(), *p), f"{p}")
+
+
+class Many:
+    """Several writes of one sector each, outstanding at once."""
+
+    def __init__(self, b, n):
+        self.b, self.n, q = b, n, b.q
+        self.head, self.data, self.status = q.alloc(16 * n), q.alloc(512 * n), q.alloc(n)
+        for i in range(n):
+            q.write(self.head + 16 * i, (1).to_bytes(8, "little") + (8 * i).to_bytes(8, "little"))
+            q.write(self.data + 512 * i, bytes([i + 1]) * 512)
+        q.write(self.status, b"\xff" * n)
+        for i in range(n):
+            b.queue.add([(self.head + 16 * i, 16), (self.data + 512 * i, 512)], [(self.status + i, 1)])
+        b.queue.kick()
+
+    def statuses(self):
+        return self.b.q.read(self.status, self.n)
+
+    def used(self):
+        return self.b.q.get(self.b.queue.used + 2, 2)
+
+
+def disk(bus="blk", extra=""):
+    if bus == "blk":
+        return ["-device", f"virtio-blk-pci,drive=r,addr=4,id=vb,werror=stop,rerror=stop,request-merging=off{extra}"]
+    return ["-device", f"virtio-scsi-pci,id=s,addr=4{extra}", "-device", "scsi-hd,id=vb,drive=r,bus=s.0,werror=stop,rerror=stop"]
+
+
+@test("many requests, some fail several times: each is done once, none is lost")
+def many():
+    for extra in ("", ",iothread=t,num-queues=2"):
+        path = image()
+        # One sector fails three times, one once; between them the VM is resumed.
+        rules = [rule("none", iotype="write", sector=8 * 5, once=True)] * 3 + [rule("none", iotype="write", sector=8 * 17, once=True)]
+        with start([*debug(path, *rules), "-object", "iothread,id=t", *disk(extra=extra)]) as v:
+            m = Many(blk(v), 32)
+            stops = 0
+            while m.used() != 32:
+                v.qmp.event("STOP")
+                stops += 1
+                same(v.qmp.ok("query-status")["status"], "io-error", "run state")
+                used = m.used()
+                assert used < 32 and m.statuses().count(0) == used, "what is used has a status, the others have none"
+                v.qmp.ok("cont")
+                vm.until("all of it, or another stop", lambda: m.used() == 32 or v.qmp.ok("query-status")["status"] == "io-error")
+            same(m.statuses(), bytes(32), "statuses")
+            assert 3 <= stops <= 4, f"{stops} stops"
+            for i in range(32):
+                same(content(path, 4096 * i, 512), bytes([i + 1]) * 512, f"sector {8 * i}")
+            same(m.used(), 32, "used index: each once")
+            s = v.qmp.ok("query-blockstats")[0]["stats"]
+            same((s["wr_operations"], s["failed_wr_operations"]), (32, 4), "requests that went to the image")
+
+
+@test("reset, quit and unplug while a request is kept: it is not done any more")
+def reset_held():
+    for bus in ("blk", "scsi"):
+        for how in ("system_reset", "quit", "device_del", "SIGTERM"):
+            path = image()
+            with start([*debug(path, rule("write_aio", once=True)), *disk(bus)]) as v:
+                if bus == "blk":
+                    blk(v).submit(1, 8, b"new!" * 128)
+                else:
+                    s = Scsi(Function(v.qtest, 0, 4, 0))
+                    s.ready(lun(0))
+                    s.send(rw(0x2a, 8, 1), lun(0), out=b"new!" * 128)
+                v.qmp.event("STOP")
+                if how == "system_reset":
+                    v.qmp.ok(how)
+                    same(v.qmp.ok("query-status")["status"], "prelaunch", "run state")
+                    v.qmp.ok("cont")
+                    if bus == "blk":
+                        same(blk(v).read(0, 512), (Blk.OK, bytes(512)), "a read after the reset")
+                    else:
+                        s = Scsi(Function(v.qtest, 0, 4, 0))
+                        same(s.sense([0] * 6, lun(0)), (6, 0x29, 0), "the first command after the reset")
+                        same(s.good(rw(0x28, 0, 1), lun(0), room=512), bytes(512), "a read after the reset")
+                elif how == "device_del":
+                    v.qmp.ok(how, id="vb")
+                    v.qmp.ok("cont")
+                    if bus == "scsi":
+                        v.qmp.event("DEVICE_DELETED")
+                        same(s.requests.wait()[1] > 0, True, "the command ends")
+                        same(s.q.read(s.resp, 108)[11], 3, "response: no such target")
+                if how == "SIGTERM":
+                    same(v.terminate(), 0, "exit status")
+                else:
+                    v.qmp.ok("quit")
+                    same(v.wait(), 0, "exit status")
+            if (bus, how) != ("blk", "device_del"):  # a guest has to agree to that; the disk is still there and goes on
+                same(content(path, 4096, 4), bytes(4), f"{bus}, {how}: the sector of the kept request")
+
+
+@test("the driver resets the disk while a request fails: nothing hangs")
+def driver_reset():
+    with start([*debug(image(), rule("write_aio", once=True)), *disk()]) as v:
+        b = blk(v)
+        b.submit(1, 8, b"new!" * 128)
+        v.qmp.event("STOP")
+        b.dev.put(20, 1, 0)  # device_status
+        vm.until("the reset", lambda: not b.dev.status())
+        v.qmp.ok("cont")
+        same(blk(v).read(0, 512)[0], Blk.OK, "a read by the next driver")
+
+
+@test("SCSI: errors stop the VM, commands of several steps too; TMFs end what is kept")
+def scsi_stops():
+    path = image(fill=b"A" * 65536)
+    with start([*debug(path, rule("write_aio", errno=28, sector=100, once=True), rule("read_aio", sector=300, once=True)), *disk("scsi")]) as v:
+        s = Scsi(Function(v.qtest, 0, 4, 0))
+        s.ready(lun(0))
+        cases = [("WRITE", rw(0x2a, 100, 1), dict(out=b"B" * 512), 100, b"B"),
+                 ("COMPARE AND WRITE", [0x89, 0, 0, 0, 0, 0, 0, 0, 1, 44, 0, 0, 0, 1, 0, 0], dict(out=bytes(512) + b"C" * 512), 300, b"C")]
+        for name, cdb, more, sector, want in cases:
+            s.send(cdb, lun(0), **more)
+            io = v.qmp.event("BLOCK_IO_ERROR")["data"]
+            same((io["action"], io["qom-path"]), ("stop", "/machine/peripheral/vb"), name)
+            v.qmp.event("STOP")
+            same(s.requests.poll(), None, f"{name}: no answer while the VM stands")
+            v.qmp.ok("cont")
+            s.requests.wait()
+            same(s.q.read(s.resp, 108)[10:12], bytes([GOOD, OK]), name)
+            same(content(path, 512 * sector, 1), want, f"{name}: the image")
+
+
+if __name__ == "__main__":
+    vm.TESTS[:] = [t for t in vm.TESTS if t[1].__module__ == "__main__"]
+    vm.main()
