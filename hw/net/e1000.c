@@ -280,7 +280,6 @@ static uint32_t reg_read(E1000 *s, unsigned off)
         off = E_ICR;
         return *e1000_reg(s, E_ICR);
     case E_ICR: /* reading acknowledges everything: 13.4.17 */
-        v |= s->intx ? INT_ASSERTED : 0;
         *e1000_reg(s, E_ICR) = 0;
         update_line(s);
         return v;
@@ -326,7 +325,7 @@ static void reg_write(E1000 *s, unsigned off, uint32_t v)
         update_line(s);
         return;
     case E_ICS:
-        e1000_cause(s, v & ~INT_ASSERTED);
+        e1000_cause(s, v);
         return;
     case E_IMS:
         *e1000_reg(s, E_IMS) |= v;

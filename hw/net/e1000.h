@@ -87,8 +87,7 @@ enum { /* ICR, ICS, IMS, IMC: 13.4.17 */
     INT_RXDMT0 = 1 << 4,
     INT_RXO = 1 << 6,
     INT_RXT0 = 1 << 7,
-    INT_MDAC = 1 << 9,
-    INT_ASSERTED = 1u << 31
+    INT_MDAC = 1 << 9
 };
 enum {
     E1000_FRAME_MAX = 16384, /* the largest that hardware sends or takes */

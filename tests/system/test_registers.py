@@ -277,6 +277,51 @@ def script_device(log, q, machine):
         extended(log, q, f)
 
 
+def script_e1000(log, q, machine):
+    """Reset values, EEPROM, PHY, interrupt causes, a frame sent to nobody."""
+    f = Function(q, 0, 4, 0)
+    log.say("config", f.space()[:64].hex(" "))
+    log.say("BARs", list(f.size_bars().values()))
+    bar = f.map()[0].at
+    ring = q.alloc(4096)
+    f.put(4, 2, 7)
+
+    def get(reg):
+        return q.get(bar + reg, 4)
+
+    def put(reg, value):
+        q.put(bar + reg, 4, value)
+
+    def look(when):
+        for reg in (0, 8, 0x10, 0x18, 0x38, 0xd0, 0x100, 0x400, 0xe00, 0x1000, 0x2800, 0x2808, 0x2810, 0x2818, 0x3800, 0x3808, 0x3810, 0x3818,
+                    0x5000, 0x5200, 0x5400, 0x5404, 0x5408, 0x5600, 0x5820):
+            log.say(f"{when} {reg:04x}", get(reg))
+
+    look("reset")
+    for w in range(64):
+        put(0x14, w << 8 | 1)
+        log.say(f"EEPROM {w}", get(0x14) >> 16)
+    for r in range(32):
+        if r not in (1, 5):  # negotiation takes QEMU half a second
+            put(0x20, 2 << 26 | 1 << 21 | r << 16)
+            log.say(f"PHY {r}", get(0x20))
+    put(0xd8, 0xffffffff)
+    put(0xc8, 0x84)
+    log.say("cause", get(0xc0))
+    log.say("cause, read", get(0xc0))
+    put(0xd0, 0x4)
+    put(0xc8, 0x84)
+    log.say("cause, wanted", get(0xc0))
+    q.write(ring, (ring + 64).to_bytes(8, "little") + (60 | 0xb << 24).to_bytes(8, "little"))
+    put(0x3800, ring)
+    put(0x3808, 128)
+    put(0x400, 0xa)
+    put(0x3818, 1)
+    log.say("sent", q.read(ring, 16).hex(" "))
+    log.say("cause, sent", get(0xc0) & 3)
+    log.say("head", get(0x3810))
+
+
 def script_port(log, q, machine):
     port = Function(q, 0, 4, 0)
     log.say("port BARs", list(port.size_bars(2).values()))
@@ -333,6 +378,9 @@ def register():
             dev = ",".join(p for p in (f"virtio-{kind}-{suffix}", "bus=rp", props, more) if p)
             vm.TESTS.append((f"q35/root port/virtio-{kind}/{variant}", lambda a=[
                 *backend, "-device", "pcie-root-port,id=rp,addr=4,chassis=1", "-device", dev]: compare("q35", a, script_port)))
+    for machine in ("pc", "q35"):
+        vm.TESTS.append((f"{machine}/e1000", lambda m=machine: compare(
+            m, ["-netdev", "hubport,hubid=0,id=n", "-device", "e1000,netdev=n,addr=4,mac=52:54:00:11:22:33"], script_e1000)))
     everything = [w for kind, (backend, props) in BACKEND.items() for w in [*backend, "-device", f"virtio-{kind}-pci,{props}".rstrip(",")]]
     for machine in ("pc", "q35"):
         vm.TESTS.append((f"{machine}/functions with four virtio devices", lambda m=machine: compare(m, everything, script_machine)))
