@@ -17,6 +17,7 @@ import images  # noqa: E402
 import measure  # noqa: E402
 import metal  # noqa: E402
 import metalbench as mb  # noqa: E402
+import sockbench  # noqa: E402
 
 OFF = 'echo VIRTUE-OFF\npoweroff -f\nsleep 60\n'
 
@@ -188,6 +189,9 @@ def table_rows():
         Row("21", "direct boot of the cloud kernel to power-off, CPU", "s", boot(1), 0.8, rounds=3),
         Row("22", "device_add reply, pc", "ms", lambda c, b: measure.device_add(b, ["-M", "pc"], "pci.0") * 1e3, 0.25),
         Row("22", "device_add reply, q35", "ms", lambda c, b: measure.device_add(b, ["-M", "q35", "-device", "pcie-root-port,id=rp"], "rp") * 1e3, 0.25),
+        *(Row("24", f"{what}, {way}", "us" if of == "trip" else "ms/MiB", sockbench.row(name, of), rounds=3)
+          for way, of in (("guest to host", "out"), ("host to guest", "in"), ("round trip", "trip"))
+          for what, name in (("unix socket pair in the guest, tcg", "pair"), ("virtio-vsock, tcg", "vsock"), ("TCP by virtio-net and user, tcg", "net"))),
         Row("23", "migration of 512 MB to a file", "ms", missing("no migration"), 0.75, rounds=1),
     ]
 

@@ -65,6 +65,17 @@ def busybox():
     raise RuntimeError("busybox-static is not installed")
 
 
+def program(source):
+    """A static program for the guest, built once for a source."""
+    out = f"{CACHE}/guest/{os.path.basename(source)[:-2]}-{digest(open(source, encoding='utf-8').read())}"
+    if not os.path.exists(out):
+        os.makedirs(os.path.dirname(out), exist_ok=True)
+        subprocess.run(["gcc", "-static", "-O2", "-o", f"{out}.tmp", source], check=True)
+        os.rename(f"{out}.tmp", out)
+    with open(out, "rb") as f:
+        return f.read()
+
+
 INIT = r"""#!/bin/sh
 # First program of the initramfs: mounts, modules, then what virtue= on the kernel command line says.
 export PATH=/bin

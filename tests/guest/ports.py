@@ -10,8 +10,8 @@ import threading
 import images
 import packages
 from guest import Guest
-from vsock import program
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 KB = 1 << 10
 PORTS, ECHO, BLOCKS = 31, 24 * KB, 190
 TIMES = 10  # the writer sends 1 MB: more than its queue of 128 pieces of 1 KB, our buffers and the host's socket hold
@@ -54,7 +54,7 @@ def ports(binary, machine, device="", rounds=4):
     kernel = images.Kernel()
     with tempfile.TemporaryDirectory(prefix="virtue-ports-") as d:
         args = ["-accel", "tcg", "-M", machine, "-m", "256", "-smp", "2", "-kernel", kernel.image, "-initrd",
-                images.initramfs(kernel, extra=[("bin/port-echo", program("port-echo"), 0o755)]), "-append", "console=ttyS0 quiet panic=-1",
+                images.initramfs(kernel, extra=[("bin/port-echo", images.program(f"{HERE}/port-echo.c"), 0o755)]), "-append", "console=ttyS0 quiet panic=-1",
                 "-no-reboot", "-device", f"virtio-serial-pci,id=s{device}", "-device", f"virtio-rng-pci{device}"]
         for i in range(PORTS):
             args += ["-chardev", f"socket,id=c{i},path={d}/{i},server=on,wait=off"]

@@ -3,7 +3,6 @@ many connections, refusals, what is left behind."""
 import os
 import re
 import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -14,18 +13,6 @@ from guest import Guest
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULES = [*images.MODULES, "vsock", "vmw_vsock_virtio_transport"]
 MB = 1 << 20
-
-
-def program(name):
-    """A program for the guest, built once for a source."""
-    source = f"{HERE}/{name}.c"
-    out = f"{images.CACHE}/guest/{name}-{images.digest(open(source, encoding='utf-8').read())}"
-    if not os.path.exists(out):
-        os.makedirs(os.path.dirname(out), exist_ok=True)
-        subprocess.run(["gcc", "-static", "-O2", "-o", f"{out}.tmp", source], check=True)
-        os.rename(f"{out}.tmp", out)
-    with open(out, "rb") as f:
-        return f.read()
 
 
 def listen(path, handle, kind=socket.SOCK_STREAM):
@@ -120,7 +107,7 @@ def steps(binary, machine, size, connections, device=""):
     with tempfile.TemporaryDirectory(prefix="virtue-vsock-") as d:
         path = f"{d}/v"
         args = ["-accel", "tcg", "-M", machine, "-m", "256", "-smp", "2", "-kernel", kernel.image, "-initrd",
-                images.initramfs(kernel, modules=MODULES, extra=[("bin/vsock-peer", program("vsock-peer"), 0o755)]), "-append",
+                images.initramfs(kernel, modules=MODULES, extra=[("bin/vsock-peer", images.program(f"{HERE}/vsock-peer.c"), 0o755)]), "-append",
                 "console=ttyS0 quiet panic=-1", "-no-reboot", "-device", f"virtio-vsock-pci,guest-cid=42,x-path={path}{device}"]
         servers = [listen(f"{path}_1000", echo), listen(f"{path}_1001", answer_at_the_end),
                    listen(f"{path}_1002", echo_messages, socket.SOCK_SEQPACKET)]
@@ -202,7 +189,7 @@ def life(binary):
         path, server = f"{d}/v", listen(f"{d}/v_1000", echo)
         device = {"driver": "virtio-vsock-pci", "id": "v", "guest-cid": 42, "x-path": path, "bus": "pci.0", "addr": "5"}
         args = ["-accel", "tcg", "-M", "pc", "-m", "256", "-kernel", kernel.image, "-initrd",
-                images.initramfs(kernel, modules=[*MODULES, "acpiphp"], extra=[("bin/vsock-peer", program("vsock-peer"), 0o755)]), "-append",
+                images.initramfs(kernel, modules=[*MODULES, "acpiphp"], extra=[("bin/vsock-peer", images.program(f"{HERE}/vsock-peer.c"), 0o755)]), "-append",
                 "console=ttyS0 quiet panic=-1", "-device", ",".join(f"{k}={v}" for k, v in device.items()).replace("driver=", "", 1)]
         with Guest(binary, args) as g:
             def up():
