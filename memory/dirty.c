@@ -134,6 +134,11 @@ bool dirty_log_page(const DirtyLog *l, uint64_t page)
     return bitmap_test(l->seen, page);
 }
 
+void dirty_log_clean(DirtyLog *l, uint64_t page)
+{
+    bitmap_clear(l->seen, page);
+}
+
 bool dirty_log_take(DirtyLog *l, uint64_t off, uint64_t len)
 {
     bool any = false;

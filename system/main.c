@@ -66,6 +66,7 @@ static bool start(Options *o, Machine **ret_m, GError **err)
         return false;
     }
     setup_run_state(m, o);
+    setup_display(m, o);
     input_init(m->run);
     if (!setup_devices(m, o, err) || (mc->ready && !mc->ready(m, err))) {
         return false;

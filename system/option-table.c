@@ -204,11 +204,24 @@ static bool only_none(const char *arg, GError **err)
 
 static bool opt_vga(Options *o, const char *arg, GError **err)
 {
+    static const char *const known[] = { "none", "std", "virtio", NULL };
+    static const char *const absent[] = { "cirrus", "vmware", "qxl", "xenfb", "tcx", "cg3", NULL };
+
     if (!strcmp(arg, "help")) {
-        g_print("none                 no graphic card (default)\n");
+        g_print("none                 no graphic card\n"
+                "std                  standard VGA (default)\n"
+                "virtio               Virtio VGA\n");
         exit(0);
     }
-    return only_none(arg, err);
+    if (g_strv_contains(absent, arg)) {
+        return err_set(err, "'%s' is not available: use std or virtio", arg);
+    }
+    if (!g_strv_contains(known, arg)) {
+        return err_set(err, "unknown vga type: %s", arg);
+    }
+    g_free(o->vga);
+    o->vga = g_strdup(arg);
+    return true;
 }
 
 static bool opt_none(Options *o, const char *arg, GError **err)
@@ -432,7 +445,7 @@ const OptRow option_rows[] = {
     CALL("echr", opt_echr, "chr", "set terminal escape character instead of ctrl-a"),
     FLAG("nographic", nographic, "no graphics; serial port and monitor on the terminal"),
     CALL("display", opt_display, "none", "select display back end"),
-    CALL("vga", opt_vga, "none", "select video card type"),
+    CALL("vga", opt_vga, "std|virtio|none", "select video card type"),
     CALL("audio", opt_audio, "none", "select audio back end"),
     CALL("audiodev", opt_audio, "[driver=]none,id=id", "a sound back end; there is no other"),
     STRING("bios", firmware, "file", "set the filename for the BIOS"),

@@ -58,6 +58,7 @@ typedef struct Options {
     bool debug_threads;
     char *uuid, *cpu, *firmware, *kernel, *initrd, *append, *dtb, *log_items, *log_file, *pidfile;
     char *qtest, *qtest_log;
+    char *vga; /* -vga; NULL: the machine's default */
     char **data_dirs;
     bool stopped, nographic, nodefaults, no_user_config, no_reboot, no_shutdown, daemonize;
     bool no_acpi, no_hpet;

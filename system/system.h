@@ -23,6 +23,7 @@ bool setup_objects(Machine *m, const Options *o, GError **err);
 bool setup_chardevs(Machine *m, const Options *o, GError **err);
 bool setup_netdevs(Machine *m, Options *o, GError **err);
 bool setup_drives(Machine *m, Options *o, GError **err);
+void setup_display(Machine *m, Options *o); /* display-setup.c: -vga; before the devices */
 bool setup_devices(Machine *m, const Options *o, GError **err);
 
 /* char-setup.c: -serial, -monitor, -qmp, -mon, -qtest and what nobody has to ask for. */

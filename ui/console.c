@@ -188,8 +188,13 @@ void display_unlisten(DisplayListener *l)
             break;
         }
     }
+    Display *d = l->display;
+
     l->display = NULL;
     l->next = NULL;
+    if (!d->listeners && d->ops->unwatched) {
+        d->ops->unwatched(d->opaque);
+    }
 }
 
 void display_refresh(Display *d)

@@ -19,6 +19,9 @@ void pam_init(Pam *p, Region *mem, Region *ram, Region *pci_mem)
         region_map(mem, at, &p->ram[i], 1);
         region_map(mem, at, &p->pci[i], 1);
     }
+    /* What a display adapter decodes is never RAM: there is no SMM to see what lies below. */
+    region_init_alias(&p->vga, NULL, "smram-region", pci_mem, 0xa0000, 0x20000);
+    region_map(mem, 0xa0000, &p->vga, 1);
 }
 
 /* Bit 0 of a half-register enables reads from RAM, bit 1 writes; write-only is taken as PCI space.
@@ -44,6 +47,8 @@ void pam_fini(Pam *p)
         region_fini(&p->ram[i]);
         region_fini(&p->pci[i]);
     }
+    region_unmap(&p->vga);
+    region_fini(&p->vga);
 }
 
 /* SMBus host controller: ICH9 data sheet, 18.2. */

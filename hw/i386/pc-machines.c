@@ -87,12 +87,12 @@ static const CompatProp compat_5_2[] = { /* and of 6.0 to 7.1 */
 
 #define PC_MACHINE(var, ver, al, def, brd, lists) \
     const MachineClass var = { .name = "pc-i440fx-" ver, .alias = al, .is_default = def, .desc = "Standard PC (i440FX + PIIX, 1996)", \
-        .family = "pc_piix", .max_cpus = 255, .default_cpus = 1, .default_ram = 128 << 20, .default_ram_id = "pc.ram", \
+        .family = "pc_piix", .max_cpus = 255, .default_cpus = 1, .default_ram = 128 << 20, .default_ram_id = "pc.ram", .default_vga = "std", \
         .default_cpu = "qemu64", .default_nic = "e1000", .compat = lists, .size = sizeof(PcMachine), .props = pc_props, .init = pc_init, \
         .ready = pc_ready, .reset = pc_reset, .data = &brd, .acpi = true, .hotpluggable_cpus = true }
 #define Q35_MACHINE(var, ver, al, old, cpus, brd, lists) \
     const MachineClass var = { .name = "pc-q35-" ver, .alias = al, .desc = "Standard PC (Q35 + ICH9, 2009)", .family = "pc_q35", \
-        .deprecated = old, .max_cpus = cpus, .default_cpus = 1, .default_ram = 128 << 20, .default_ram_id = "pc.ram", .default_cpu = "qemu64", .default_nic = "e1000", \
+        .deprecated = old, .max_cpus = cpus, .default_cpus = 1, .default_ram = 128 << 20, .default_ram_id = "pc.ram", .default_vga = "std", .default_cpu = "qemu64", .default_nic = "e1000", \
         .compat = lists, .size = sizeof(PcMachine), .props = q35_props, .init = pc_init, .ready = pc_ready, \
         .reset = pc_reset, .data = &brd, .acpi = true, .hotpluggable_cpus = true }
 

@@ -11,6 +11,8 @@ void dirty_log_free(DirtyLog *l);
 bool dirty_log_take(DirtyLog *l, uint64_t off, uint64_t len);
 /* A page's state without clearing it; dirty_log_sync() first. */
 bool dirty_log_page(const DirtyLog *l, uint64_t page);
+/* Clears a page for this client, as the last dirty_log_sync() left it. */
+void dirty_log_clean(DirtyLog *l, uint64_t page);
 void dirty_log_sync(DirtyLog *l); /* moves what was written since into all clients' bitmaps */
 /*
  * With an engine that caches what is dirty a page is reported once more after it was cleaned: until

@@ -42,6 +42,8 @@ typedef struct DisplayOps {
     void (*refresh)(void *opaque);
     /* A viewer came, or lost track: the next refresh() draws and reports everything. NULL. */
     void (*invalidate)(void *opaque);
+    /* Nobody looks any more: what was kept to know what changed may go. NULL. */
+    void (*unwatched)(void *opaque);
     /* A viewer wishes; NULL: the size is the guest's business alone. */
     void (*wish)(void *opaque, const DisplayWish *w);
 } DisplayOps;

@@ -346,7 +346,7 @@ def accepted():
         same((r.rc, r.err), (0, ""), args)
 
 
-REFUSED = [("-vnc", "127.0.0.1:0"), ("-sandbox", "on,obsolete=deny"), ("-incoming", "defer"), ("-loadvm", "x"), ("-device", '{"driver":"VGA"}'),
+REFUSED = [("-vnc", "127.0.0.1:0"), ("-sandbox", "on,obsolete=deny"), ("-incoming", "defer"), ("-loadvm", "x"), ("-device", '{"driver":"qxl-vga"}'),
            ("-device", '{"driver":"qemu-xhci","id":"usb"}'), ("-spice", "port=1"), ("-tpmdev", "emulator,id=t")]
 
 

@@ -19,6 +19,7 @@ typedef struct MachineClass {
     const char *alias; /* "pc" */
     const char *desc;
     const char *family;
+    const char *default_vga; /* -vga's default; NULL: the machine does not know that option */
     bool is_default, deprecated;
     unsigned max_cpus, default_cpus;
     uint64_t default_ram;

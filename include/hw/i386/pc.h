@@ -42,6 +42,7 @@ typedef struct PcBoard {
 enum { PAM_PIECES = 13 };
 typedef struct Pam {
     Region ram[PAM_PIECES], pci[PAM_PIECES];
+    Region vga; /* a0000-bffff */
 } Pam;
 void pam_init(Pam *p, Region *mem, Region *ram, Region *pci_mem);
 void pam_update(Pam *p, const uint8_t *regs); /* the seven registers from 0x59 or 0x90 on */
