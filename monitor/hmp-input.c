@@ -2,6 +2,7 @@
  * tests/system/test_input.py. */
 #include "monitor-internal.h"
 #include "ui/input.h"
+#include "ui/vnc.h"
 
 #include <string.h>
 
@@ -72,7 +73,35 @@ static void show_mice(Machine *m, const char *arg, GString *out)
     }
 }
 
+static void show_vnc(Machine *m, const char *arg, GString *out)
+{
+    g_autofree char *text = vnc_describe();
+
+    g_string_append(out, text);
+}
+
+static void run_qmp(Machine *m, const char *name, const Json *args, GString *out)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(Json) ret = qmp_run(m, name, args, &err);
+
+    if (!ret) {
+        hmp_report(out, err);
+    }
+}
+
+static void run_set_password(Machine *m, const Json *args, GString *out)
+{
+    run_qmp(m, "set_password", args, out);
+}
+
+static void run_expire_password(Machine *m, const Json *args, GString *out)
+{
+    run_qmp(m, "expire_password", args, out);
+}
+
 const HmpInfo monitor_input_infos[] = {
+    { "vnc", "", "show the vnc server status", show_vnc },
     { "mice", "", "show which guest mouse is receiving events", show_mice },
     { NULL },
 };
@@ -80,9 +109,11 @@ const HmpInfo monitor_input_infos[] = {
 /* clang-format off */
 #define ROW(n, p, h, fn, spec) { .name = (n), .params = (p), .help = (h), .run_args = (fn), .args = (spec) }
 const HmpCmd hmp_input_cmds[] = {
+    ROW("expire_password", "protocol time [-d display]", "set spice/vnc password expire-time", run_expire_password, "protocol:s time:s display:-s"),
     ROW("mouse_button", "state", "change mouse button state (1=L, 2=M, 4=R)", run_mouse_button, "button_state:i"),
     ROW("mouse_move", "dx dy [dz]", "send mouse move events", run_mouse_move, "dx_str:s dy_str:s dz_str:s?"),
     ROW("mouse_set", "index", "set which mouse device receives events", run_mouse_set, "index:i"),
+    ROW("set_password", "protocol password [-d display] [action-if-connected]", "set spice/vnc password", run_set_password, "protocol:s password:s display:-s connected:s?"),
     ROW("sendkey", "keys [hold_ms]", "send keys to the VM (e.g. 'sendkey ctrl-alt-f1', default hold time=100 ms)", run_sendkey, "keys:s hold-time:i?"),
     { .name = NULL },
 };

@@ -56,6 +56,9 @@ const QmpTypeRow qmp_named_types[] = {
         "btn={data:{button:<left|middle|right|wheel-up|wheel-down|side|extra|wheel-left|wheel-right|touch>,down:bool}} "
         "rel=$InputMove abs=$InputMove "
         "mtt={data:{type:<begin|update|end|cancel|data>,slot:int,tracking-id:int,axis:<x|y>,value:int}}}" },
+    { "VncClient", "{host:str,service:str,family:<ipv4|ipv6|unix|vsock|unknown>,websocket:bool}" },
+    { "VncListener", "{host:str,service:str,family:<ipv4|ipv6|unix|vsock|unknown>,websocket:bool,auth:<none|vnc>}" },
+    { "VncPeers", "{server:{host:str,service:str,family:<ipv4|ipv6|unix|vsock|unknown>,websocket:bool,*auth:str},client:$VncClient}" },
     { "Log", "*logfile:str,*logappend:bool" }, /* a part of others */
     { NULL, NULL },
 };
@@ -113,6 +116,9 @@ const QmpTypeRow qmp_returns[] = {
     { "query-tpm-types", "[<>]" },
     { "query-uuid", "{UUID:str}" },
     { "query-version", "{qemu:{major:int,minor:int,micro:int},package:str}" },
+    { "query-vnc", "{enabled:bool,*host:str,*service:str,*family:<ipv4|ipv6|unix|vsock|unknown>,*auth:str,"
+        "*clients:[$VncClient]}" },
+    { "query-vnc-servers", "[{id:str,server:[$VncListener],clients:[$VncClient],auth:<none|vnc>,*display:str}]" },
     { "ringbuf-read", "str" },
     { "x-query-virtio", "[{path:str,name:str}]" },
     { "x-query-virtio-queue-element", "{name:str,index:int,descs:[{addr:int,len:int,flags:[str]}],"
@@ -135,6 +141,9 @@ const QmpTypeRow qmp_arguments[] = {
     { "chardev-add", "{id:str,backend:$Chardev}" },
     { "chardev-change", "{id:str,backend:$Chardev}" },
     { "input-send-event", "{*device:str,*head:int,events:[$InputEvent]}" },
+    { "set_password", "{protocol:<vnc|spice>,password:str,*connected:<keep|fail|disconnect>@protocol vnc={*display:str} "
+        "spice={}}" },
+    { "expire_password", "{protocol:<vnc|spice>,time:str@protocol vnc={*display:str} spice={}}" },
     { "send-key", "{keys:[$KeyValue],*hold-time:int}" },
     { NULL, NULL },
 };
@@ -157,5 +166,8 @@ const QmpTypeRow qmp_event_types[] = {
     { "NETDEV_STREAM_DISCONNECTED", "{netdev-id:str}" },
     { "NIC_RX_FILTER_CHANGED", "{*name:str,path:str}" },
     { "BALLOON_CHANGE", "{actual:int}" },
+    { "VNC_CONNECTED", "$VncPeers" },
+    { "VNC_INITIALIZED", "$VncPeers" },
+    { "VNC_DISCONNECTED", "$VncPeers" },
     { NULL, NULL },
 };

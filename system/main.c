@@ -4,6 +4,7 @@
 #include "net/net.h"
 #include "system.h"
 #include "ui/input.h"
+#include "ui/vnc.h"
 #include "util/fdset.h"
 #include "util/log.h"
 #include "util/sock.h"
@@ -72,7 +73,8 @@ static bool start(Options *o, Machine **ret_m, GError **err)
         return false;
     }
     machine_check_globals(m);
-    if (!setup_qtest(m, o, err) || !setup_gdb(m, o, err) || !setup_monitors(m, o, err)) {
+    if (!setup_qtest(m, o, err) || !setup_gdb(m, o, err) || !setup_monitors(m, o, err) ||
+        !setup_vnc(m, o, err)) {
         return false;
     }
     /* Power on. */
@@ -95,6 +97,7 @@ static void finish(Machine *m)
         if (m->accel) {
             accel_quit(m->accel);
         }
+        vnc_stop_all();
         net_cleanup();
         blk_cleanup();
     }

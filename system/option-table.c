@@ -184,11 +184,24 @@ static bool opt_gdb_default(Options *o, const char *arg, GError **err)
     return true;
 }
 
+static bool opt_k(Options *o, const char *arg, GError **err)
+{
+    g_free(o->keymap);
+    o->keymap = g_strdup(arg);
+    return true;
+}
+
 static bool opt_display(Options *o, const char *arg, GError **err)
 {
     if (!strcmp(arg, "help")) {
-        g_print("Available display backend types:\nnone\n");
+        g_print("Available display backend types:\nnone\nvnc\n");
         exit(0);
+    }
+    if (g_str_has_prefix(arg, "vnc=")) {
+        g_autofree char *typed = g_strdup_printf("-display %s", arg);
+
+        options_add(o, OPT_VNC, typed, arg + 4, NULL);
+        return true;
     }
     g_autofree char *type = g_strndup(arg, strcspn(arg, ","));
 
@@ -470,6 +483,8 @@ const OptRow option_rows[] = {
     CALL("d", opt_log_items, "item1,...", "enable logging of specified items ('-d help' for list)"),
     STRING("D", log_file, "logfile", "output log to logfile (default stderr)"),
     CALL("s", opt_gdb_default, NULL, "shorthand for -gdb tcp::1234"),
+    TEXT("vnc", OPT_VNC, "<display>", "shorthand for -display vnc=<display>"),
+    CALL("k", opt_k, "language", "use keyboard layout (for example 'fr' for French)"),
     TEXT("gdb", OPT_GDB, "dev", "accept gdb connection on 'dev'"),
     TABLE("msg", msg_props, NULL, "timestamp=on|off", "prepend a timestamp to each message"),
     CALL("add-fd", opt_add_fd, "fd=fd,set=set[,opaque=opaque]", "add 'fd' to fd 'set'"),

@@ -45,6 +45,7 @@ void options_free(Options *o)
         }
     }
     g_strfreev(o->data_dirs);
+    g_free(o->keymap);
     g_free(o->vga);
     g_free(o);
 }

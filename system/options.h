@@ -26,6 +26,7 @@ typedef enum OptKind {
     OPT_QMP,
     OPT_QMP_PRETTY,
     OPT_GDB,
+    OPT_VNC,
     OPT_DEBUGCON,
     OPT_KINDS,
 } OptKind;
@@ -58,6 +59,7 @@ typedef struct Options {
     bool debug_threads;
     char *uuid, *cpu, *firmware, *kernel, *initrd, *append, *dtb, *log_items, *log_file, *pidfile;
     char *qtest, *qtest_log;
+    char *keymap; /* -k */
     char *vga; /* -vga; NULL: the machine's default */
     char **data_dirs;
     bool stopped, nographic, nodefaults, no_user_config, no_reboot, no_shutdown, daemonize;

@@ -41,6 +41,7 @@ void signals_block(void);        /* before the first thread */
 void signals_watch(RunState *r); /* SIGTERM, SIGINT and SIGHUP end the machine */
 
 /* gdb-server.c: -gdb and -s. */
+bool setup_vnc(Machine *m, const Options *o, GError **err);
 bool setup_gdb(Machine *m, const Options *o, GError **err);
 
 /* cmd-x86.c */

@@ -7,6 +7,7 @@
 #include "system.h"
 #include "ui/console.h"
 #include "ui/input.h"
+#include "ui/vnc.h"
 
 #include <inttypes.h>
 
@@ -27,6 +28,7 @@ const QmpCmd *const qmp_tables[] = {
     display_qmp_cmds,
     input_qmp_cmds,
     NULL,
+    vnc_qmp_cmds,
 };
 
 const QomTypes *const qom_types[] = { &system_cpu_types, NULL };

@@ -1,0 +1,17 @@
+/* VNC servers (-vnc, -display vnc=): RFC 6143 by libvncserver, which is loaded with the first one.
+ * Main loop, VM lock. */
+#pragma once
+
+#include "object/qmp.h"
+
+/*
+ * Listens as -vnc's text says, "host:display[,opts]", "unix:path", "none". name: the VM's, may be
+ * NULL. root: the tree, for display=. After all devices are there.
+ */
+bool vnc_start(const char *text, const char *name, Obj *root, GError **err);
+void vnc_stop_all(void); /* disconnects everybody and waits for it */
+/* -k: the layout of the viewers' keyboards. */
+bool vnc_set_layout(const char *name, GError **err);
+char *vnc_describe(void); /* info vnc; g_free */
+/* set_password, expire_password, change-vnc-password, query-vnc, query-vnc-servers */
+extern const QmpCmd vnc_qmp_cmds[];

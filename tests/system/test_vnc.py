@@ -1,0 +1,373 @@
+#!/usr/bin/env python3
+"""VNC servers: what viewers see and send, passwords, sharing, events, refusals, and viewers that mean no good. Answers and texts
+are compared with QEMU 10.0."""
+import os
+import random
+import socket
+import struct
+import tempfile
+
+import rfb
+import vm
+from rfb import Rfb
+from input_driver import HLT, Virtio
+from vm import Vm, same, test, until
+
+tmp = tempfile.TemporaryDirectory(prefix="virtue-vnc-")
+SOCK = f"{tmp.name}/vnc"
+BASE = ["-M", "pc", "-nodefaults", "-accel", "tcg", "-bios", HLT]
+
+
+def up(*args, opts="", qtest=False):
+    base = ["-M", "pc", "-nodefaults", "-accel", "qtest"] if qtest else BASE
+    return Vm([*base, "-vnc", f"unix:{SOCK}{opts}", *args], qtest=qtest)
+
+
+def rss(v):
+    with open(f"/proc/{v.p.pid}/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+# ---- answers, as QEMU's ----
+
+def answers(log, binary, where, opts):
+    path = f"{tmp.name}/{'theirs' if binary else 'ours'}"
+    display = rfb.port()
+    text = where.format(path=path, display=display) + opts
+    with Vm([*BASE, "-name", "guest", "-vnc", text], binary=binary) as v:
+        q = v.qmp
+
+        def say(what, got):
+            if isinstance(got, list):
+                got = sorted(map(str, got))
+            elif isinstance(got, dict):
+                got = sorted((k, sorted(map(str, x)) if isinstance(x, list) else str(x)) for k, x in got.items())
+            log.append((what, str(got).replace(path, "SOCK").replace(str(5900 + display), "PORT")))
+        say("query-vnc", q.ok("query-vnc"))
+        say("servers", [sorted(str(sorted(map(str, s.items()))) for s in x["server"]) for x in q.ok("query-vnc-servers")])
+        say("ids", [(x["id"], x["auth"], x["clients"]) for x in q.ok("query-vnc-servers")])
+        say("info", q.hmp("info vnc").replace("\r", "").splitlines())
+        for args in [{"password": "12345678"}, {"password": "x", "connected": "fail"}, {"password": "x", "connected": "disconnect"},
+                     {"password": "x", "connected": "keep"}, {"password": "x", "display": "foo"}, {"password": "x", "display": "default"}]:
+            say(("set_password", args), q.cmd("set_password", protocol="vnc", **args))
+        for t in ("now", "never", "+30", "123456", "abc", "+x", ""):
+            say(("expire_password", t), q.cmd("expire_password", protocol="vnc", time=t))
+        say("change", q.cmd("change-vnc-password", password="y"))
+        say("spice", [q.cmd("set_password", protocol="spice", password="x"), q.cmd("expire_password", protocol="spice", time="now")])
+        q.ok("expire_password", protocol="vnc", time="never")
+        for line in ("help set_password", "help expire_password", "help info vnc", "expire_password vnc +300", "expire_password vnc x"):
+            say(line, q.hmp(line))
+        if where != "none":
+            sock = rfb.Rfb(path, password="y") if "unix" in where and "password" in opts else None
+            if "unix" in where and not sock:
+                sock = rfb.Rfb(path)
+            if not sock:
+                sock = Rfb(("127.0.0.1", 5900 + display), password="y" if "password" in opts else None)
+            for event in ("VNC_CONNECTED", "VNC_INITIALIZED"):
+                e = q.event(event)["data"]
+                e["client"].pop("service")
+                say(event, [sorted(e["server"].items()), sorted(e["client"].items())])
+            say("name", sock.name)
+            say("clients", [[(c["host"], c["family"], c["websocket"]) for c in x["clients"]] for x in q.ok("query-vnc-servers")])
+            sock.close()
+            e = q.event("VNC_DISCONNECTED")["data"]
+            e["client"].pop("service")
+            say("VNC_DISCONNECTED", [sorted(e["server"].items()), sorted(e["client"].items())])
+
+
+def compare(where, opts):
+    theirs, ours = [], []
+    answers(theirs, vm.oracle(), where, opts)
+    answers(ours, None, where, opts)
+    bad = [f"ours      {o}\nQEMU 10.0 {t}" for o, t in zip(ours, theirs) if o != t]
+    assert not bad and len(ours) == len(theirs), f"{len(bad)} of {len(theirs)} lines differ\n" + "\n".join(bad[:8])
+
+
+for where, opts in [("unix:{path}", ""), ("unix:{path}", ",password=on"), ("127.0.0.1:{display}", ",share=force-shared"),
+                    (":{display}", ",password"), ("none", ""), ("localhost:{display}", ",ipv4=on,id=default")]:
+    vm.TESTS.append((f"as QEMU 10.0/{where}{opts}", lambda w=where, o=opts: compare(w, o)))
+
+
+@test("what cannot be is refused, in QEMU's words where it is QEMU's refusal")
+def refused():
+    def err(text, binary):
+        r = vm.run([*BASE, "-display", "none", "-vnc", text], binary=binary)
+        return r.rc, r.err.rpartition("qemu-system-x86_64: ")[2].strip()
+    for text in ("127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", ":-1", ":5,foo=1", ":5,share=foo", ":5,display=foo",
+                 ":5,key-delay-ms=x", "bad.host.invalid:5"):
+        same(err(text, None), err(text, vm.oracle()), text)
+    for text in ("tls-creds=x", "sasl=on", "websocket=on", "reverse=on", "password-secret=x", "power-control=on"):
+        rc, said = err(f":5,{text}", None)
+        assert rc == 1 and said.endswith("is not supported"), said
+    r = vm.run([*BASE, "-display", "none", "-vnc", "none", "-k", "xx"])
+    assert r.rc == 1 and "could not read keymap file: 'xx'" in r.err, r.err
+
+
+@test("display= and -display vnc= are the same as -vnc")
+def display_option():
+    with Vm([*BASE, "-display", f"vnc=unix:{SOCK}"]) as v:
+        same(v.qmp.ok("query-vnc")["service"], SOCK)
+        Rfb(SOCK).close()
+    assert not os.path.exists(SOCK), "the socket's file stays behind"
+
+
+# ---- passwords, sharing ----
+
+@test("only the right password, and only in its time")
+def passwords():
+    def tries(password):
+        try:
+            Rfb(SOCK, password=password).close()
+            return True
+        except rfb.Refused:
+            return False
+    with up(opts=",password=on") as v:
+        assert not tries("") and not tries("secret"), "in without a password being set"
+        v.qmp.ok("set_password", protocol="vnc", password="secret")
+        assert tries("secret") and not tries("Secret") and not tries("secre") and not tries(""), "wrong"
+        v.qmp.ok("change-vnc-password", password="longer than eight")
+        assert tries("longer t") and not tries("secret"), "eight bytes count"
+        v.qmp.ok("expire_password", protocol="vnc", time="now")
+        assert not tries("longer t"), "expired"
+        v.qmp.ok("expire_password", protocol="vnc", time="+3600")
+        assert tries("longer t")
+        v.qmp.hmp("set_password vnc \"\"")
+        v.qmp.ok("set_password", protocol="vnc", password="")
+        assert not tries(""), "an empty password is none"
+        try:
+            Rfb(SOCK)
+            raise AssertionError("in without authentication")
+        except AssertionError as e:
+            assert "without" not in str(e), e
+
+
+@test("a viewer that does not share is alone, or refused, or ignored")
+def sharing():
+    for mode, survives, admitted in (("allow-exclusive", False, True), ("force-shared", True, False), ("ignore", True, True)):
+        with up(opts=f",share={mode}") as v:
+            first = Rfb(SOCK)
+            second = Rfb(SOCK)  # shares
+            first.update()
+            v.qmp.event("VNC_INITIALIZED")
+            v.qmp.event("VNC_INITIALIZED")
+            try:
+                third = Rfb(SOCK, shared=False)
+                third.update()
+                assert admitted, "a viewer that does not share is in"
+            except (EOFError, ConnectionError):
+                assert not admitted, "a viewer that does not share is out"
+            if survives:
+                first.update()
+                second.update()
+            else:
+                assert first.gone() and second.gone()
+            until("the number of viewers", lambda: len(v.qmp.ok("query-vnc")["clients"]) == (2 if survives else 0) + admitted)
+
+
+@test("32 viewers are enough")
+def many():
+    with up() as v:
+        all = [Rfb(SOCK) for _ in range(32)]
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(SOCK)
+        s.settimeout(60)
+        same(s.recv(12), b"")
+        for c in all[:2]:
+            c.update()
+        for c in all:
+            c.close()
+        until("the end of all", lambda: not v.qmp.ok("query-vnc")["clients"])
+        Rfb(SOCK).update()
+
+
+# ---- input ----
+
+def wire(v, expected):
+    """Waits for as many events as expected, and compares."""
+    d, got = v.driver, []
+    until(f"{expected}, got {got}", lambda: got.extend(d.take()) or len(got) >= len(expected))
+    same(got, expected)
+
+
+def keyboard_machine(*args):
+    v = up("-device", "virtio-keyboard-pci,addr=4", *args, qtest=True)
+    v.driver = Virtio(v)
+    return v
+
+
+def pressed(*codes):
+    return [e for code, down in codes for e in ((1, code, down), (0, 0, 0))]
+
+
+@test("keys by keysym and by scan code, and what a viewer held is released when it goes")
+def keys():
+    with keyboard_machine() as v:
+        c = Rfb(SOCK, encodings=(rfb.RAW, rfb.EXT_KEY))
+        for keysym, code in ((0x61, 30), (0x41, 30), (0xff0d, 28), (0xffe1, 42), (0xff51, 105), (0x3c, 51), (0x7e, 41), (0xffbe, 59)):
+            c.key(keysym, True)
+            c.key(keysym, False)
+            wire(v, pressed((code, 1), (code, 0)))
+        c.update()
+        assert c.ext_key
+        c.scan_code(0x61, 0x9d, 1)  # right control, whatever the keysym says
+        c.scan_code(0x61, 0x9d, 0)
+        wire(v, pressed((97, 1), (97, 0)))
+        c.key(0xffe3, True)
+        c.key(0x63, True)
+        wire(v, pressed((29, 1), (46, 1)))
+        c.close()
+        got = []
+        until("releases", lambda: got.extend(v.driver.take()) or len(got) >= 3)
+        same(sorted(e for e in got if e[0] == 1), [(1, 29, 0), (1, 46, 0)])
+
+
+@test("keys on a keyboard of another country")
+def layouts():
+    for layout, pairs in (("de", ((0x79, 44), (0x7a, 21), (0xfc, 26), (0xdf, 12), (0x20ac, 18), (0x40, 16), (0x3c, 86))),
+                          ("fr", ((0x61, 16), (0x31, 2), (0xe9, 3), (0x6d, 39), (0x2c, 50))), ("en-gb", ((0xa3, 4), (0x23, 43)))):
+        with keyboard_machine("-k", layout) as v:
+            c = Rfb(SOCK)
+            for keysym, code in pairs:
+                c.key(keysym, True)
+                c.key(keysym, False)
+                wire(v, pressed((code, 1), (code, 0)))
+            c.close()
+
+
+@test("an absolute and a relative pointer, its buttons and wheel")
+def pointers():
+    with up("-device", "virtio-tablet-pci,addr=4", qtest=True) as v:
+        v.driver = Virtio(v)
+        c = Rfb(SOCK)
+        c.pointer(639, 0, 0)
+        wire(v, [(3, 0, 32767), (3, 1, 0), (0, 0, 0)])
+        c.pointer(0, 479, 1)
+        wire(v, [(3, 0, 0), (3, 1, 32767), (1, 272, 1), (0, 0, 0)])
+        c.pointer(0, 479, 8)
+        wire(v, [(3, 0, 0), (3, 1, 32767), (1, 272, 0), (2, 8, 1), (0, 0, 0)])
+        c.close()
+    with up("-device", "virtio-mouse-pci,addr=4", qtest=True) as v:
+        v.driver = Virtio(v)
+        c = Rfb(SOCK)
+        c.pointer(100, 100, 0)
+        c.pointer(90, 120, 2)
+        wire(v, [(2, 0, -10), (2, 1, 20), (1, 274, 1), (0, 0, 0)])
+        c.close()  # lets the button go
+        wire(v, [(1, 274, 0), (0, 0, 0)])
+
+
+# ---- viewers that mean no good ----
+
+def hello(s, upto=4):
+    """Some steps of the handshake."""
+    s.settimeout(60)
+    steps = [(12, b"RFB 003.008\n"), (2, b"\1"), (4, b"\1"), (24, b"")]
+    for n, answer in steps[:upto]:
+        got = b""
+        while len(got) < n:
+            more = s.recv(n - len(got))
+            if not more:
+                return
+            got += more
+        s.sendall(answer)
+
+
+def raw():
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(SOCK)
+    return s
+
+
+@test("a viewer that asks and never reads costs bounded memory and nobody's time")
+def never_reads():
+    with up() as v:
+        good = Rfb(SOCK)
+        good.update()
+        bad = [raw() for _ in range(4)]
+        for s in bad:
+            hello(s)
+            s.setblocking(False)
+        before, ask = rss(v), struct.pack(">BBHHHH", 3, 0, 0, 0, 640, 480) * 100
+        for turn in range(100):
+            for s in bad:
+                try:
+                    s.send(ask)
+                except BlockingIOError:
+                    pass
+            v.qmp.ok("query-status")
+            if turn % 10 == 0:
+                good.update()
+        assert rss(v) - before < 48 << 20, f"{(rss(v) - before) >> 20} MiB more"
+        for s in bad:
+            s.close()
+        good.update()
+
+
+@test("half messages at each step, then the end; giant lengths; nonsense")
+def half():
+    with up(opts=",share=ignore") as v:
+        good = Rfb(SOCK)
+        for step in range(5):
+            for extra in (b"", b"\0", b"R", b"\2\0\xff\xff", b"\4", b"\5\0\0", b"\6\0\0\0\xff\xff\xff\xff", b"\xfb\0\xff\xff\xff\xff\xff\0",
+                          b"\xff\0\0", b"\xff\7" + bytes(10), b"\7" + bytes(20), b"\x0f\0", b"\xfa\0\1\3", b"\x08" + b"\0" * 3):
+                s = raw()
+                hello(s, step)
+                s.sendall(extra)
+                s.close()
+        good.update()
+        until("the end of all", lambda: len(v.qmp.ok("query-vnc")["clients"]) == 1)
+
+
+@test("random messages in random order")
+def random_messages():
+    rnd = random.Random(os.environ.get("VNC_SEED", "7"))
+    kinds = {0: 19, 2: 3, 3: 9, 4: 7, 5: 5, 6: 7, 8: 3, 11: 1, 251: 7, 255: 11, 15: 1, 250: 3, 7: 11}
+    rounds = int(os.environ.get("VNC_ROUNDS", "60"))
+    with up("-device", "virtio-tablet-pci", "-device", "virtio-keyboard-pci", opts=",share=ignore") as v:
+        good = Rfb(SOCK)
+        for _ in range(rounds):
+            s = raw()
+            hello(s, rnd.choice((1, 2, 3, 4, 4, 4, 4, 4)))
+            data = b""
+            for _ in range(rnd.randrange(40)):
+                kind = rnd.choice(list(kinds)) if rnd.random() < .95 else rnd.randrange(256)
+                body = bytearray(rnd.choice((rnd.randbytes(kinds.get(kind, 3)), bytes(kinds.get(kind, 3)))))
+                if kind == 2:
+                    body[1:3] = struct.pack(">H", rnd.randrange(12))
+                    body += b"".join(struct.pack(">i", rnd.choice((0, 1, 2, 5, 6, 7, 15, 16, 17, -223, -224, -232, -239, -240, -258, -261,
+                                                                   -308, -32, -256, -200, rnd.randrange(-400, 100)))) for _ in range(body[2]))
+                elif kind == 0 and rnd.random() < .8:
+                    body = bytearray(b"\0\0\0" + bytes([rnd.choice((8, 16, 32, 24, 0, 1)), rnd.randrange(40), rnd.randrange(3),
+                                                        rnd.randrange(3)]) + rnd.randbytes(9) + b"\0\0\0")
+                elif kind == 6 and rnd.random() < .8:
+                    n = rnd.randrange(300)
+                    body = bytearray(b"\0\0\0" + struct.pack(">I", n) + rnd.randbytes(n))
+                elif kind == 3 and rnd.random() < .7:
+                    body = bytearray(bytes([rnd.randrange(2)]) + struct.pack(">HHHH", 0, 0, 640, 480))
+                data += bytes([kind]) + body
+            s.setblocking(False)
+            try:
+                s.send(data)
+                s.recv(1 << 16)
+            except OSError:
+                pass
+            s.close()
+            if v.p.poll() is not None:
+                raise AssertionError(f"died: {v.p.returncode}\n{v.text()}")
+        good.update()
+        until("the end of all", lambda: len(v.qmp.ok("query-vnc")["clients"]) == 1)
+        v.qmp.ok("query-status")
+
+
+@test("no library of viewers without -vnc")
+def loads_nothing():
+    def maps(v):
+        with open(f"/proc/{v.p.pid}/maps") as f:
+            return f.read()
+    with Vm(BASE) as v:
+        assert "vncserver" not in maps(v)
+    with up() as v:
+        assert "vncserver" in maps(v)
+
+
+vm.main()
