@@ -32,6 +32,8 @@ extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class, rn
 extern const ObjClass memory_backend_class, memory_backend_ram_class, memory_backend_file_class, memory_backend_memfd_class,
     memory_backend_shm_class, iothread_class;
 extern const ObjClass vga_pci_base_class, vga_pci_class;
+extern const ObjClass virtio_gpu_class, virtio_gpu_base_class, virtio_gpu_pci_base_class, virtio_gpu_pci_class, virtio_vga_base_class,
+    virtio_vga_class; /* virtio-gpu, virtio-vga */
 extern const ObjClass virtio_vsock_class, virtio_vsock_pci_base_class, virtio_vsock_pci_class, vhost_vsock_class,
     vhost_vsock_pci_base_class, vhost_vsock_pci_class;
 extern const ObjClass virtio_scsi_class, virtio_scsi_pci_base_class, virtio_scsi_pci_class,
@@ -89,6 +91,7 @@ const ObjClass *const obj_classes[] = {
     &virtio_vsock_class, &virtio_vsock_pci_base_class, &virtio_vsock_pci_class,
     &vhost_vsock_class, &vhost_vsock_pci_base_class, &vhost_vsock_pci_class,
     &vga_pci_base_class, &vga_pci_class,
+    &virtio_gpu_class, &virtio_gpu_base_class, &virtio_gpu_pci_base_class, &virtio_gpu_pci_class, &virtio_vga_base_class, &virtio_vga_class,
     &virtio_scsi_class, &virtio_scsi_pci_base_class, &virtio_scsi_pci_class,
     &virtio_scsi_pci_transitional_class, &virtio_scsi_pci_non_transitional_class,
     &scsi_device_class, &scsi_disk_base_class, &scsi_hd_class, &scsi_cd_class,
@@ -113,6 +116,11 @@ const ObjAlias obj_aliases[] = {
     { "virtio-mouse", "virtio-mouse-pci" },
     { "virtio-tablet", "virtio-tablet-pci" },
     { "virtio-input-host", "virtio-input-host-pci" },
+    { "virtio-scsi", "virtio-scsi-pci" },
+    { "virtio-balloon", "virtio-balloon-pci" },
+    { "virtio-gpu", "virtio-gpu-pci" },
+    { "virtio-rng", "virtio-rng-pci" },
+    { "virtio-blk", "virtio-blk-pci" },
     { "virtio-net", "virtio-net-pci" },
     { "virtio-serial", "virtio-serial-pci" },
     { "e1000-82540em", "e1000" },

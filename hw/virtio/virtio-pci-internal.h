@@ -20,8 +20,15 @@ enum {
     VPCI_ISR_AT = 0x1000,
     VPCI_DEVICE_AT = 0x2000,
     VPCI_NOTIFY_AT = 0x3000,
-    VPCI_PART = 0x1000
+    VPCI_PART = 0x1000,
+    VPCI_VGA_COMMON_AT = 0x1000, /* virtio-vga: the first 4 KiB are the VGA's */
+    VPCI_VGA_ISR_AT = 0x1800,
+    VPCI_VGA_PART = 0x800
 };
+static inline unsigned vpci_modern_bar(const VirtioPci *p)
+{
+    return p->vga_layout ? 2 : 4;
+}
 enum { VPCI_BELL_MODERN, VPCI_BELL_PIO, VPCI_BELL_LEGACY };
 
 extern const RegionOps vpci_common_ops, vpci_isr_ops, vpci_device_ops, vpci_notify_ops,

@@ -122,8 +122,9 @@ static bool bell_wanted(const VirtioPci *p, unsigned i, unsigned kind, Doorbell 
          * neither at the store's width nor at its value then. */
         ret->as = m->mem;
         ret->size = 0;
-        ret->at = p->fn.bar[4].addr + VPCI_NOTIFY_AT + (uint64_t)i * p->notify_mult;
-        return p->modern && p->fn.bar[4].mapped &&
+        ret->at =
+            p->fn.bar[vpci_modern_bar(p)].addr + VPCI_NOTIFY_AT + (uint64_t)i * p->notify_mult;
+        return p->modern && p->fn.bar[vpci_modern_bar(p)].mapped &&
                shows(m->mem, ret->at, &p->notify, (uint64_t)i * p->notify_mult);
     case VPCI_BELL_PIO:
         ret->as = m->io;

@@ -117,26 +117,30 @@ static void add_modern(VirtioPci *p)
     Obj *o = &f->dev.obj;
     unsigned off;
     uint64_t notify_len = p->page_per_vq ? 0x400000 : VPCI_PART;
+    unsigned bar = vpci_modern_bar(p);
+    uint32_t common_at = p->vga_layout ? VPCI_VGA_COMMON_AT : VPCI_COMMON_AT,
+             isr_at = p->vga_layout ? VPCI_VGA_ISR_AT : VPCI_ISR_AT,
+             half = p->vga_layout ? VPCI_VGA_PART : VPCI_PART;
     uint64_t size = p->page_per_vq ? 0x800000 : 0x4000;
 
     p->notify_mult = p->page_per_vq ? 4096 : 4;
     region_init_container(&p->bar_modern, o, "virtio-pci", size);
-    region_init_io(&p->common, o, "virtio-pci-common", &vpci_common_ops, p, VPCI_PART);
-    region_init_io(&p->isr_mr, o, "virtio-pci-isr", &vpci_isr_ops, p, VPCI_PART);
+    region_init_io(&p->common, o, "virtio-pci-common", &vpci_common_ops, p, half);
+    region_init_io(&p->isr_mr, o, "virtio-pci-isr", &vpci_isr_ops, p, half);
     region_init_io(&p->device, o, "virtio-pci-device", &vpci_device_ops, p, VPCI_PART);
     region_init_io(&p->notify, o, "virtio-pci-notify", &vpci_notify_ops, p, notify_len);
-    region_map(&p->bar_modern, VPCI_COMMON_AT, &p->common, 0);
-    region_map(&p->bar_modern, VPCI_ISR_AT, &p->isr_mr, 0);
+    region_map(&p->bar_modern, common_at, &p->common, 0);
+    region_map(&p->bar_modern, isr_at, &p->isr_mr, 0);
     region_map(&p->bar_modern, VPCI_DEVICE_AT, &p->device, 0);
     region_map(&p->bar_modern, VPCI_NOTIFY_AT, &p->notify, 0);
     p->common.guard_reentry = p->isr_mr.guard_reentry = p->device.guard_reentry =
         p->notify.guard_reentry = true;
-    pci_set_bar(f, 4, PCI_BAR_MEM64_PREF, &p->bar_modern);
+    pci_set_bar(f, bar, PCI_BAR_MEM64_PREF, &p->bar_modern);
 
-    add_virtio_cap(f, VIRTIO_PCI_CAP_COMMON, 4, VPCI_COMMON_AT, VPCI_PART, 16);
-    add_virtio_cap(f, VIRTIO_PCI_CAP_ISR, 4, VPCI_ISR_AT, VPCI_PART, 16);
-    add_virtio_cap(f, VIRTIO_PCI_CAP_DEVICE, 4, VPCI_DEVICE_AT, VPCI_PART, 16);
-    off = add_virtio_cap(f, VIRTIO_PCI_CAP_NOTIFY, 4, VPCI_NOTIFY_AT, (uint32_t)notify_len, 20);
+    add_virtio_cap(f, VIRTIO_PCI_CAP_COMMON, bar, common_at, half, 16);
+    add_virtio_cap(f, VIRTIO_PCI_CAP_ISR, bar, isr_at, half, 16);
+    add_virtio_cap(f, VIRTIO_PCI_CAP_DEVICE, bar, VPCI_DEVICE_AT, VPCI_PART, 16);
+    off = add_virtio_cap(f, VIRTIO_PCI_CAP_NOTIFY, bar, VPCI_NOTIFY_AT, (uint32_t)notify_len, 20);
     pci_set32(f, off + 16, p->notify_mult);
     if (p->modern_pio_notify) {
         region_init_io(&p->bar_pio, o, "virtio-pci-notify-pio", &vpci_pio_ops, p, 4);
@@ -195,6 +199,7 @@ static void add_msix(VirtioPci *p)
 {
     uint64_t pba = MAX(0x800u, p->nvectors * 16u), size = 4096;
     g_autoptr(GError) err = NULL;
+    unsigned bar = p->vga_layout ? 4 : 1;
 
     while (size < pba + (p->nvectors + 63) / 64 * 8) {
         size <<= 1;
@@ -205,10 +210,10 @@ static void add_msix(VirtioPci *p)
         return;
     }
     region_init_container(&p->bar_msix, &p->fn.dev.obj, "virtio-pci-msix", size);
-    if (!msix_init(&p->fn, p->nvectors, &p->bar_msix, 1, 0, pba, 0, &err)) {
+    if (!msix_init(&p->fn, p->nvectors, &p->bar_msix, bar, 0, pba, 0, &err)) {
         g_assert_not_reached(); /* the BAR was made to fit */
     }
-    pci_set_bar(&p->fn, 1, PCI_BAR_MEM32, &p->bar_msix);
+    pci_set_bar(&p->fn, bar, PCI_BAR_MEM32, &p->bar_msix);
 }
 
 static void set_identity(VirtioPci *p)

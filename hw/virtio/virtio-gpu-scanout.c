@@ -1,0 +1,359 @@
+/* What virtio-gpu shows: scanouts, flushes, cursors (VIRTIO 1.4, 5.7.6.8, 5.7.6.10). Tested by
+ * test-virtio-gpu. */
+#include "hw/virtio/virtio-gpu.h"
+#include "ui/surface.h"
+
+#include <string.h>
+
+typedef struct ScanoutReq {
+    GpuHdr hdr;
+    GpuRect r;
+    le32 scanout_id, resource_id;
+} ScanoutReq;
+_Static_assert(sizeof(ScanoutReq) == 48, "VIRTIO 1.4, 5.7.6.8");
+typedef struct ScanoutBlobReq {
+    GpuHdr hdr;
+    GpuRect r;
+    le32 scanout_id, resource_id, width, height, format, padding, strides[4], offsets[4];
+} ScanoutBlobReq;
+_Static_assert(sizeof(ScanoutBlobReq) == 96, "VIRTIO 1.4, 5.7.6.8");
+typedef struct FlushReq {
+    GpuHdr hdr;
+    GpuRect r;
+    le32 resource_id, padding;
+} FlushReq;
+_Static_assert(sizeof(FlushReq) == 48, "VIRTIO 1.4, 5.7.6.8");
+typedef struct CursorReq {
+    GpuHdr hdr;
+    le32 scanout_id, x, y, pad0;
+    le32 resource_id, hot_x, hot_y, padding;
+} CursorReq;
+_Static_assert(sizeof(CursorReq) == 56, "VIRTIO 1.4, 5.7.6.10");
+
+bool rect_get(Rect *ret, const GpuRect *r)
+{
+    uint32_t end;
+
+    *ret = (Rect){ le32_get(r->x), le32_get(r->y), le32_get(r->width), le32_get(r->height) };
+    return !__builtin_add_overflow(ret->x, ret->width, &end) &&
+           !__builtin_add_overflow(ret->y, ret->height, &end);
+}
+
+bool rect_inside(const Rect *r, uint32_t width, uint32_t height)
+{
+    return r->x <= width && r->width <= width - r->x && r->y <= height &&
+           r->height <= height - r->y;
+}
+
+static bool rect_common(const Rect *a, const Rect *b, Rect *ret)
+{
+    uint32_t left = MAX(a->x, b->x), top = MAX(a->y, b->y),
+             right = MIN(a->x + a->width, b->x + b->width),
+             bottom = MIN(a->y + a->height, b->y + b->height);
+
+    *ret = (Rect){ left, top, right - left, bottom - top };
+    return left < right && top < bottom;
+}
+
+void gpu_scanout_off(GpuHead *h)
+{
+    if (h->res) {
+        h->res = NULL;
+        display_set_surface(h->display, NULL);
+    }
+    g_clear_pointer(&h->shown, surface_unref);
+    h->gpu->hostmem -= h->counted;
+    h->counted = 0;
+}
+
+void gpu_res_gone(VirtioGpu *s, GpuRes *r)
+{
+    for (unsigned i = 0; i < s->max_outputs; i++) {
+        if (s->head[i].res == r) {
+            gpu_scanout_off(&s->head[i]);
+        }
+    }
+}
+
+/* The pixels are the display's own, copied at each flush. False: max_hostmem. */
+static bool show_copy(GpuHead *h, const Rect *r)
+{
+    uint64_t bytes = (uint64_t)r->width * r->height * 4;
+
+    if (!gpu_charge(h->gpu, bytes)) {
+        return false;
+    }
+    h->shown = surface_new(PIXMAN_x8r8g8b8, r->width, r->height);
+    if (!h->shown) {
+        h->gpu->hostmem -= bytes;
+        return false;
+    }
+    h->counted = bytes;
+    display_set_surface(h->display, h->shown);
+    return true;
+}
+
+static void image_done(void *image)
+{
+    surface_unref(image);
+}
+
+/* The pixels are the resource's. */
+static bool show_resource(GpuHead *h, const GpuRes *r, const Rect *rect)
+{
+    pixman_image_t *view = surface_wrap(PIXMAN_x8r8g8b8, rect->width, rect->height,
+        surface_row(r->image, rect->y) + rect->x * 4, surface_stride(r->image), image_done,
+        surface_ref(r->image));
+
+    if (!view) {
+        return false;
+    }
+    display_set_surface(h->display, view);
+    surface_unref(view);
+    return true;
+}
+
+/* A driver that sets a scanout has no use for the VGA any more (5.7.7). */
+static void leave_vga(GpuHead *h)
+{
+    if (h->index == 0) {
+        h->gpu->vga_off = true;
+    }
+}
+
+static void copy_resource(GpuHead *h, const Rect *part)
+{
+    surface_copy(h->shown, (int)(part->x - h->r.x), (int)(part->y - h->r.y), h->res->image,
+        (int)part->x, (int)part->y, part->width, part->height);
+}
+
+uint32_t gpu_set_scanout(VirtioGpu *s, VqElem *e)
+{
+    ScanoutReq q;
+    Rect rect;
+
+    if (!giov_get(&e->out, &q, sizeof q)) {
+        return GPU_ERR_INVALID_PARAMETER;
+    }
+    if (le32_get(q.scanout_id) >= s->max_outputs) {
+        return GPU_ERR_INVALID_SCANOUT_ID;
+    }
+    GpuHead *h = &s->head[le32_get(q.scanout_id)];
+
+    if (!le32_get(q.resource_id)) {
+        leave_vga(h);
+        gpu_scanout_off(h);
+        return GPU_OK_NODATA;
+    }
+    GpuRes *r = gpu_res(s, le32_get(q.resource_id));
+
+    if (!r) {
+        return GPU_ERR_INVALID_RESOURCE_ID;
+    }
+    if (!r->image || !rect_get(&rect, &q.r) || !rect_inside(&rect, r->width, r->height) ||
+        !rect.width || !rect.height) {
+        return GPU_ERR_INVALID_PARAMETER;
+    }
+    leave_vga(h);
+    if (h->res == r && !memcmp(&h->r, &rect, sizeof rect)) {
+        return GPU_OK_NODATA; /* as it is; flushes tell of changes */
+    }
+    pixman_image_t *before = h->shown; /* viewers look at it until they are told of the new one */
+    bool direct = r->format == PIXMAN_a8r8g8b8 || r->format == PIXMAN_x8r8g8b8;
+
+    s->hostmem -= h->counted;
+    h->counted = 0;
+    h->shown = NULL;
+    h->res = r;
+    h->r = rect;
+    bool ok = direct ? show_resource(h, r, &rect) : show_copy(h, &rect);
+
+    surface_unref(before);
+    if (!ok) {
+        gpu_scanout_off(h);
+        return GPU_ERR_OUT_OF_MEMORY;
+    }
+    if (!direct) {
+        copy_resource(h, &rect);
+    }
+    return GPU_OK_NODATA;
+}
+
+uint32_t gpu_set_scanout_blob(VirtioGpu *s, VqElem *e)
+{
+    ScanoutBlobReq q;
+    Rect rect;
+
+    if (!giov_get(&e->out, &q, sizeof q)) {
+        return GPU_ERR_INVALID_PARAMETER;
+    }
+    if (le32_get(q.scanout_id) >= s->max_outputs) {
+        return GPU_ERR_INVALID_SCANOUT_ID;
+    }
+    GpuHead *h = &s->head[le32_get(q.scanout_id)];
+
+    if (!le32_get(q.resource_id)) {
+        leave_vga(h);
+        gpu_scanout_off(h);
+        return GPU_OK_NODATA;
+    }
+    GpuRes *r = gpu_res(s, le32_get(q.resource_id));
+
+    if (!r) {
+        return GPU_ERR_INVALID_RESOURCE_ID;
+    }
+    uint64_t width = le32_get(q.width), height = le32_get(q.height),
+             stride = le32_get(q.strides[0]), offset = le32_get(q.offsets[0]);
+    unsigned format = gpu_format(le32_get(q.format));
+
+    /* Sums of 32-bit numbers and products with sides of at most 2^14: nothing overflows. */
+    if (!r->blob_size || !format || !rect_get(&rect, &q.r) || !rect.width || !rect.height ||
+        width > DISPLAY_SIDE_MAX || height > DISPLAY_SIDE_MAX ||
+        !rect_inside(&rect, (uint32_t)width, (uint32_t)height) || stride < width * 4 ||
+        offset + stride * (height - 1) + width * 4 > r->blob_size) {
+        return GPU_ERR_INVALID_PARAMETER;
+    }
+    leave_vga(h);
+    gpu_scanout_off(h);
+    h->res = r;
+    h->r = rect;
+    h->format = format;
+    h->stride = (uint32_t)stride;
+    h->offset = offset;
+    if (!show_copy(h, &rect)) {
+        gpu_scanout_off(h);
+        return GPU_ERR_OUT_OF_MEMORY;
+    }
+    return GPU_OK_NODATA;
+}
+
+/* Pixels of a blob, line by line. What the guest took away meanwhile keeps its last picture. */
+static void copy_blob(const VirtioGpu *s, GpuHead *h, const Rect *part)
+{
+    g_autofree uint32_t *line = g_new(uint32_t, part->width);
+    pixman_image_t *row =
+        surface_wrap(h->format, part->width, 1, line, part->width * 4, NULL, NULL);
+
+    for (uint32_t y = 0; row && y < part->height; y++) {
+        uint64_t off = h->offset + (uint64_t)h->stride * (part->y + y) + (uint64_t)part->x * 4;
+
+        if (!gpu_read(s, h->res, off, line, (uint64_t)part->width * 4)) {
+            break;
+        }
+        surface_copy(h->shown, (int)(part->x - h->r.x), (int)(part->y + y - h->r.y), row, 0, 0,
+            part->width, 1);
+    }
+    surface_unref(row);
+}
+
+uint32_t gpu_flush(VirtioGpu *s, VqElem *e)
+{
+    FlushReq q;
+    Rect rect, part;
+
+    if (!giov_get(&e->out, &q, sizeof q)) {
+        return GPU_ERR_INVALID_PARAMETER;
+    }
+    GpuRes *r = gpu_res(s, le32_get(q.resource_id));
+
+    if (!r) {
+        return GPU_ERR_INVALID_RESOURCE_ID;
+    }
+    if (!rect_get(&rect, &q.r) || (r->image && !rect_inside(&rect, r->width, r->height))) {
+        return GPU_ERR_INVALID_PARAMETER;
+    }
+    for (unsigned i = 0; i < s->max_outputs; i++) {
+        GpuHead *h = &s->head[i];
+
+        if (h->res != r || !rect_common(&h->r, &rect, &part)) {
+            continue;
+        }
+        if (!r->image) {
+            copy_blob(s, h, &part);
+        } else if (h->shown) {
+            copy_resource(h, &part);
+        }
+        display_updated(h->display, (int)(part.x - h->r.x), (int)(part.y - h->r.y), (int)part.width,
+            (int)part.height);
+    }
+    return GPU_OK_NODATA;
+}
+
+/* ---- the pointer ---- */
+
+static DisplayCursor *cursor_of(VirtioGpu *s, const GpuRes *r)
+{
+    DisplayCursor *c = display_cursor_new(GPU_CURSOR_SIDE, GPU_CURSOR_SIDE);
+    bool ok = true;
+
+    if (r->image) {
+        pixman_image_t *to = surface_wrap(PIXMAN_a8r8g8b8, GPU_CURSOR_SIDE, GPU_CURSOR_SIDE,
+            c->argb, GPU_CURSOR_SIDE * 4, NULL, NULL);
+
+        if (to) {
+            surface_copy(to, 0, 0, r->image, 0, 0, GPU_CURSOR_SIDE, GPU_CURSOR_SIDE);
+        }
+        surface_unref(to);
+        ok = to != NULL;
+    } else {
+        ok = gpu_read(s, r, 0, c->argb, GPU_CURSOR_SIDE * GPU_CURSOR_SIDE * 4);
+    }
+    if (!ok) {
+        display_cursor_unref(c);
+        return NULL;
+    }
+    return c;
+}
+
+static bool cursor_size(const GpuRes *r)
+{
+    return r->image ? r->width == GPU_CURSOR_SIDE && r->height == GPU_CURSOR_SIDE
+                    : r->blob_size >= GPU_CURSOR_SIDE * GPU_CURSOR_SIDE * 4;
+}
+
+static uint32_t cursor_shape(VirtioGpu *s, GpuHead *h, const CursorReq *q)
+{
+    uint32_t id = le32_get(q->resource_id);
+    GpuRes *r = id ? gpu_res(s, id) : NULL;
+
+    if (!id) {
+        display_set_cursor(h->display, NULL);
+        return GPU_OK_NODATA;
+    }
+    if (!r) {
+        return GPU_ERR_INVALID_RESOURCE_ID;
+    }
+    DisplayCursor *c = cursor_size(r) ? cursor_of(s, r) : NULL; /* 64x64: 5.7.6.6 */
+
+    if (!c) {
+        return GPU_ERR_INVALID_PARAMETER;
+    }
+    c->hot_x = (uint16_t)MIN(le32_get(q->hot_x), GPU_CURSOR_SIDE - 1u);
+    c->hot_y = (uint16_t)MIN(le32_get(q->hot_y), GPU_CURSOR_SIDE - 1u);
+    display_set_cursor(h->display, c);
+    display_cursor_unref(c);
+    return GPU_OK_NODATA;
+}
+
+uint32_t gpu_cursor(VirtioGpu *s, VqElem *e, bool update)
+{
+    CursorReq q;
+    uint32_t status = GPU_OK_NODATA;
+
+    if (!giov_get(&e->out, &q, sizeof q)) {
+        return GPU_ERR_INVALID_PARAMETER;
+    }
+    if (le32_get(q.scanout_id) >= s->max_outputs) {
+        return GPU_ERR_INVALID_SCANOUT_ID;
+    }
+    GpuHead *h = &s->head[le32_get(q.scanout_id)];
+
+    if (update) {
+        status = cursor_shape(s, h, &q);
+    }
+    if (status == GPU_OK_NODATA) {
+        display_move_cursor(
+            h->display, (int)le32_get(q.x), (int)le32_get(q.y), display_cursor(h->display) != NULL);
+    }
+    return status;
+}

@@ -1,0 +1,482 @@
+/* hw/virtio/virtio-gpu*.c: resources, scanouts, flushes, pointers, blobs, limits (VIRTIO 1.4, 5.7).
+ */
+#include "hw/virtio/virtio-gpu.h"
+#include "tests/unit/vdev.h"
+#include "ui/surface.h"
+
+extern const ObjClass virtio_gpu_base_class, virtio_gpu_pci_base_class, virtio_gpu_pci_class;
+VDEV_TYPES(&pci_device_class, &virtio_pci_class, &virtio_device_class, &virtio_gpu_class,
+    &virtio_gpu_base_class, &virtio_gpu_pci_base_class, &virtio_gpu_pci_class);
+
+enum { CONTROL, CURSOR };
+enum { BGRX = 2, RGBX = 134, BGRA = 1 };
+
+typedef struct Fix {
+    VDev v;
+    uint64_t req, resp, pixels;
+    uint32_t answer[270]; /* of the last command */
+    uint32_t len;
+    DisplayListener l;
+    unsigned resized, updated, cursors;
+    int x, y, w, h;
+} Fix;
+
+static void on_resized(DisplayListener *l)
+{
+    ((Fix *)l->opaque)->resized++;
+}
+
+static void on_updated(DisplayListener *l, int x, int y, int w, int h)
+{
+    Fix *f = l->opaque;
+
+    f->updated++;
+    f->x = x;
+    f->y = y;
+    f->w = w;
+    f->h = h;
+}
+
+static void on_cursor(DisplayListener *l)
+{
+    ((Fix *)l->opaque)->cursors++;
+}
+
+static const DisplayListenerOps listener_ops = {
+    .resized = on_resized, .updated = on_updated, .cursor = on_cursor
+};
+
+static void up_with(Fix *x, const char *options)
+{
+    g_autofree char *json =
+        g_strdup_printf("{'driver': 'virtio-gpu-pci', 'id': 'g', 'addr': '4'%s}", options);
+
+    vdev_open(&x->v, json, false);
+    x->req = vd_page(&x->v.d, 8192);
+    x->resp = vd_page(&x->v.d, 4096);
+    x->pixels = vd_page(&x->v.d, 1 << 20);
+    x->l = (DisplayListener){ .ops = &listener_ops, .opaque = x };
+    vd_start(&x->v.d, 0);
+    display_listen(display_nth(0), &x->l);
+}
+
+static void up(Fix *x, const void *unused)
+{
+    up_with(x, ", 'max_outputs': 2, 'blob': true");
+}
+
+static void down(Fix *x, const void *unused)
+{
+    display_unlisten(&x->l);
+    vdev_close(&x->v);
+    g_assert_null(display_nth(0));
+}
+
+/* A command of 32-bit words behind its header; returns the answer's type. */
+static uint32_t send_to(Fix *x, unsigned q, uint32_t type, const uint32_t *words, unsigned n)
+{
+    uint32_t head[6] = { type };
+    VBuf b[2] = { { x->req, 24 + 4 * n, false }, { x->resp, sizeof x->answer, true } };
+
+    vdev_put(&x->v, x->req, head, sizeof head);
+    if (n) {
+        vdev_put(&x->v, x->req + 24, words, 4 * n);
+    }
+    x->len = vdev_do(&x->v, q, b, 2, 0);
+    vdev_get(&x->v, x->resp, x->answer, sizeof x->answer);
+    return x->answer[0];
+}
+
+#define SEND(x, type, ...)                                                                         \
+    send_to((x), CONTROL, (type), (const uint32_t[]){ __VA_ARGS__ },                               \
+        sizeof((uint32_t[]){ __VA_ARGS__ }) / 4)
+
+/* A resource of width x height with all its memory in one piece at x->pixels. */
+static void resource(Fix *x, uint32_t id, uint32_t format, uint32_t w, uint32_t h)
+{
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_CREATE_2D, id, format, w, h), ==, GPU_OK_NODATA);
+    g_assert_cmphex(
+        SEND(x, GPU_CMD_RESOURCE_ATTACH_BACKING, id, 1, (uint32_t)x->pixels, 0, w * h * 4, 0), ==,
+        GPU_OK_NODATA);
+}
+
+static uint32_t transfer(
+    Fix *x, uint32_t id, uint32_t px, uint32_t py, uint32_t w, uint32_t h, uint32_t offset)
+{
+    return SEND(x, GPU_CMD_TRANSFER_TO_HOST_2D, px, py, w, h, offset, 0, id, 0);
+}
+
+static void draw(Fix *x, uint32_t at, uint32_t v)
+{
+    vport_w32(x->v.d.port, x->pixels + 4 * at, v);
+}
+
+static uint32_t pixel(Display *d, unsigned x, unsigned y)
+{
+    uint32_t v;
+
+    memcpy(&v, surface_row(display_surface(d), y) + 4 * (size_t)x, 4);
+    return v & 0xffffff;
+}
+
+static void test_monitors(Fix *x, const void *unused)
+{
+    g_assert_cmpuint(vdev_cfg(&x->v, 8, 4), ==, 2);
+    g_assert_cmpuint(vdev_cfg(&x->v, 12, 4), ==, 0);
+    g_assert_cmphex(
+        send_to(x, CONTROL, GPU_CMD_GET_DISPLAY_INFO, NULL, 0), ==, GPU_OK_DISPLAY_INFO);
+    g_assert_cmpuint(x->len, ==, 24 + 16 * 24);
+    g_assert_cmpuint(x->answer[8], ==, 1280);
+    g_assert_cmpuint(x->answer[9], ==, 800);
+    g_assert_cmpuint(x->answer[10], ==, 1);
+    g_assert_cmpuint(x->answer[16], ==, 0); /* the second one is off */
+    g_assert_cmphex(SEND(x, GPU_CMD_GET_EDID, 0, 0), ==, GPU_OK_EDID);
+    g_assert_cmpuint(x->answer[6], ==, 256);
+    g_assert_cmphex(x->answer[8], ==, 0xffffff00);
+    g_assert_cmphex(SEND(x, GPU_CMD_GET_EDID, 2, 0), ==, GPU_ERR_INVALID_PARAMETER);
+}
+
+/* A viewer's window changes: event, configuration interrupt, new answers. */
+static void test_a_wish_is_an_event(Fix *x, const void *unused)
+{
+    DisplayWish w = { .width = 1024, .height = 768, .x = 1280 };
+
+    g_assert_true(display_wish(display_nth(1), &w));
+    g_assert_cmpuint(vdev_cfg(&x->v, 0, 4), ==, 1);
+    g_assert_cmphex(vd_isr(&x->v.d) & 2, ==, 2);
+    send_to(x, CONTROL, GPU_CMD_GET_DISPLAY_INFO, NULL, 0);
+    g_assert_cmpuint(x->answer[12], ==, 1280);
+    g_assert_cmpuint(x->answer[14], ==, 1024);
+    g_assert_cmpuint(x->answer[16], ==, 1);
+    SEND(x, GPU_CMD_GET_EDID, 1, 0);
+    g_assert_cmpuint(((const uint8_t *)(x->answer + 8))[56], ==, 1024 & 0xff);
+    vdev_cfg_write(&x->v, 0, 4, 0); /* not the driver's to write */
+    g_assert_cmpuint(vdev_cfg(&x->v, 0, 4), ==, 1);
+    vdev_cfg_write(&x->v, 4, 4, 1);
+    g_assert_cmpuint(vdev_cfg(&x->v, 0, 4), ==, 0);
+    g_assert_true(display_wish(display_nth(1), &(DisplayWish){ 0 }));
+    send_to(x, CONTROL, GPU_CMD_GET_DISPLAY_INFO, NULL, 0);
+    g_assert_cmpuint(x->answer[16], ==, 0);
+}
+
+static void test_pixels_arrive(Fix *x, const void *unused)
+{
+    Display *d = display_nth(0);
+
+    resource(x, 5, BGRX, 32, 16);
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT, 0, 0, 32, 16, 0, 5), ==, GPU_OK_NODATA);
+    g_assert_cmpuint(x->resized, ==, 1);
+    g_assert_cmpuint(surface_width(display_surface(d)), ==, 32);
+    draw(x, 0, 0x112233);
+    draw(x, 32 * 16 - 1, 0x445566);
+    g_assert_cmphex(transfer(x, 5, 0, 0, 32, 16, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_FLUSH, 0, 0, 32, 16, 5, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(pixel(d, 0, 0), ==, 0x112233);
+    g_assert_cmphex(pixel(d, 31, 15), ==, 0x445566);
+    g_assert_cmpint(x->w, ==, 32);
+    /* A part, from its own place in the memory; the rest stays. */
+    draw(x, 0, 0xffffff);
+    draw(x, 32 * 3 + 4, 0xabcdef);
+    g_assert_cmphex(transfer(x, 5, 4, 3, 2, 2, 4 * (32 * 3 + 4)), ==, GPU_OK_NODATA);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_FLUSH, 4, 3, 2, 2, 5, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(pixel(d, 4, 3), ==, 0xabcdef);
+    g_assert_cmphex(pixel(d, 0, 0), ==, 0x112233);
+    g_assert_cmpint(x->x, ==, 4);
+    g_assert_cmpint(x->h, ==, 2);
+}
+
+/* One picture on two heads, a part of it on each, in a format that is not the display's. */
+static void test_parts_and_formats(Fix *x, const void *unused)
+{
+    resource(x, 1, RGBX, 64, 16);
+    draw(x, 0, 0x332211);
+    draw(x, 32, 0x665544);
+    g_assert_cmphex(transfer(x, 1, 0, 0, 64, 16, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT, 0, 0, 32, 16, 0, 1), ==, GPU_OK_NODATA);
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT, 32, 0, 32, 16, 1, 1), ==, GPU_OK_NODATA);
+    g_assert_cmphex(pixel(display_nth(0), 0, 0), ==, 0x112233);
+    g_assert_cmphex(pixel(display_nth(1), 0, 0), ==, 0x445566);
+    draw(x, 31, 0x030201);
+    transfer(x, 1, 0, 0, 64, 16, 0);
+    g_assert_cmphex(pixel(display_nth(0), 31, 0), ==, 0); /* not flushed */
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_FLUSH, 30, 0, 4, 1, 1, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(pixel(display_nth(0), 31, 0), ==, 0x010203);
+    g_assert_cmpint(x->x, ==, 30);
+    g_assert_cmpint(x->w, ==, 2); /* what lies on this head */
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT, 0, 0, 0, 0, 1, 0), ==, GPU_OK_NODATA);
+    g_assert_false(display_active(display_nth(1)));
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_UNREF, 1, 0), ==, GPU_OK_NODATA);
+    g_assert_false(display_active(display_nth(0)));
+}
+
+static void test_backing_in_pieces(Fix *x, const void *unused)
+{
+    uint32_t base = (uint32_t)x->pixels;
+
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_CREATE_2D, 9, BGRX, 16, 16), ==, GPU_OK_NODATA);
+    g_assert_cmphex(transfer(x, 9, 0, 0, 16, 16, 0), ==, GPU_ERR_UNSPEC); /* nothing attached */
+    /* 1024 bytes: 10, none, 6, 1008; the second half of a pixel lies elsewhere. */
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_ATTACH_BACKING, 9, 4, base + 0x1000, 0, 10, 0, base, 0,
+                        0, 0, base + 0x2000, 0, 6, 0, base + 0x3000, 0, 1008, 0),
+        ==, GPU_OK_NODATA);
+    vport_w16(x->v.d.port, x->pixels + 0x1008, 0xbbaa);
+    vport_w16(x->v.d.port, x->pixels + 0x2000, 0x00cc);
+    vport_w32(x->v.d.port, x->pixels + 0x3000 + 1004, 0x778899);
+    g_assert_cmphex(transfer(x, 9, 0, 0, 16, 16, 0), ==, GPU_OK_NODATA);
+    SEND(x, GPU_CMD_SET_SCANOUT, 0, 0, 16, 16, 0, 9);
+    g_assert_cmphex(pixel(display_nth(0), 2, 0), ==, 0xccbbaa);
+    g_assert_cmphex(pixel(display_nth(0), 15, 15), ==, 0x778899);
+    g_assert_cmphex(
+        SEND(x, GPU_CMD_RESOURCE_ATTACH_BACKING, 9, 0), ==, GPU_ERR_UNSPEC); /* once only */
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_DETACH_BACKING, 9, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_DETACH_BACKING, 9, 0), ==, GPU_ERR_UNSPEC);
+    /* Memory that is none of the guest's. */
+    g_assert_cmphex(
+        SEND(x, GPU_CMD_RESOURCE_ATTACH_BACKING, 9, 1, 0, 0x80000000, 4096, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(transfer(x, 9, 0, 0, 16, 16, 0), ==, GPU_ERR_UNSPEC);
+    g_assert_cmphex(vd_status(&x->v.d) & VIRTIO_STATUS_NEEDS_RESET, ==, 0);
+}
+
+static void test_mistakes_are_answered(Fix *x, const void *unused)
+{
+    const uint32_t bad = GPU_ERR_INVALID_PARAMETER, id = GPU_ERR_INVALID_RESOURCE_ID;
+
+    resource(x, 1, BGRX, 16, 16);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_CREATE_2D, 1, BGRX, 1, 1), ==, id);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_CREATE_2D, 0, BGRX, 1, 1), ==, id);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_CREATE_2D, 2, 5, 1, 1), ==, bad);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_CREATE_2D, 2, BGRX, 0, 1), ==, bad);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_CREATE_2D, 2, BGRX, 16385, 1), ==, bad);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_CREATE_2D, 2, BGRX, 1), ==, bad); /* too short */
+    g_assert_cmphex(
+        SEND(x, GPU_CMD_RESOURCE_CREATE_2D, 2, BGRX, 16384, 16384), ==, GPU_ERR_OUT_OF_MEMORY);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_UNREF, 2, 0), ==, id);
+    g_assert_cmphex(
+        SEND(x, GPU_CMD_SET_SCANOUT, 0, 0, 16, 16, 2, 1), ==, GPU_ERR_INVALID_SCANOUT_ID);
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT, 0, 0, 17, 16, 0, 1), ==, bad);
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT, UINT32_MAX, 0, 17, 16, 0, 1), ==, bad);
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT, 0, 0, 16, 16, 0, 7), ==, id);
+    g_assert_cmphex(transfer(x, 1, 0, 1, 16, 16, 0), ==, bad);
+    g_assert_cmphex(transfer(x, 1, 0, 0, 16, 16, 4), ==, bad); /* beyond the backing */
+    g_assert_cmphex(transfer(x, 1, 0, 0, 16, 16, UINT32_MAX), ==, bad);
+    g_assert_cmphex(transfer(x, 1, 16, 16, 0, 0, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_FLUSH, 1, 0, 16, 16, 1, 0), ==, bad);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_FLUSH, 0, 0, 16, 16, 3, 0), ==, id);
+    g_assert_cmphex(
+        SEND(x, GPU_CMD_RESOURCE_ATTACH_BACKING, 3, 16385), ==, GPU_ERR_INVALID_RESOURCE_ID);
+    g_assert_cmphex(SEND(x, GPU_CMD_GET_CAPSET_INFO, 0, 0), ==, GPU_ERR_UNSPEC);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_ASSIGN_UUID, 1, 0), ==, GPU_ERR_UNSPEC);
+    g_assert_cmphex(SEND(x, 0xdead, 0), ==, GPU_ERR_UNSPEC);
+    g_assert_cmphex(send_to(x, CURSOR, GPU_CMD_GET_DISPLAY_INFO, NULL, 0), ==, GPU_ERR_UNSPEC);
+    g_assert_cmphex(vd_status(&x->v.d) & VIRTIO_STATUS_NEEDS_RESET, ==, 0);
+}
+
+static void test_fences(Fix *x, const void *unused)
+{
+    uint32_t head[6] = { GPU_CMD_GET_DISPLAY_INFO, 1, 0x11111111, 0x22222222, 33 };
+    VBuf b[2] = { { x->req, 24, false }, { x->resp, 100, true } };
+
+    vdev_put(&x->v, x->req, head, sizeof head);
+    g_assert_cmpuint(vdev_do(&x->v, CONTROL, b, 2, 0), ==, 100); /* what there is room for */
+    vdev_get(&x->v, x->resp, x->answer, 24);
+    g_assert_cmphex(x->answer[1], ==, 1);
+    g_assert_cmphex(x->answer[2], ==, 0x11111111);
+    g_assert_cmphex(x->answer[3], ==, 0x22222222);
+    g_assert_cmpuint(x->answer[4], ==, 33);
+    head[1] = 0;
+    vdev_put(&x->v, x->req, head, sizeof head);
+    vdev_do(&x->v, CONTROL, b, 2, 0);
+    vdev_get(&x->v, x->resp, x->answer, 24);
+    g_assert_cmphex(x->answer[1] | x->answer[2] | x->answer[3] | x->answer[4], ==, 0);
+    /* No room for a header; no header. */
+    b[1].len = 23;
+    g_assert_cmpuint(vdev_do(&x->v, CONTROL, b, 2, 0), ==, 0);
+    b[0].len = 23;
+    b[1].len = 24;
+    g_assert_cmpuint(vdev_do(&x->v, CONTROL, b, 2, 0), ==, 24);
+    vdev_get(&x->v, x->resp, x->answer, 4);
+    g_assert_cmphex(x->answer[0], ==, GPU_ERR_INVALID_PARAMETER);
+}
+
+static uint32_t cursor_cmd(Fix *x, uint32_t type, uint32_t head, uint32_t px, uint32_t id)
+{
+    const uint32_t words[] = { head, px, 20, 0, id, 3, 4, 0 };
+
+    return send_to(x, CURSOR, type, words, G_N_ELEMENTS(words));
+}
+
+static void test_pointer(Fix *x, const void *unused)
+{
+    Display *d = display_nth(0);
+    int px, py;
+
+    resource(x, 2, BGRA, 64, 64);
+    draw(x, 65, 0x80ff0000);
+    transfer(x, 2, 0, 0, 64, 64, 0);
+    g_assert_cmphex(cursor_cmd(x, GPU_CMD_UPDATE_CURSOR, 0, 10, 2), ==, GPU_OK_NODATA);
+    g_assert_cmpuint(x->cursors, ==, 1);
+    g_assert_cmphex(display_cursor(d)->argb[65], ==, 0x80ff0000);
+    g_assert_cmpuint(display_cursor(d)->hot_x, ==, 3);
+    g_assert_cmpuint(display_cursor(d)->hot_y, ==, 4);
+    g_assert_true(display_cursor_at(d, &px, &py));
+    g_assert_cmpint(px, ==, 10);
+    g_assert_cmpint(py, ==, 20);
+    g_assert_cmphex(cursor_cmd(x, GPU_CMD_MOVE_CURSOR, 0, (uint32_t)-7, 99), ==, GPU_OK_NODATA);
+    g_assert_true(display_cursor_at(d, &px, &py));
+    g_assert_cmpint(px, ==, -7);
+    g_assert_cmpuint(x->cursors, ==, 1);
+    g_assert_cmphex(cursor_cmd(x, GPU_CMD_UPDATE_CURSOR, 2, 0, 2), ==, GPU_ERR_INVALID_SCANOUT_ID);
+    g_assert_cmphex(cursor_cmd(x, GPU_CMD_UPDATE_CURSOR, 0, 0, 9), ==, GPU_ERR_INVALID_RESOURCE_ID);
+    SEND(x, GPU_CMD_RESOURCE_CREATE_2D, 3, BGRA, 32, 32);
+    g_assert_cmphex(cursor_cmd(x, GPU_CMD_UPDATE_CURSOR, 0, 0, 3), ==, GPU_ERR_INVALID_PARAMETER);
+    /* The shape stays when its resource goes; 0 takes it away. */
+    SEND(x, GPU_CMD_RESOURCE_UNREF, 2, 0);
+    g_assert_nonnull(display_cursor(d));
+    g_assert_cmphex(cursor_cmd(x, GPU_CMD_UPDATE_CURSOR, 0, 0, 0), ==, GPU_OK_NODATA);
+    g_assert_null(display_cursor(d));
+    g_assert_false(display_cursor_at(d, &px, &py));
+}
+
+static void test_blobs(Fix *x, const void *unused)
+{
+    Display *d = display_nth(0);
+    uint32_t base = (uint32_t)x->pixels;
+
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_CREATE_BLOB, 4, 2, 0, 0, 0, 0, 4096, 0), ==,
+        GPU_ERR_INVALID_PARAMETER); /* host memory: 3D */
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_CREATE_BLOB, 4, 1, 0, 2, 0, 0, 8192, 0, base, 0, 4096,
+                        0, base + 4096, 0, 4096, 0),
+        ==, GPU_OK_NODATA);
+    draw(x, 100 + 7, 0x123456);
+    draw(x, 100 + 70 + 7, 0x654321);
+    /* 64x16 at byte 400 with rows of 280 bytes; columns 7 to 15 are shown. */
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT_BLOB, 7, 0, 9, 16, 0, 4, 64, 16, BGRX, 0, 280, 0, 0,
+                        0, 400, 0, 0, 0),
+        ==, GPU_OK_NODATA);
+    g_assert_cmpuint(surface_width(display_surface(d)), ==, 9);
+    g_assert_cmphex(pixel(d, 0, 0), ==, 0); /* not flushed yet */
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_FLUSH, 0, 0, 64, 16, 4, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(pixel(d, 0, 0), ==, 0x123456);
+    g_assert_cmphex(pixel(d, 0, 1), ==, 0x654321);
+    g_assert_cmpint(x->w, ==, 9);
+    g_assert_cmphex(transfer(x, 4, 0, 0, 1, 1, 0), ==, GPU_ERR_UNSPEC);
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT, 0, 0, 1, 1, 0, 4), ==, GPU_ERR_INVALID_PARAMETER);
+    /* One byte too long; lines that overlap. */
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT_BLOB, 0, 0, 64, 16, 0, 4, 64, 16, BGRX, 0, 512, 0,
+                        0, 0, 257, 0, 0, 0),
+        ==, GPU_ERR_INVALID_PARAMETER);
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT_BLOB, 0, 0, 64, 16, 0, 4, 64, 16, BGRX, 0, 255, 0,
+                        0, 0, 0, 0, 0, 0),
+        ==, GPU_ERR_INVALID_PARAMETER);
+    /* Without memory the last picture stays. */
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_DETACH_BACKING, 4, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_FLUSH, 0, 0, 64, 16, 4, 0), ==, GPU_OK_NODATA);
+    g_assert_cmphex(pixel(d, 0, 0), ==, 0x123456);
+    g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_UNREF, 4, 0), ==, GPU_OK_NODATA);
+    g_assert_false(display_active(d));
+}
+
+static void test_memory_is_bounded(void)
+{
+    Fix x = { 0 };
+    unsigned n = 0;
+
+    up_with(&x, ", 'max_hostmem': 1048576");
+    while (SEND(&x, GPU_CMD_RESOURCE_CREATE_2D, n + 1, BGRX, 1, 1) == GPU_OK_NODATA) {
+        n++;
+    }
+    g_assert_cmphex(x.answer[0], ==, GPU_ERR_OUT_OF_MEMORY);
+    g_assert_cmpuint(n, ==, 1048576 / (GPU_RES_OVERHEAD + 4));
+    /* What goes makes room again, to the byte. */
+    SEND(&x, GPU_CMD_RESOURCE_UNREF, 1, 0);
+    g_assert_cmphex(SEND(&x, GPU_CMD_RESOURCE_CREATE_2D, 1, BGRX, 1, 1), ==, GPU_OK_NODATA);
+    for (unsigned i = 1; i <= n; i++) {
+        SEND(&x, GPU_CMD_RESOURCE_UNREF, i, 0);
+    }
+    g_assert_cmpuint(((VirtioGpu *)((VirtioPci *)x.v.dev)->vd)->hostmem, ==, 0);
+    /* A picture of another format costs its copy as well. */
+    g_assert_cmphex(SEND(&x, GPU_CMD_RESOURCE_CREATE_2D, 1, RGBX, 512, 400), ==, GPU_OK_NODATA);
+    g_assert_cmphex(SEND(&x, GPU_CMD_SET_SCANOUT, 0, 0, 512, 400, 0, 1), ==, GPU_ERR_OUT_OF_MEMORY);
+    g_assert_cmphex(SEND(&x, GPU_CMD_SET_SCANOUT, 0, 0, 64, 64, 0, 1), ==, GPU_OK_NODATA);
+    down(&x, NULL);
+}
+
+static void test_reset_forgets_all(Fix *x, const void *unused)
+{
+    VirtioGpu *s = (VirtioGpu *)((VirtioPci *)x->v.dev)->vd;
+
+    resource(x, 1, RGBX, 64, 64);
+    SEND(x, GPU_CMD_SET_SCANOUT, 0, 0, 64, 64, 0, 1);
+    cursor_cmd(x, GPU_CMD_UPDATE_CURSOR, 0, 1, 1);
+    g_assert_nonnull(display_cursor(display_nth(0)));
+    vd_set_status(&x->v.d, 0);
+    g_assert_false(display_active(display_nth(0)));
+    g_assert_null(display_cursor(display_nth(0)));
+    g_assert_cmpuint(s->hostmem, ==, 0);
+    g_assert_cmpuint(g_hash_table_size(s->resources), ==, 0);
+}
+
+/* Whatever words a driver sends: answers, and nothing left behind. */
+static void test_random_commands(Fix *x, const void *unused)
+{
+    VirtioGpu *s = (VirtioGpu *)((VirtioPci *)x->v.dev)->vd;
+    static const uint32_t some[] = { 0, 1, 2, 3, 7, 16, 64, 255, 4096, 16384, 65536, 0x7fffffff,
+        0x80000000, UINT32_MAX };
+    static const uint8_t words[] = { 0, 4, 2, 6, 6, 8, 6, 2, 2, 2, 2, 2, 12, 18 };
+
+    for (unsigned n = 0; n < 20000; n++) {
+        uint32_t w[18], type = g_test_rand_int_range(0, 14);
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(w); i++) {
+            w[i] = some[g_test_rand_int_range(0, g_test_rand_bit() ? 7 : G_N_ELEMENTS(some))];
+        }
+        if (type == GPU_CMD_RESOURCE_ATTACH_BACKING - GPU_CMD_GET_DISPLAY_INFO) {
+            w[2] = (uint32_t)x->pixels;
+            w[3] = 0;
+        }
+        if (g_test_rand_int_range(0, 8) == 0) {
+            cursor_cmd(x, GPU_CMD_UPDATE_CURSOR + (w[0] & 1), w[1], w[2], w[3]);
+        } else {
+            send_to(x, CONTROL, GPU_CMD_GET_DISPLAY_INFO + type, w, words[type]);
+        }
+        g_assert_cmphex(x->answer[0], >=, GPU_OK_NODATA);
+        g_assert_cmpuint(s->hostmem, <=, s->max_hostmem);
+    }
+    g_assert_cmphex(vd_status(&x->v.d) & VIRTIO_STATUS_NEEDS_RESET, ==, 0);
+    vd_set_status(&x->v.d, 0);
+    g_assert_cmpuint(s->hostmem, ==, 0);
+}
+
+static void test_refusals(void)
+{
+    Board *b = board_new(false);
+    g_autofree char *many = board_add_error(b, "{'driver': 'virtio-gpu-pci', 'max_outputs': 17}");
+    g_autofree char *none = board_add_error(b, "{'driver': 'virtio-gpu-pci', 'max_outputs': 0}");
+    g_autofree char *mem = board_add_error(b, "{'driver': 'virtio-gpu-pci', 'hostmem': 4096}");
+
+    g_assert_true(g_str_has_suffix(many, "invalid max_outputs > 16"));
+    g_assert_true(g_str_has_suffix(none, "max_outputs must be at least 1"));
+    g_assert_true(g_str_has_suffix(mem, "hostmem is not available: it is for 3D"));
+    board_free(b);
+}
+
+#define TEST(name, fn) g_test_add("/virtio-gpu/" name, Fix, NULL, up, fn, down)
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    loop_main();
+    TEST("monitors", test_monitors);
+    TEST("a-wish-is-an-event", test_a_wish_is_an_event);
+    TEST("pixels-arrive", test_pixels_arrive);
+    TEST("parts-and-formats", test_parts_and_formats);
+    TEST("backing-in-pieces", test_backing_in_pieces);
+    TEST("mistakes-are-answered", test_mistakes_are_answered);
+    TEST("fences", test_fences);
+    TEST("pointer", test_pointer);
+    TEST("blobs", test_blobs);
+    TEST("reset-forgets-all", test_reset_forgets_all);
+    TEST("random-commands", test_random_commands);
+    g_test_add_func("/virtio-gpu/memory-is-bounded", test_memory_is_bounded);
+    g_test_add_func("/virtio-gpu/refusals", test_refusals);
+    return g_test_run();
+}
