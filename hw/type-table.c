@@ -108,10 +108,6 @@ const ObjClass *const obj_classes[] = {
 };
 
 const ObjAlias obj_aliases[] = {
-    { "virtio-scsi", "virtio-scsi-pci" },
-    { "virtio-balloon", "virtio-balloon-pci" },
-    { "virtio-rng", "virtio-rng-pci" },
-    { "virtio-blk", "virtio-blk-pci" },
     { "virtio-keyboard", "virtio-keyboard-pci" },
     { "virtio-mouse", "virtio-mouse-pci" },
     { "virtio-tablet", "virtio-tablet-pci" },
