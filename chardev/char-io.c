@@ -10,17 +10,20 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <termios.h>
 
 typedef struct CharFd {
     Chardev c;
     int in, out; /* -1: none */
-    LoopFd *win, *wout;
+    LoopFd *win, *wout, *wsize;
+    int size_fd;   /* stdio: says when the terminal has another size; 0: not watched */
     LoopIdle idle; /* input that epoll does not take (files, /dev/null) is read from here */
     bool in_polled, out_polled, eof;
     char *path;
@@ -131,10 +134,24 @@ static void fd_start(CharFd *f)
     f->c.connected = true;
 }
 
+/* How many columns and rows the terminal has now. */
+static void look_at_size(CharFd *f)
+{
+    struct winsize w;
+
+    if (ioctl(f->in, TIOCGWINSZ, &w) == 0) {
+        chardev_be_size(&f->c, w.ws_col, w.ws_row);
+    }
+}
+
 static void fd_close(Chardev *c)
 {
     CharFd *f = (CharFd *)c;
 
+    loop_fd_del(f->wsize);
+    if (f->size_fd) {
+        close(f->size_fd);
+    }
     loop_fd_del(f->win);
     loop_fd_del(f->wout);
     loop_idle_cancel(loop_main(), &f->idle);
@@ -189,6 +206,31 @@ static void find_stdio(Chardev *c, void *opaque)
     *(bool *)opaque |= c->cls == &chardev_stdio;
 }
 
+static void size_changed(void *opaque, G_GNUC_UNUSED uint32_t events)
+{
+    CharFd *f = opaque;
+    struct signalfd_siginfo info;
+
+    while (read(f->size_fd, &info, sizeof info) == sizeof info) {
+    }
+    look_at_size(f);
+}
+
+/* The kernel tells by SIGWINCH, which signals_block() keeps from all threads. */
+static void watch_size(CharFd *f)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGWINCH);
+    f->size_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (f->size_fd < 0) {
+        f->size_fd = 0;
+        return; /* the size it has at first is all there will be */
+    }
+    f->wsize = loop_fd_add(loop_main(), f->size_fd, EPOLLIN, size_changed, f);
+}
+
 static bool stdio_open(Chardev *c, void *opts, GError **err)
 {
     CharFd *f = (CharFd *)c;
@@ -225,6 +267,10 @@ static bool stdio_open(Chardev *c, void *opts, GError **err)
     f->nonblock_in = !(fcntl(0, F_GETFL) & O_NONBLOCK) && fd_set_nonblock(0, true);
     f->nonblock_out = !(fcntl(1, F_GETFL) & O_NONBLOCK) && fd_set_nonblock(1, true);
     fd_start(f);
+    if (f->is_tty) {
+        look_at_size(f);
+        watch_size(f);
+    }
     return true;
 }
 
@@ -391,6 +437,9 @@ static void pty_poll(void *opaque)
     f->eof = !there && !(p.revents & POLLIN);
     if (there || f->eof) {
         chardev_be_connected(&f->c, there);
+    }
+    if (there) {
+        look_at_size(f);
     }
     chardev_be_update(&f->c);
     timer_mod(&f->pty_timer, clock_ns(CLOCK_KIND_REALTIME) + 500000000);

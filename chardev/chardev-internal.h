@@ -36,6 +36,7 @@ struct Chardev {
     } held[CHARDEV_MAX_FE]; /* mux: input its front end cannot take yet */
     GByteArray *out;        /* chardev_write_all: not written yet */
     bool want_read, want_write;
+    uint16_t cols, rows; /* of a terminal; 0: unknown */
     int log_fd;
 };
 
@@ -48,6 +49,7 @@ size_t chardev_be_room(Chardev *c); /* how much input is wanted now */
 void chardev_be_input(Chardev *c, const uint8_t *buf, size_t len); /* len <= room */
 void chardev_be_connected(Chardev *c, bool on);
 void chardev_be_writable(Chardev *c);
+void chardev_be_size(Chardev *c, uint16_t cols, uint16_t rows);
 void chardev_be_update(Chardev *c); /* recomputes want_read/want_write, calls watch */
 
 extern const ChardevClass chardev_null, chardev_stdio, chardev_file, chardev_pipe, chardev_serial,

@@ -454,6 +454,15 @@ bool chardev_connected(const ChardevFe *fe)
     return fe->chr && fe->chr->connected;
 }
 
+bool chardev_size(const ChardevFe *fe, uint16_t *ret_cols, uint16_t *ret_rows)
+{
+    const Chardev *c = fe->chr;
+
+    *ret_cols = c ? c->cols : 0;
+    *ret_rows = c ? c->rows : 0;
+    return *ret_cols && *ret_rows;
+}
+
 int chardev_take_fd(ChardevFe *fe)
 {
     return fe->chr && fe->chr->cls->take_fd ? fe->chr->cls->take_fd(fe->chr) : -1;
@@ -637,6 +646,20 @@ void chardev_be_connected(Chardev *c, bool on)
     }
     if (!on) {
         chardev_be_writable(c); /* a writer that waited goes on; its bytes are dropped */
+    }
+}
+
+void chardev_be_size(Chardev *c, uint16_t cols, uint16_t rows)
+{
+    if (c->cols == cols && c->rows == rows) {
+        return;
+    }
+    c->cols = cols;
+    c->rows = rows;
+    for (unsigned i = 0; i < c->nfe; i++) {
+        if (c->fe[i]->ops->resized) {
+            c->fe[i]->ops->resized(c->fe[i]->opaque);
+        }
     }
 }
 

@@ -115,6 +115,7 @@ void signals_block(void)
 
     sigaction(SIGPIPE, &ignore, NULL);
     end_signals(&set);
+    sigaddset(&set, SIGWINCH); /* read by the character device of the terminal */
     pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 

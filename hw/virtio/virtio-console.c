@@ -42,7 +42,7 @@ typedef struct SerialPort SerialPort;
 typedef struct VirtioSerial {
     VirtioDev vd;
     Bus bus;
-    bool bus_ready, emergency_write, device_ready;
+    bool bus_ready, emergency_write, size, device_ready;
     uint32_t max_ports;
     SerialPort **ports; /* max_ports of them */
     GQueue ctrl;        /* GBytes: control messages the driver has no buffer for yet */
@@ -106,8 +106,8 @@ static void ctrl_flush(VirtioSerial *s)
 }
 
 /* False: the driver will not hear of it. */
-static bool ctrl_send(
-    VirtioSerial *s, uint32_t port, uint16_t event, uint16_t value, const char *name)
+static bool ctrl_send_more(
+    VirtioSerial *s, uint32_t port, uint16_t event, uint16_t value, const void *more, size_t nmore)
 {
     ConControl c = { le32_of(port), le16_of(event), le16_of(value) };
     g_autoptr(GByteArray) b = g_byte_array_new();
@@ -120,18 +120,33 @@ static bool ctrl_send(
         return false;
     }
     g_byte_array_append(b, (const uint8_t *)&c, sizeof c);
-    if (name) {
-        g_byte_array_append(b, (const uint8_t *)name, (guint)strlen(name));
-    }
+    g_byte_array_append(b, more, (guint)nmore);
     g_queue_push_tail(&s->ctrl, g_byte_array_free_to_bytes(g_steal_pointer(&b)));
     ctrl_flush(s);
     return true;
 }
 
+static bool ctrl_send(VirtioSerial *s, uint32_t port, uint16_t event, uint16_t value)
+{
+    return ctrl_send_more(s, port, event, value, NULL, 0);
+}
+
+/* Nothing is said of a console whose size nobody knows. */
+static void ctrl_resize(VirtioSerial *s, const SerialPort *p)
+{
+    uint16_t cols, rows;
+
+    if (virtio_has(&s->vd, CON_F_SIZE) && chardev_size(&p->fe, &cols, &rows)) {
+        const le16 size[2] = { le16_of(cols), le16_of(rows) }; /* VIRTIO 1.4, 5.3.6.2 */
+
+        ctrl_send_more(s, p->nr, RESIZE, 0, size, sizeof size);
+    }
+}
+
 /* Once for each port, however often the driver says that it is ready. */
 static void ctrl_add(VirtioSerial *s, SerialPort *p)
 {
-    p->added = p->added || ctrl_send(s, p->nr, PORT_ADD, 1, NULL);
+    p->added = p->added || ctrl_send(s, p->nr, PORT_ADD, 1);
 }
 
 static void port_guest_open(SerialPort *p, bool open)
@@ -155,13 +170,14 @@ static void port_guest_open(SerialPort *p, bool open)
 static void ctrl_port_ready(VirtioSerial *s, SerialPort *p)
 {
     if (p->console) {
-        ctrl_send(s, p->nr, CONSOLE_PORT, 1, NULL);
+        ctrl_send(s, p->nr, CONSOLE_PORT, 1);
+        ctrl_resize(s, p);
     }
     if (p->name) {
-        ctrl_send(s, p->nr, PORT_NAME, 1, p->name);
+        ctrl_send_more(s, p->nr, PORT_NAME, 1, p->name, strlen(p->name));
     }
     if (p->host_open) {
-        ctrl_send(s, p->nr, PORT_OPEN, 1, NULL);
+        ctrl_send(s, p->nr, PORT_OPEN, 1);
     }
 }
 
@@ -311,9 +327,23 @@ static void port_event(void *opaque, ChardevEvent ev)
     if (ev == CHARDEV_OPENED || ev == CHARDEV_CLOSED) {
         p->host_open = ev == CHARDEV_OPENED;
         if (p->dev.obj.phase == OBJ_REALIZED) {
-            ctrl_send(p->vser, p->nr, PORT_OPEN, p->host_open, NULL);
+            ctrl_send(p->vser, p->nr, PORT_OPEN, p->host_open);
         }
     }
+}
+
+static void port_resized(void *opaque)
+{
+    SerialPort *p = opaque;
+    VirtioSerial *s = p->vser;
+
+    if (!s->size || !p->console || p->dev.obj.phase != OBJ_REALIZED) {
+        return;
+    }
+    if (p->nr == 0) { /* configuration space has the size of this one only: 5.3.6 */
+        virtio_config_changed(&s->vd);
+    }
+    ctrl_resize(s, p);
 }
 
 static void port_changed(void *opaque, Chardev *c)
@@ -321,6 +351,7 @@ static void port_changed(void *opaque, Chardev *c)
     SerialPort *p = opaque;
 
     p->chr = c;
+    port_resized(p);
 }
 
 static const ChardevFeOps port_fe_ops = {
@@ -329,6 +360,7 @@ static const ChardevFeOps port_fe_ops = {
     .event = port_event,
     .writable = port_writable,
     .changed = port_changed,
+    .resized = port_resized,
 };
 
 /* ---- the ports ---- */
@@ -393,7 +425,7 @@ static void port_unrealize(Obj *o)
         return;
     }
     if (p->added) {
-        ctrl_send(p->vser, p->nr, PORT_REMOVE, 1, NULL);
+        ctrl_send(p->vser, p->nr, PORT_REMOVE, 1);
         p->added = false;
     }
     p->vser->ports[p->nr] = NULL;
@@ -474,12 +506,20 @@ static VirtioFeatures serial_offer(VirtioDev *d, VirtioFeatures f)
 
     vf_set(&f, CON_F_MULTIPORT, s->max_ports > 1);
     vf_set(&f, CON_F_EMERG_WRITE, s->emergency_write);
+    vf_set(&f, CON_F_SIZE, s->size);
     return f;
 }
 
 static void serial_config(VirtioDev *d, void *cfg)
 {
-    ConConfig c = { .max_nr_ports = le32_of(((VirtioSerial *)d)->max_ports) };
+    const VirtioSerial *s = (VirtioSerial *)d;
+    ConConfig c = { .max_nr_ports = le32_of(s->max_ports) };
+    uint16_t cols, rows;
+
+    if (s->size && s->ports[0] && chardev_size(&s->ports[0]->fe, &cols, &rows)) {
+        c.cols = le16_of(cols);
+        c.rows = le16_of(rows);
+    }
     memcpy(cfg, &c, sizeof c);
 }
 
@@ -576,6 +616,7 @@ const PropSpec virtio_serial_props[] = {
     PROP_U32("class", VirtioSerial, vd.pci_class, 0, "PCI class: 0x780, 0x380, 0xff"),
     PROP_BOOL("emergency-write", VirtioSerial, emergency_write, true,
         "one-character output without a driver"),
+    PROP_BOOL("x-size", VirtioSerial, size, false, "the guest knows the size of its consoles"),
     PROP_END,
 };
 

@@ -28,6 +28,7 @@ typedef struct ChardevFeOps {
     /* chardev-change put another device in its place, which fe->chr is already; NULL: that is
      * refused */
     void (*changed)(void *opaque, Chardev *c);
+    void (*resized)(void *opaque); /* NULL; chardev_size() says something else now */
 } ChardevFeOps;
 struct ChardevFe { /* embedded in the front end */
     Chardev *chr;
@@ -67,6 +68,8 @@ size_t chardev_write(ChardevFe *fe, const void *buf, size_t len);
 /* Queues what does not fit (bounded: monitors and logs, 16 MiB, then drops the peer). */
 void chardev_write_all(ChardevFe *fe, const void *buf, size_t len);
 bool chardev_connected(const ChardevFe *fe);
+/* Of the terminal at the other end (stdio, pty); false: there is none, or it does not say. */
+bool chardev_size(const ChardevFe *fe, uint16_t *ret_cols, uint16_t *ret_rows);
 int chardev_take_fd(ChardevFe *fe); /* SCM_RIGHTS descriptor received last, -1: none */
 void chardev_break(ChardevFe *fe);
 bool chardev_is_mux(const Chardev *c);

@@ -1,10 +1,13 @@
 """virtio-serial and virtio-rng with Linux's drivers: 31 ports that echo while others come and go, events when the guest opens and closes
 them, a host that does not read, a character device that is changed under a port; random bytes that pass FIPS 140-2."""
+import fcntl
 import os
 import re
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 
 import images
@@ -157,5 +160,24 @@ def ports(binary, machine, device="", rounds=4):
             yield "end", g.wait() == 0, g.tail()
 
 
+def size(binary):
+    """The size of a terminal in the guest; one port, as Linux reads it from configuration space then."""
+    kernel = images.Kernel()
+    args = ["-accel", "tcg", "-M", "q35", "-m", "256", "-kernel", kernel.image, "-initrd", images.initramfs(kernel), "-append",
+            "console=ttyS0 quiet panic=-1", "-no-reboot", "-device", "virtio-serial-pci,x-size=on,max_ports=1", "-chardev", "pty,id=c", "-device",
+            "virtconsole,chardev=c"]
+    with Guest(binary, args) as g:
+        tty = os.open(g.expect(r"redirected to (/dev/pts/\d+)", 60)[1], os.O_RDWR | os.O_NOCTTY)
+        g.expect("VIRTUE-DONE", 120)
+        g.expect("# ", 30)
+        for cols, rows in ((132, 43), (80, 25)):
+            fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+            rc, out = g.shell(f"n=0; while [ \"$(stty size < /dev/hvc0)\" != '{rows} {cols}' -a $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done; stty size < /dev/hvc0", 60)
+            yield f"{cols} columns, {rows} rows", re.search(rf"^{rows} {cols}\r?$", out, re.M) is not None, out
+        os.close(tty)
+        g.send("poweroff -f\n")
+        yield "end", g.wait() == 0, g.tail()
+
+
 TESTS = {"ports": lambda b: ports(b, "q35")}
-FULL = {"ports pc packed": lambda b: ports(b, "pc", ",packed=on", 40), "ports legacy": lambda b: ports(b, "pc", ",disable-modern=on", 10)}
+FULL = {"console size": size, "ports pc packed": lambda b: ports(b, "pc", ",packed=on", 40), "ports legacy": lambda b: ports(b, "pc", ",disable-modern=on", 10)}

@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Back ends and devices that come and go while the machine is there: character devices, ring buffers, networks, user objects,
 serial ports; over QMP and the human monitor, answers beside QEMU 10.0's."""
+import fcntl
 import json
 import os
 import select
+import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 
+import qtest
 import vm
 from vm import Vm, same, test
 
@@ -119,7 +124,7 @@ def human():
     with start(ours=True) as v:
         names = [line.split()[0].split("|")[0] for line in v.qmp.hmp("help").replace("\r", "").splitlines()]
         same(names, sorted(names), "order of help")
-        for want in ("List of user creatable objects:\r\n  iothread", "Available chardev backend types", "Available netdev backend types"):
+        for want in ("List of user creatable objects:\r\n  ", "Available chardev backend types", "Available netdev backend types"):
             line = {"L": "object_add help", "A": "chardev-add help" if "chardev" in want else "netdev_add help"}[want[0]]
             assert want in v.qmp.hmp(line), line
 
@@ -165,6 +170,38 @@ def fdsets():
     p.communicate()
     with open(log, "rb") as f:
         same(f.read(), b"AB", "log")
+
+
+@test("x-size: the guest sees the size of the terminal on stdio, and when it changes")
+def size():
+    master, slave = os.openpty()
+
+    def resize(cols, rows):
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+    try:
+        resize(132, 43)
+        for on in (True, False):
+            with Vm(["-M", "pc", "-accel", "qtest", "-nodefaults", "-device", f"virtio-serial-pci,addr=4,disable-modern=on,x-size={'on' if on else 'off'}",
+                     "-chardev", "stdio,id=c", "-device", "virtconsole,chardev=c"], qtest=True, stdin=slave) as v:
+                f = qtest.Function(v.qtest, 0, 4, 0)
+                f.map()
+                port = f.bars[0].at
+                same(v.qtest.inl(port) & 1, int(on), "VIRTIO_CONSOLE_F_SIZE")
+                same(v.qtest.inl(port + 20), 43 << 16 | 132 if on else 0, "columns and rows")
+                if on:
+                    for s in (1, 3):
+                        v.qtest.outb(port + 18, s)
+                    v.qtest.outl(port + 4, 1)
+                    v.qtest.outb(port + 18, 7)
+                    resize(80, 25)
+                    v.p.send_signal(signal.SIGWINCH)  # as the kernel does for what runs in the terminal
+                    vm.until("the new size", lambda: v.qtest.inl(port + 20) == (25 << 16 | 80))
+                    same(v.qtest.inb(port + 19) & 2, 2, "interrupt of the configuration")
+                    resize(132, 43)
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 PLUG = [{"driver": "virtserialport", "id": "h1", "bus": "s.0", "nr": 5, "name": "a"}, {"driver": "virtserialport", "id": "h1", "bus": "s.0"},

@@ -4,6 +4,8 @@
 #include "tests/unit/vdev.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -546,6 +548,91 @@ static void test_errors(void)
     chardev_cleanup();
 }
 
+/* The name of the terminal behind chardev "t". */
+static char *pty_name(void)
+{
+    const QmpCmd *c = chardev_qmp_cmds;
+
+    while (strcmp(c->name, "query-chardev")) {
+        c++;
+    }
+    g_autoptr(Json) all = c->run(NULL, NULL, NULL);
+
+    for (unsigned i = 0; i < json_len(all); i++) {
+        if (!strcmp(json_get_str_or(json_at(all, i), "label", ""), "t")) {
+            return g_strdup(json_get_str_or(json_at(all, i), "filename", "") + strlen("pty:"));
+        }
+    }
+    g_assert_not_reached();
+}
+
+static void wait_size(Fix *x, int tty, unsigned cols, unsigned rows)
+{
+    const struct winsize w = { .ws_col = (uint16_t)cols, .ws_row = (uint16_t)rows };
+
+    g_assert_cmpint(ioctl(tty, TIOCSWINSZ, &w), ==, 0);
+    while (vdev_cfg(&x->v, 0, 2) != cols || vdev_cfg(&x->v, 2, 2) != rows) {
+        loop_turn(loop_main(), true);
+    }
+}
+
+/* 5.3.6: the size of a terminal in configuration space and, with MULTIPORT, in a message. */
+static void size(bool offered, bool multi)
+{
+    g_autoptr(Json) t = json_parse("{'backend': 'pty', 'id': 't'}", -1, NULL);
+    Fix x = { 0 };
+
+    g_assert_nonnull(chardev_create(t, NULL));
+    up_with(&x,
+        offered ? "{'driver': 'virtio-serial-pci', 'x-size': true, 'addr': '4'}"
+                : "{'driver': 'virtio-serial-pci', 'addr': '4'}",
+        false);
+    board_add(x.v.b, "{'driver': 'virtconsole', 'chardev': 't', 'id': 'con'}");
+    g_assert_cmphex(vd_offered(&x.v.d) & 1, ==, offered);
+    g_assert_cmpuint(vdev_cfg(&x.v, 0, 4), ==, 0); /* nobody is there yet */
+    start(&x, multi ? 0 : 2);
+    if (multi) {
+        tell(&x, 0, READY, 1);
+        tell(&x, 0, PORT_READY, 1);
+        EXPECT_TOLD(&x, "add0=1 console0=1 ");
+    }
+    g_autofree char *name = pty_name();
+    int tty = open(name, O_RDWR | O_NOCTTY);
+
+    g_assert_cmpint(tty, >=, 0);
+    if (offered) {
+        wait_size(&x, tty, 132, 43);
+        g_assert_cmphex(vd_isr(&x.v.d) & 2, ==, 2); /* configuration has changed */
+        wait_size(&x, tty, 80, 25);
+        g_assert_cmphex(vd_isr(&x.v.d) & 2, ==, 2);
+    }
+    if (offered && multi) {
+        uint32_t id, len;
+        unsigned n = 0;
+
+        while (vring_used(&x.v.d.ring[CRX], &id, &len)) {
+            uint64_t at = x.ctrl + 64 * (id % 16);
+
+            if (vport_r16(x.v.d.port, at + 4) == 5) { /* RESIZE */
+                g_assert_cmpuint(len, ==, 12);
+                g_assert_cmpuint(vport_r16(x.v.d.port, at + 8), ==, n ? 80 : 132);
+                g_assert_cmpuint(vport_r16(x.v.d.port, at + 10), ==, n ? 25 : 43);
+                n++;
+            }
+        }
+        g_assert_cmpuint(n, ==, 2);
+    }
+    close(tty);
+    down(&x, NULL);
+}
+
+static void test_size(void)
+{
+    size(true, true);
+    size(true, false);
+    size(false, true);
+}
+
 static void add(const char *name, const void *legacy, void (*fn)(Fix *, const void *))
 {
     g_autofree char *path = g_strdup_printf("/virtio-console/%s", name);
@@ -575,6 +662,7 @@ int main(int argc, char **argv)
     add("odd-data", NULL, test_odd_data);
     add("receive-without-room", NULL, test_receive_without_room);
     add("reset-closes", NULL, test_reset_closes);
+    g_test_add_func("/virtio-console/size", test_size);
     g_test_add_func("/virtio-console/errors", test_errors);
     return g_test_run();
 }
