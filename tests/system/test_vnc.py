@@ -11,6 +11,7 @@ import rfb
 import vm
 from rfb import Rfb
 from input_driver import HLT, Virtio
+from qtest import Function
 from vm import Vm, same, test, until
 
 tmp = tempfile.TemporaryDirectory(prefix="virtue-vnc-")
@@ -178,6 +179,97 @@ def many():
             c.close()
         until("the end of all", lambda: not v.qmp.ok("query-vnc")["clients"])
         Rfb(SOCK).update()
+
+
+# ---- pixels ----
+
+class Vga:
+    """Bochs' VBE ports and the memory behind them."""
+
+    def __init__(self, v, slot=4):
+        self.v, self.q = v, v.qtest
+        f = Function(self.q, 0, slot, 0)
+        f.map()
+        self.at = f.bars[0].at
+
+    def mode(self, width, height):
+        for i, value in ((4, 0), (1, width), (2, height), (3, 32), (4, 0x41)):
+            self.q.outw(0x1ce, i)
+            self.q.outw(0x1cf, value)
+        self.q.inb(0x3da)
+        self.q.outb(0x3c0, 0x20)  # the screen is on
+        self.width, self.height = width, height
+
+    def paint(self, x, y, w, h, seed):
+        rows = []
+        for r in range(h):
+            row = b"".join(struct.pack("<I", (seed * 0x10101 + (y + r) * 0x301 + (x + c) * 7) & 0xffffff) for c in range(w))
+            self.q.write(self.at + 4 * ((y + r) * self.width + x), row)
+            rows.append(row)
+        return rows
+
+
+def picture(v):
+    """What screendump says, as x8r8g8b8."""
+    path = f"{tmp.name}/shot.ppm"
+    v.qmp.ok("screendump", filename=path)
+    with open(path, "rb") as f:
+        data = f.read()
+    head, size, depth, rgb = data.split(b"\n", 3)
+    same((head, depth), (b"P6", b"255"))
+    out = bytearray(len(rgb) // 3 * 4)
+    out[0::4], out[1::4], out[2::4] = rgb[2::3], rgb[1::3], rgb[0::3]
+    return tuple(map(int, size.split())), bytes(out)
+
+
+def sees(c, v, size):
+    """Reads updates until the viewer's pixels are the screen's."""
+    def settled():
+        c.request(True)
+        while not c.quiet(0.3):
+            c.message()
+        return (c.width, c.height) == size and (size, bytes(c.pixels)) == picture(v)
+    until(f"picture of {size}, the viewer has {c.width}x{c.height}", settled)
+
+
+@test("raw pixels are the screen's, also what changes, after a resize, and for who comes later")
+def pixels():
+    with up("-device", "VGA,addr=4", qtest=True) as v:
+        vga = Vga(v)
+        vga.mode(640, 480)
+        vga.paint(0, 0, 640, 480, 1)
+        c = Rfb(SOCK)
+        c.update()
+        sees(c, v, (640, 480))
+        assert len(set(c.pixels)) > 100, "nothing painted"
+        rows = vga.paint(100, 50, 64, 8, 77)
+        sees(c, v, (640, 480))
+        at = 4 * (50 * 640 + 100)
+        same(bytes(c.pixels[at:at + 256]), rows[0], "the row that was painted")
+        vga.mode(800, 600)
+        vga.paint(0, 0, 800, 600, 5)
+        sees(c, v, (800, 600))
+        late = Rfb(SOCK)
+        late.update()
+        sees(late, v, (800, 600))
+        old = Rfb(SOCK, encodings=(rfb.RAW, rfb.DESKTOP_SIZE))
+        old.update()
+        vga.mode(320, 200)
+        vga.paint(0, 0, 320, 200, 9)
+        for each in (c, late, old):
+            sees(each, v, (320, 200))
+
+
+@test("the size a viewer asks for is passed on, or refused")
+def wish():
+    with up(qtest=True) as v:  # no display at all
+        c = Rfb(SOCK)
+        c.update()
+        c.resizes.clear()
+        c.wish(800, 600)
+        until("an answer", lambda: c.request(True) or c.message() and c.resizes)
+        same(c.resizes[-1][:2], (1, 1), "reason and status: prohibited")
+        same((c.width, c.height), (640, 480))
 
 
 # ---- input ----
