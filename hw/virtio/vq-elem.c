@@ -275,6 +275,13 @@ static size_t block_iov_offset(const VirtQueue *vq)
     return (BLOCK_HEAD + MAX(vq->spec->elem_size, sizeof(VqElem)) + 15) / 16 * 16;
 }
 
+/* What stands in a block of the pool for the chain to come. */
+static void block_renew(const VirtQueue *vq, VqBlock *b)
+{
+    b->epoch = vq->epoch;
+    vq_elem_of(b)->ndescs = vq->pool_descs;
+}
+
 static VqBlock *block_new(VirtQueue *vq, unsigned cls, unsigned niov)
 {
     size_t at = block_iov_offset(vq);
@@ -284,6 +291,7 @@ static VqBlock *block_new(VirtQueue *vq, unsigned cls, unsigned niov)
     vq_elem_of(b)->vq = vq;
     b->cls = (uint8_t)cls;
     b->plain = !cls;
+    block_renew(vq, b);
     b->iov = (struct iovec *)((char *)b + at);
     b->wins = (DmaWin **)(b->iov + niov);
     return b;
@@ -339,10 +347,20 @@ void vq_trim(VirtQueue *vq)
     }
 }
 
+void vq_blocks_renew(VirtQueue *vq)
+{
+    for (unsigned c = 0; c < VQ_CLASSES; c++) {
+        for (VqBlock *b = vq->free[c]; b; b = b->next) {
+            block_renew(vq, b);
+        }
+    }
+}
+
 void vq_block_put(VirtQueue *vq, VqBlock *b)
 {
     b->done = b->redone = false;
     b->plain = !b->cls;
+    block_renew(vq, b);
     if (VQ_UNLIKELY(b->cls == 2 || vq->nfree[b->cls] >= class_keep[b->cls])) {
         g_free(b);
         return;
@@ -352,12 +370,24 @@ void vq_block_put(VirtQueue *vq, VqBlock *b)
     vq->nfree[b->cls]++;
 }
 
+/* Where the device-writable part began before the cursors moved: no piece is empty. */
+static const struct iovec *first_written(VqElem *e)
+{
+    const struct iovec *v = vq_block_of(e)->end;
+
+    for (size_t left = e->in_size + e->in2_size; left; left -= v->iov_len) {
+        v--;
+    }
+    return v;
+}
+
 void vq_elem_rewind(VqElem *e)
 {
     VqBlock *b = vq_block_of(e);
+    const struct iovec *in = first_written(e);
 
-    giov_init(&e->out, b->iov, b->nout);
-    giov_init(&e->in, b->iov + b->nout, b->nin);
+    giov_init(&e->out, b->iov, (unsigned)(in - b->iov));
+    giov_init(&e->in, in, (unsigned)(b->end - in));
     e->in_size = e->in.left;
     e->in2 = (GIov){ 0 };
     e->in2_size = 0;
@@ -381,12 +411,10 @@ VqElem *vq_gather_elem(VirtQueue *vq, uint16_t id, uint16_t ndescs)
         g->win->refs++; /* one for all of the chain */
     }
     e = vq_elem_of(b);
-    vq_elem_init(vq, b, b->iov + g->nout, b->iov + g->n, g->out_len, g->total - g->out_len);
+    vq_elem_readable(b, b->iov + g->nout, g->out_len);
+    vq_elem_writable(b, b->iov + g->n, g->total - g->out_len);
     b->win = g->win;
-    b->plain = g->win && !b->cls;
-    b->before = vq->rs.avail;
-    b->before_wrap = vq->rs.avail_wrap;
-    b->order_next = NULL;
+    b->plain = g->win && !b->cls && ndescs == vq->pool_descs;
     e->id = id;
     e->ndescs = ndescs;
     memset(e + 1, 0, vq->elem_extra);
@@ -404,15 +432,15 @@ bool vq_split_in(VqElem *e, size_t at)
     return true;
 }
 
-static void mark_written(const VqBlock *b, size_t written)
+static void mark_written(VqElem *e, size_t written)
 {
-    const struct iovec *iov = b->iov + b->nout;
+    const VqBlock *b = vq_block_of(e);
 
-    for (unsigned i = 0; i < b->nin && written; i++) {
-        size_t here = MIN(written, iov[i].iov_len);
-        RamBlock *ram = (b->win ? b->win : b->wins[b->nout + i])->block;
+    for (const struct iovec *v = first_written(e); v < b->end && written; v++) {
+        size_t here = MIN(written, v->iov_len);
+        RamBlock *ram = (b->win ? b->win : b->wins[v - b->iov])->block;
 
-        ram_written(ram, (uint64_t)((uint8_t *)iov[i].iov_base - ram->host), here);
+        ram_written(ram, (uint64_t)((uint8_t *)v->iov_base - ram->host), here);
         written -= here;
     }
 }
@@ -449,13 +477,13 @@ void vq_elem_unmap(VqElem *e)
 
     if (VQ_LIKELY(b->win != NULL)) {
         if (written && VQ_UNLIKELY(vq_watched(b->win->block))) {
-            mark_written(b, written);
+            mark_written(e, written);
         }
         dma_win_put(b->win, 1);
         return;
     }
-    mark_written(b, written);
-    for (unsigned i = 0; i < (unsigned)b->nout + b->nin; i++) {
+    mark_written(e, written);
+    for (unsigned i = 0, n = (unsigned)(b->end - b->iov); i < n; i++) {
         dma_win_put(b->wins[i], 1);
     }
 }

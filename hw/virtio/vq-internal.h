@@ -10,9 +10,12 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#define VQ_LIKELY(x)   __builtin_expect(!!(x), 1)
-#define VQ_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* So likely that a branch is better than a conditional move. */
+#define VQ_LIKELY(x)   __builtin_expect_with_probability(!!(x), 1, 0.999)
+#define VQ_UNLIKELY(x) __builtin_expect_with_probability(!!(x), 0, 0.999)
 #define VQ_COLD        __attribute__((noinline, cold))
+/* For what is made twice from one text, with another constant in each. */
+#define VQ_INLINE static inline __attribute__((always_inline))
 
 enum {
     VQ_SIZE_MAX = 32768, /* VIRTIO 1.4, 2.7 and 2.8 */
@@ -21,6 +24,7 @@ enum {
     VQ_BUDGET = 256,     /* chains per turn of the loop, so that one queue starves nobody */
     VQ_TAKE = 16,        /* chains taken together by the short way at most */
     VQ_BATCH = 64,       /* finished chains published together at most */
+    VQ_UNSURE = 8,       /* turns of a polling loop between two sure looks at the driver's wish */
     VQ_CLASSES = 3,      /* block sizes of the element pool */
     VQ_SMALL_KEEP = 256, /* blocks of the smallest size that stay in the pool */
     VQ_SMALL_IOVS = 8,   /* pieces in a block of the smallest size */
@@ -73,16 +77,20 @@ typedef struct VqDone {
 } VqDone;
 
 typedef struct VqRingOps {
-    /* Takes up to max chains of a few buffers in one stretch of RAM. It stops without a trace at
-     * one that is anything else, or wrong: pop() will tell. */
-    unsigned (*take)(VirtQueue *vq, VqElem **ret, unsigned max);
+    /* Takes up to max chains of a few buffers in one stretch of RAM, in the blocks that are next
+     * in the pool and stay linked: vq->first up to vq->last. It stops without a trace at one that
+     * is anything else, or wrong: pop() will tell. vq->more says whether it saw any behind those it
+     * took. */
+    unsigned (*take)(VirtQueue *vq, unsigned max);
     VqElem *(*pop)(
         VirtQueue *vq); /* validates and maps one chain; NULL: none, or vq_fail() was called */
     void (*publish)(VirtQueue *vq, const VqDone *done, unsigned n);
-    /* The same for chains as they come from the device, in one go: publishes them and gives back
-     * what they hold. False: somebody watches the ring, or it is gone. */
-    bool (*use)(VirtQueue *vq, VqElem *const *e, unsigned n, bool in_order);
-    bool (*wants_notify)(VirtQueue *vq);
+    /* The same for n linked plain chains in one window as they come from the device, in one go: the
+     * last of them. NULL: somebody watches the ring or the buffers, or the ring is gone. */
+    VqBlock *(*use)(VirtQueue *vq, VqBlock *b, unsigned n, bool in_order);
+    /* sure: waits until the driver sees what was used before its wish is read; only then "no" is
+     * an answer. */
+    bool (*wants_notify)(VirtQueue *vq, bool sure);
     void (*arm)(VirtQueue *vq, bool on); /* ask for (or spare) notifications by the driver */
     bool (*empty)(VirtQueue *vq);
     VqRingState (*save)(const VirtQueue *vq);
@@ -93,21 +101,25 @@ extern const VqRingOps vq_split_ops, vq_packed_ops;
 /* Lies right before the VqElem in one allocation; iovecs and windows follow the device's request.
  */
 struct VqBlock {
-    VqBlock *next;       /* free or redo list */
-    VqBlock *order_next; /* IN_ORDER */
+    VqBlock
+        *next; /* in the pool; with IN_ORDER, while it is out: the next younger one. Stays first */
+    VqBlock *redo_next;
     struct iovec *iov;
-    DmaWin **wins; /* of each piece, when win is NULL */
-    DmaWin *win;   /* that all pieces lie in */
+    const struct iovec *end; /* of the pieces */
+    DmaWin **wins;           /* of each piece, when win is NULL */
+    DmaWin *win;             /* that all pieces lie in */
     uint32_t epoch, used_len;
-    uint16_t nout, nin;
     uint8_t cls;
-    bool plain;       /* of the smallest size, and all of it in one window */
-    bool done;        /* IN_ORDER: finished, waits for older ones */
-    bool full;        /* IN_ORDER: all of the writable part was written */
-    bool redone;      /* came from the redo list: VQ_STOP puts it back there */
-    bool before_wrap; /* the ring's position before this chain was taken */
-    uint16_t before;
+    bool plain;  /* of the smallest size, all in one window, ndescs as in the pool, not redone */
+    bool done;   /* IN_ORDER: finished, waits for older ones */
+    bool full;   /* IN_ORDER: all of the writable part was written */
+    bool redone; /* came from the redo list: VQ_STOP puts it back there */
 };
+/* The block whose next is *link, or what stands for one. */
+static inline VqBlock *vq_block_at(VqBlock **link)
+{
+    return (VqBlock *)(void *)link;
+}
 enum { BLOCK_HEAD = (sizeof(VqBlock) + 15) / 16 * 16 };
 static inline VqBlock *vq_block_of(VqElem *e)
 {
@@ -131,7 +143,12 @@ struct VirtQueue {
     bool mapped;
     bool stopped; /* VQ_STOP: until vq_resume() */
     bool armed, need_notify;
-    bool polling; /* the loop looks by itself: the driver is not asked to notify */
+    bool polling;        /* the loop looks by itself: the driver is not asked to notify */
+    bool more;           /* take() left chains: beyond max, or the next one is for pop() */
+    bool plain;          /* what was taken last came from take() */
+    bool shown;          /* the driver sees all that was used before */
+    uint8_t unsure;      /* polling: turns in which "no interrupt" was taken on trust */
+    uint16_t pool_descs; /* VqElem.ndescs in the pool: split 1, packed 0, for as many as pieces */
     bool signalled_valid;
     bool signalled_wrap;
     VqRingState rs;
@@ -147,7 +164,8 @@ struct VirtQueue {
     _Atomic unsigned out;   /* chains of any epoch that are out; written in the loop only */
     unsigned strangers;     /* of them: chains of an older epoch */
     uint32_t epoch;         /* a reset starts a new one; older chains publish nothing */
-    VqElem *taken[VQ_TAKE]; /* within vq_run() only */
+    VqBlock *first, *last;  /* what was taken last */
+    VqElem *taken[VQ_TAKE]; /* the same, once not all of it is done at once */
     unsigned ndone;
     bool done_full;        /* the last one was written in full */
     VqDone done[VQ_BATCH]; /* finished, not published yet; empty between turns */
@@ -157,7 +175,6 @@ struct VirtQueue {
     VqBlock *order_head, *order_tail; /* IN_ORDER: chains out, oldest first */
     VqBlock *redo_head, *redo_tail;   /* dropped because the VM stopped; taken again first */
     unsigned index;
-    unsigned fast_max; /* buffers of a chain that the short way takes */
     size_t elem_extra; /* what the device's request has behind the VqElem: zeroed for it */
     uint16_t max_size;
     int kick_fd;
@@ -186,9 +203,10 @@ unsigned virtio_held(const VirtioDev *d); /* chains out, all queues */
 /* vq-elem.c, for vq.c */
 void vq_unmap_rings(void *vq);
 void vq_block_put(VirtQueue *vq, VqBlock *b);
-void vq_trim(VirtQueue *vq);    /* frees small blocks beyond what a pool keeps */
-void vq_elem_rewind(VqElem *e); /* as it was when it was taken */
-void vq_elem_free(VqElem *e);   /* unmaps; gives the block back */
+void vq_blocks_renew(VirtQueue *vq); /* the pool's, for a new epoch */
+void vq_trim(VirtQueue *vq);         /* frees small blocks beyond what a pool keeps */
+void vq_elem_rewind(VqElem *e);      /* as it was when it was taken */
+void vq_elem_free(VqElem *e);        /* unmaps; gives the block back */
 void vq_elem_unmap(VqElem *e);
 void vq_gather_fini(VirtQueue *vq);
 uint8_t *vq_flags_new(size_t n); /* zeroed bytes; long ones cost only what is touched */
@@ -243,37 +261,42 @@ static inline void vq_ring_written(const RingMap *m, size_t off, size_t len)
 }
 
 /*
- * A chain in block b: what to read is in b->iov up to in, out_len bytes; what to write from there
- * to end, in_len bytes. What is the same for every chain of the block stands there already.
+ * A chain in block b. What to read is in b->iov up to in, len bytes; what is the same for every
+ * chain of the block stands there already.
  */
-static inline void vq_elem_init(VirtQueue *vq, VqBlock *b, const struct iovec *in,
-    const struct iovec *end, uint64_t out_len, uint64_t in_len)
+VQ_INLINE void vq_elem_readable(VqBlock *b, const struct iovec *in, uint64_t len)
 {
     VqElem *e = vq_elem_of(b);
-    unsigned nout = (unsigned)(in - b->iov), nin = (unsigned)(end - in);
 
-    b->epoch = vq->epoch;
-    b->nout = (uint16_t)nout;
-    b->nin = (uint16_t)nin;
     e->out.v = b->iov;
     e->out.off = 0;
-    e->out.left = out_len;
+    e->out.left = len;
     e->in.v = in;
-    e->in.off = 0;
-    e->in.left = e->in_size = in_len;
-    e->in2.left = e->in2_size = 0;
-    e->next = NULL;
 }
+
+/* What to write is from in up to end, len bytes. */
+VQ_INLINE void vq_elem_writable(VqBlock *b, const struct iovec *end, uint64_t len)
+{
+    VqElem *e = vq_elem_of(b);
+
+    b->end = end;
+    e->in.left = e->in_size = len;
+    /* From in.off to in2.left: two stores, where the compiler alone makes more of it. */
+    typedef uint64_t __attribute__((vector_size(16), aligned(8), may_alias)) Pair;
+    Pair *zero = (Pair *)(void *)((char *)e + offsetof(VqElem, in.off));
+    zero[0] = zero[1] = (Pair){ 0 };
+}
+_Static_assert(offsetof(VqElem, in2.left) == offsetof(VqElem, in.off) + 24,
+    "what is empty in a new chain lies together");
 
 /* The short way: what a turn of the loop knows beforehand of the one window it looks at. */
 typedef struct VqFast {
     DmaWin *win;
     uint64_t at, len;
-    uint64_t most;  /* bytes in one chain */
-    uint64_t delta; /* from an address to the host's */
+    uint64_t host;
 } VqFast;
 
-/* False: the window is not for both directions. */
+/* False: the window is not for both directions, or a chain may have less than a small block. */
 static inline bool vq_fast_begin(const VirtQueue *vq, VqFast *f)
 {
     DmaWin *w = vq->tlb->slot[0];
@@ -281,29 +304,30 @@ static inline bool vq_fast_begin(const VirtQueue *vq, VqFast *f)
     f->win = w;
     f->at = w->at;
     f->len = w->len[1];
-    f->most = MIN(w->len[1], UINT32_MAX); /* 2.7.4.2 */
-    f->delta = (uintptr_t)w->host - w->at;
-    return w->len[0] == w->len[1];
+    f->host = (uintptr_t)w->host;
+    return w->len[0] == w->len[1] && vq->at.size >= VQ_SMALL_IOVS;
 }
 
-/*
- * One buffer; false: it is not in the window. That it is not empty, and not longer than the window,
- * is left to vq_fast_ok(), once for the chain.
- */
-static inline bool vq_fast_add(const VqFast *f, struct iovec *iov, uint64_t addr, uint64_t len)
+/* One buffer; false: it is empty, or not in the window. */
+VQ_INLINE bool vq_fast_add(const VqFast *f, struct iovec *iov, uint64_t addr, uint64_t len)
 {
-    uint64_t off = addr - f->at;
+    uint64_t off = addr - f->at, end;
 
-    iov->iov_base = (void *)(uintptr_t)(addr + f->delta);
-    iov->iov_len = len;
-    return VQ_LIKELY(off <= f->len - len);
+    iov->iov_len = len; /* here, so that one register is enough for both */
+    end = off + len;
+    if (VQ_UNLIKELY(end <= off) || VQ_UNLIKELY(end > f->len)) {
+        return false;
+    }
+    iov->iov_base = (void *)(uintptr_t)(f->host + off);
+    return true;
 }
 
-/* total: of all lengths; any_0: of all lengths less one, or-ed. A length that is more than the
- * window's makes the total more than that, too. */
-static inline bool vq_fast_ok(const VqFast *f, uint64_t total, uint64_t any_0)
+/* Descriptors of the ring that a chain takes; in a split ring, heads. */
+static inline unsigned vq_ring_descs(VqElem *e)
 {
-    return VQ_LIKELY(!(any_0 >> 63) && total <= f->most);
+    const VqBlock *b = vq_block_of(e);
+
+    return e->ndescs ? e->ndescs : (unsigned)(b->end - b->iov);
 }
 
 /* The written prefix: VIRTIO 1.4, 2.7.8.2. */
@@ -320,7 +344,7 @@ static inline bool vq_used_full(const VqElem *e)
     return !e->in.left && !e->in2.left;
 }
 
-/* Gives back what a finished chain holds. */
+/* Gives back what a finished chain of this epoch holds. */
 static inline void vq_elem_done(VirtQueue *vq, VqElem *e, uint32_t len)
 {
     VqBlock *b = vq_block_of(e);

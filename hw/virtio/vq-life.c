@@ -158,6 +158,7 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
             "queue %u: rings at 0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64 " are misplaced",
             vq->index, at->desc, at->driver, at->device);
     }
+    vq->pool_descs = !packed;
     vq_disable(vq);
     vq->ops = packed ? &vq_packed_ops : &vq_split_ops;
     vq->at = *at;
@@ -171,7 +172,6 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     vq->avail_seen = vq->signalled = 0;
     vq->signalled_valid = true; /* nothing was used since the indices were 0 */
     vq->signalled_wrap = packed;
-    vq->fast_max = MIN(at->size, VQ_SMALL_IOVS);
     vq->armed = true;
     vq->enabled = vq->live = true;
     return true;
@@ -187,12 +187,11 @@ void vq_disable(VirtQueue *vq)
         vq->inflight_len = 0;
     }
     for (VqBlock *b = vq->redo_head; b; b = next) {
-        next = b->next;
+        next = b->redo_next;
         vq_elem_free(vq_elem_of(b));
     }
     for (VqBlock *b = vq->order_head; b; b = next) {
-        next = b->order_next;
-        b->order_next = NULL;
+        next = b->next;
         if (b->done) {
             vq_block_put(vq, b);
         }
@@ -203,6 +202,7 @@ void vq_disable(VirtQueue *vq)
         loop_idle_cancel(vq->d->loop, &vq->notify);
     }
     vq->epoch++;
+    vq_blocks_renew(vq);
     vq->strangers = atomic_load_explicit(&vq->out, memory_order_relaxed);
     vq->ring_out = vq->ahead = vq->since = 0;
     vq->ndone = 0;

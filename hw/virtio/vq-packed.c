@@ -8,6 +8,7 @@
 #include "hw/virtio/vq-internal.h"
 
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_AVAIL = 1 << 7, DESC_USED = 1 << 15 };
+enum { KIND_BITS = DESC_WRITE | DESC_INDIRECT, AVAIL_BITS = DESC_AVAIL | DESC_USED };
 enum { EVENT_ENABLE = 0, EVENT_DISABLE = 1, EVENT_DESC = 2 };
 
 typedef struct Desc {
@@ -60,10 +61,16 @@ static inline bool map(VirtQueue *vq)
            vq_map_rings(vq, vq->at.size * 16u, 4, 4);
 }
 
-/* 2.8.1: available when AVAIL is the wrap counter and USED its inverse. */
-static inline bool is_available(const VirtQueue *vq, uint16_t flags)
+/* wanted: as an available descriptor has AVAIL and USED in this lap. */
+VQ_INLINE bool is_new(unsigned flags, unsigned wanted)
 {
-    return (flags & (DESC_AVAIL | DESC_USED)) == (vq->rs.avail_wrap ? DESC_AVAIL : DESC_USED);
+    return !((flags ^ wanted) & AVAIL_BITS);
+}
+
+/* 2.8.1: available when AVAIL is the wrap counter and USED its inverse. */
+static inline unsigned wanted_now(const VirtQueue *vq)
+{
+    return vq->rs.avail_wrap ? DESC_AVAIL : DESC_USED;
 }
 
 static inline void advance(uint16_t *pos, bool *wrap, unsigned n, uint16_t size)
@@ -86,15 +93,6 @@ static inline void took(VirtQueue *vq, uint16_t id, unsigned n)
         vq->ahead -= MIN(vq->ahead, n);
     }
     advance(&vq->rs.avail, &vq->rs.avail_wrap, n, vq->at.size);
-}
-
-/* One behind another that is available: the driver wrote it before (2.8.17.1). */
-static inline uint64_t load_desc(const uint8_t *at, uint64_t *ret_rest)
-{
-    const _Atomic uint64_t *p = (const _Atomic uint64_t *)(const void *)at;
-
-    *ret_rest = le64toh(atomic_load_explicit(p + 1, memory_order_relaxed));
-    return le64toh(atomic_load_explicit(p, memory_order_relaxed));
 }
 
 /* 2.8.7: all of the table belongs to the buffer; only WRITE counts in it. */
@@ -158,7 +156,7 @@ static VqElem *packed_pop(VirtQueue *vq)
         return NULL;
     }
     d = ring_desc(vq, vq->rs.avail);
-    if (!is_available(vq, d.flags)) {
+    if (!is_new(d.flags, wanted_now(vq))) {
         return NULL;
     }
     vq_gather_begin(vq);
@@ -183,107 +181,163 @@ static VqElem *packed_pop(VirtQueue *vq)
     return e;
 }
 
-/* Flags where they lie in the second half of a descriptor. */
-#define KIND_BITS ((uint64_t)(DESC_WRITE | DESC_INDIRECT) << 48)
-#define WRITE_BIT ((uint64_t)DESC_WRITE << 48)
-#define NEXT_BIT  ((uint64_t)DESC_NEXT << 48)
-
-/* Readable buffers, then writable ones, into b: how many descriptors; 0: pop() will tell. The first
- * one was read already. What a chain may not be is gathered and looked at once. */
-static inline unsigned take_one(
-    VirtQueue *vq, const VqFast *f, VqBlock *b, unsigned pos, uint64_t addr, uint64_t rest)
+/* Parts of a descriptor, each read once. Those behind one that is available were written before it
+ * (2.8.17.1). */
+VQ_INLINE uint16_t part16(const uint8_t *p, memory_order order)
 {
-    const uint8_t *ring = vq->desc.host, *stop = ring + vq->at.size * 16u, *at = ring + pos * 16u;
-    struct iovec *iov = b->iov, *end = iov + vq->fast_max, *in;
-    uint64_t total = 0, out_len, any_0 = 0;
-    VqElem *e = vq_elem_of(b);
-    unsigned n;
-
-    while (!(rest & KIND_BITS)) {
-        if (!vq_fast_add(f, iov, addr, (uint32_t)rest)) {
-            return 0;
-        }
-        total += (uint32_t)rest;
-        any_0 |= (uint64_t)(uint32_t)rest - 1;
-        if (++iov == end) {
-            return 0;
-        }
-        if (!(rest & NEXT_BIT)) {
-            break;
-        }
-        at = at + 16 == stop ? ring : at + 16;
-        addr = load_desc(at, &rest);
-    }
-    in = iov;
-    out_len = total;
-    if (rest & KIND_BITS) {
-        for (;;) {
-            if ((rest & KIND_BITS) != WRITE_BIT || !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
-                return 0;
-            }
-            total += (uint32_t)rest;
-            any_0 |= (uint64_t)(uint32_t)rest - 1;
-            if (++iov == end) {
-                return 0;
-            }
-            if (!(rest & NEXT_BIT)) {
-                break;
-            }
-            at = at + 16 == stop ? ring : at + 16;
-            addr = load_desc(at, &rest);
-        }
-    }
-    n = (unsigned)(iov - b->iov);
-    e->id = (uint16_t)(rest >> 32); /* in the last one: 2.8.6 */
-    if (!vq_fast_ok(f, total, any_0) || vq->inflight[e->id] || vq->ring_out + n > vq->at.size) {
-        return 0;
-    }
-    b->win = f->win;
-    vq_elem_init(vq, b, in, iov, out_len, total - out_len);
-    e->ndescs = (uint16_t)n;
-    return n;
+    return le16toh(atomic_load_explicit((const _Atomic uint16_t *)(const void *)p, order));
 }
 
-static unsigned packed_take(VirtQueue *vq, VqElem **ret, unsigned max)
+VQ_INLINE uint32_t part32(const uint8_t *p)
 {
-    unsigned n, size = vq->at.size, pos = vq->rs.avail, wanted;
-    VqBlock *b = vq->free[0];
-    VqFast f;
+    return le32toh(
+        atomic_load_explicit((const _Atomic uint32_t *)(const void *)p, memory_order_relaxed));
+}
 
-    if (!map(vq) || !vq->desc.host || !vq_fast_begin(vq, &f)) {
+VQ_INLINE uint64_t part64(const uint8_t *p)
+{
+    return le64toh(
+        atomic_load_explicit((const _Atomic uint64_t *)(const void *)p, memory_order_relaxed));
+}
+
+/* The ring as the short way sees it. */
+typedef struct Lap {
+    const uint8_t *ring, *stop;
+    unsigned flags; /* AVAIL and USED of what is new in this lap */
+} Lap;
+
+/* Behind the last descriptor of the ring, or at the end of what a small block holds: where it goes
+ * on; NULL: nowhere. *limit moves along. */
+static const uint8_t *turn(Lap *l, const VqBlock *b, const struct iovec *iov, const uint8_t **limit)
+{
+    ptrdiff_t room = b->iov + VQ_SMALL_IOVS - iov;
+
+    l->flags ^= AVAIL_BITS;
+    *limit = l->ring + room * 16;
+    return room ? l->ring : NULL;
+}
+
+/* Readable buffers, then writable ones, into b: its last descriptor; NULL: pop() will tell. The
+ * flags of the first one were read already. */
+VQ_INLINE const uint8_t *take_one(
+    const VqFast *f, VqBlock *b, const uint8_t *d, unsigned flags, Lap *l)
+{
+    const uint8_t *limit = MIN(d + VQ_SMALL_IOVS * 16, l->stop);
+    struct iovec *iov = b->iov;
+    uint64_t total = 0, len;
+
+    while (!(flags & KIND_BITS)) {
+        len = part32(d + 8);
+        total += len;
+        if (!vq_fast_add(f, iov++, part64(d), len)) {
+            return NULL;
+        }
+        if (!(flags & DESC_NEXT)) {
+            vq_elem_readable(b, iov, total);
+            vq_elem_writable(b, iov, 0);
+            goto out;
+        }
+        d += 16;
+        if (VQ_UNLIKELY(d == limit) && !(d = turn(l, b, iov, &limit))) {
+            return NULL;
+        }
+        flags = part16(d + 14, memory_order_relaxed);
+    }
+    vq_elem_readable(b, iov, total);
+    total = 0;
+    for (;;) {
+        flags ^= DESC_WRITE;
+        len = part32(d + 8);
+        total += len;
+        if (VQ_UNLIKELY(flags & KIND_BITS) || !vq_fast_add(f, iov++, part64(d), len)) {
+            return NULL;
+        }
+        if (!(flags & DESC_NEXT)) {
+            break;
+        }
+        d += 16;
+        if (VQ_UNLIKELY(d == limit) && !(d = turn(l, b, iov, &limit))) {
+            return NULL;
+        }
+        flags = part16(d + 14, memory_order_relaxed);
+    }
+    vq_elem_writable(b, iov, total);
+    total += vq_elem_of(b)->out.left;
+out:
+    return VQ_LIKELY(total <= UINT32_MAX) ? d : NULL; /* 2.7.4.2 */
+}
+
+/* More descriptors than the ring has: pop() will find which chain that is. */
+static VQ_COLD unsigned take_back(VirtQueue *vq, unsigned n)
+{
+    for (VqBlock *b = vq->free[0]; n; b = b->next, n--) {
+        vq->inflight[vq_elem_of(b)->id] = false;
+    }
+    return 0;
+}
+
+static unsigned packed_take(VirtQueue *vq, unsigned max)
+{
+    unsigned n, pos = vq->rs.avail, end, sum, size = vq->at.size;
+    VqBlock **link = &vq->free[0];
+    uint8_t *inflight = vq->inflight;
+    const uint8_t *at, *last;
+    VqFast f;
+    Lap l;
+
+    vq->more = false;
+    if (!map(vq)) {
         return 0;
     }
-    wanted = vq->rs.avail_wrap ? DESC_AVAIL : DESC_USED;
-    for (n = 0; n < max; n++) {
-        uint64_t addr, rest = load_rest(vq->desc.host + pos * 16u, &addr);
-        VqElem *e = vq_elem_of(b);
-        unsigned len;
-
-        if ((rest >> 48 & (DESC_AVAIL | DESC_USED)) != wanted) {
-            break;
-        }
-        len = take_one(vq, &f, b, pos, addr, rest);
-        if (VQ_UNLIKELY(!len)) {
-            break;
-        }
-        b->before = (uint16_t)pos;
-        b->before_wrap = wanted == DESC_AVAIL;
-        vq->inflight[e->id] = true;
-        vq->ring_out += len;
-        pos += len;
-        if (pos >= size) {
-            pos -= size;
-            wanted ^= DESC_AVAIL | DESC_USED;
-        }
-        if (VQ_UNLIKELY(vq->ahead)) {
-            vq->ahead -= MIN(vq->ahead, len);
-        }
-        ret[n] = e;
-        b = b->next;
+    vq->more = true;
+    l = (Lap){ vq->desc.host, vq->desc.host + size * 16u, wanted_now(vq) };
+    if (VQ_UNLIKELY(!l.ring || !vq_fast_begin(vq, &f))) {
+        return 0;
     }
-    vq->rs.avail = (uint16_t)pos;
-    vq->rs.avail_wrap = wanted == DESC_AVAIL;
-    vq->free[0] = b;
+    at = l.ring + pos * 16u;
+    max = MIN(max, size / VQ_SMALL_IOVS); /* not more than once around */
+    for (n = 0; n < max; n++) {
+        unsigned flags = part16(at + 14, memory_order_acquire);
+        VqBlock *b = *link;
+        size_t id;
+
+        if (!is_new(flags, l.flags)) {
+            break;
+        }
+        last = take_one(&f, b, at, flags, &l);
+        if (VQ_UNLIKELY(!last)) {
+            break;
+        }
+        id = part16(last + 12, memory_order_relaxed); /* 2.8.6 */
+        if (VQ_UNLIKELY(inflight[id])) {
+            break;
+        }
+        inflight[id] = true;
+        at = last + 16;
+        if (VQ_UNLIKELY(at == l.stop)) {
+            at = l.ring;
+            l.flags ^= AVAIL_BITS;
+        }
+        b->win = f.win;
+        vq_elem_of(b)->id = (uint16_t)id;
+        link = &b->next;
+    }
+    end = (unsigned)(at - l.ring) / 16;
+    sum = end > pos || !n ? end - pos : end - pos + size;
+    if (VQ_UNLIKELY(vq->ring_out + sum > size)) {
+        return take_back(vq, n);
+    }
+    if (VQ_UNLIKELY(vq->ahead)) {
+        vq->ahead -= MIN(vq->ahead, sum);
+    }
+    /* A chain that was left may have turned l.flags: the position tells. */
+    vq->rs.avail_wrap ^= pos + sum >= size;
+    vq->rs.avail = (uint16_t)end;
+    vq->more = is_new(part16(at + 14, memory_order_relaxed), wanted_now(vq));
+    vq->ring_out += sum;
+    vq->first = vq->free[0];
+    vq->last = vq_block_at(link);
+    vq->free[0] = *link;
     vq->nfree[0] -= n;
     f.win->refs += n;
     return n;
@@ -326,89 +380,150 @@ static void packed_publish(VirtQueue *vq, const VqDone *done, unsigned n)
     store16(first + 14, first_flags, memory_order_release);
 }
 
-static bool packed_use(VirtQueue *vq, VqElem *const *e, unsigned n, bool in_order)
+/* A place in a ring of one stretch. */
+typedef struct Place {
+    uint8_t *at;
+    uint32_t flags; /* AVAIL and USED of this lap, where the last word of a descriptor has them */
+} Place;
+
+/* len: bytes, not more than the ring has. */
+VQ_INLINE void place_step(Place *l, size_t len, uint8_t *ring, const uint8_t *stop)
 {
-    unsigned used = vq->rs.used, slot = used, size = vq->at.size, sum = 0;
-    uint16_t now = vq->rs.used_wrap ? DESC_AVAIL | DESC_USED : 0, slot_now = now, first_flags = 0;
-    uint8_t *first = NULL;
-
-    if (!map(vq) || vq_ring_watched(&vq->desc)) {
-        return false;
+    l->at += len;
+    if (VQ_UNLIKELY(l->at >= stop)) {
+        l->at -= stop - ring;
+        l->flags ^= (uint32_t)AVAIL_BITS << 16;
     }
-    for (unsigned i = 0; i < n; i++) {
-        uint32_t len = vq_used_len(e[i]);
+}
 
-        sum += e[i]->ndescs;
-        used += e[i]->ndescs;
-        if (used >= size) {
-            used -= size;
-            now ^= DESC_AVAIL | DESC_USED;
-        }
-        vq->inflight[e[i]->id] = false;
-        if (!in_order || i + 1 == n || !vq_used_full(e[i])) {
-            uint8_t *d = vq->desc.host + slot * 16u;
-            uint16_t flags = (uint16_t)(slot_now | (len ? DESC_WRITE : 0));
+/* A used descriptor: the length, then id and flags. */
+VQ_INLINE void write_used(uint8_t *d, size_t id, uint32_t len, uint32_t flags)
+{
+    uint32_t last = (uint32_t)id | flags;
 
-            atomic_store_explicit(
-                (_Atomic uint32_t *)(void *)(d + 8), htole32(len), memory_order_relaxed);
-            store16(d + 12, e[i]->id, memory_order_relaxed);
-            if (first) {
-                store16(d + 14, flags, memory_order_release);
-            } else {
-                first = d;
-                first_flags = flags;
-            }
-            slot = used;
-            slot_now = now;
-        }
-        vq_elem_done(vq, e[i], len);
+    if (VQ_UNLIKELY(len)) { /* a branch, not arithmetic: devices do the same again and again */
+        last |= (uint32_t)DESC_WRITE << 16;
     }
+    atomic_store_explicit((_Atomic uint32_t *)(void *)(d + 8), htole32(len), memory_order_relaxed);
+    atomic_store_explicit(
+        (_Atomic uint32_t *)(void *)(d + 12), htole32(last), memory_order_release);
+}
+
+/* Plain chains take as many descriptors as pieces, and both have 16 bytes. */
+_Static_assert(sizeof(struct iovec) == 16, "a piece is as long as a descriptor");
+VQ_INLINE size_t ring_bytes(const VqBlock *b)
+{
+    return (size_t)((const char *)b->end - (const char *)b->iov);
+}
+
+/* The driver stops at the first one it finds unused, so that one is shown last, as in
+ * packed_publish(). IN_ORDER: those used in full have no entry of their own, but are part of the
+ * next one (2.8.8). */
+VQ_INLINE VqBlock *use(VirtQueue *vq, VqBlock *b, unsigned n, bool in_order)
+{
+    uint8_t *inflight = vq->inflight, *ring, *stop;
+    unsigned sum, size = vq->at.size;
+    VqElem *e = vq_elem_of(b), *first;
+    Place l, begin, slot;
+
+    if (!map(vq) || vq_ring_watched(&vq->desc) || vq_watched(b->win->block)) {
+        return NULL;
+    }
+    ring = vq->desc.host;
+    stop = ring + size * 16u;
+    begin = l =
+        (Place){ ring + vq->rs.used * 16u, vq->rs.used_wrap ? (uint32_t)AVAIL_BITS << 16 : 0 };
+    for (;;) {
+        first = e;
+        inflight[e->id] = false;
+        place_step(&l, ring_bytes(b), ring, stop);
+        if (!--n || !in_order || !vq_used_full(e)) {
+            break;
+        }
+        b = b->next;
+        e = vq_elem_of(b);
+    }
+    for (slot = l; n; n--) {
+        size_t id;
+
+        b = b->next;
+        e = vq_elem_of(b);
+        id = e->id;
+        inflight[id] = false;
+        if (!in_order) {
+            write_used(l.at, id, vq_used_len(e), l.flags);
+            place_step(&l, ring_bytes(b), ring, stop);
+            continue;
+        }
+        place_step(&l, ring_bytes(b), ring, stop);
+        if (n == 1 || !vq_used_full(e)) {
+            write_used(slot.at, id, vq_used_len(e), slot.flags);
+            slot = l;
+        }
+    }
+    sum = (unsigned)(l.at - ring) / 16 - vq->rs.used + (l.flags != begin.flags ? size : 0);
     vq->since += sum;
     vq->ring_out -= sum;
-    vq->rs.used = (uint16_t)used;
-    vq->rs.used_wrap = now & DESC_USED;
-    /* Shown last, as in packed_publish(). */
-    store16(first + 14, first_flags, memory_order_release);
-    return true;
+    vq->rs.used = (uint16_t)((unsigned)(l.at - ring) / 16);
+    vq->rs.used_wrap = l.flags != 0;
+    write_used(begin.at, first->id, vq_used_len(first), begin.flags);
+    return b;
+}
+
+static VqBlock *packed_use(VirtQueue *vq, VqBlock *b, unsigned n, bool in_order)
+{
+    return in_order ? use(vq, b, n, true) : use(vq, b, n, false);
 }
 
 static bool packed_empty(VirtQueue *vq)
 {
-    return !map(vq) || !is_available(vq, ring_desc(vq, vq->rs.avail).flags);
+    return !map(vq) || !is_new(ring_desc(vq, vq->rs.avail).flags, wanted_now(vq));
+}
+
+/* The driver named a descriptor: has it been used since the last interrupt (2.8.10)? */
+static bool event_used(const VirtQueue *vq)
+{
+    int size = vq->at.size, old = vq->signalled, now = vq->rs.used, event;
+    uint16_t off_wrap = load16(vq_ring_at(&vq->driver, 0));
+
+    if (!vq->signalled_valid || vq->since >= vq->at.size) {
+        return true;
+    }
+    /* All three on one line, where the current lap begins at 0. */
+    event = (off_wrap & 0x7fff) - ((off_wrap >> 15) == vq->rs.used_wrap ? 0 : size);
+    if (vq->signalled_wrap != vq->rs.used_wrap) {
+        old -= size;
+    }
+    return old <= event && event < now;
 }
 
 /* 2.8.10: the driver's event suppression structure. */
-static bool packed_wants_notify(VirtQueue *vq)
+static bool packed_wants_notify(VirtQueue *vq, bool sure)
 {
-    int size = vq->at.size, old = vq->signalled, now = vq->rs.used, event;
-    bool valid = vq->signalled_valid && vq->since < vq->at.size,
-         wrapped = vq->signalled_wrap != vq->rs.used_wrap;
-    uint16_t off_wrap, flags;
+    uint16_t flags;
+    bool wanted;
 
     if (!map(vq)) {
         return false;
     }
-    /* What we used must be visible before the driver's wish is read. Pairs with the driver's
-     * barrier. */
-    atomic_thread_fence(memory_order_seq_cst);
+    if (sure && !vq->shown) {
+        /* What we used must be visible before the driver's wish is read. Pairs with the driver's
+         * barrier. */
+        atomic_thread_fence(memory_order_seq_cst);
+        vq->shown = true;
+    }
     flags = load16(vq_ring_at(&vq->driver, 2)) & 3;
-    vq->signalled = vq->rs.used;
-    vq->signalled_wrap = vq->rs.used_wrap;
-    vq->signalled_valid = true;
-    vq->since = 0;
-    if (flags != EVENT_DESC || !vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
-        return flags != EVENT_DISABLE;
+    wanted = flags != EVENT_DISABLE;
+    if (flags == EVENT_DESC && vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
+        wanted = event_used(vq);
     }
-    if (!valid) {
-        return true;
+    if (wanted || sure) { /* else the next look begins where this one did */
+        vq->signalled = vq->rs.used;
+        vq->signalled_wrap = vq->rs.used_wrap;
+        vq->signalled_valid = true;
+        vq->since = 0;
     }
-    off_wrap = load16(vq_ring_at(&vq->driver, 0));
-    /* All three on one line, where the current lap begins at 0. */
-    event = (off_wrap & 0x7fff) - ((off_wrap >> 15) == vq->rs.used_wrap ? 0 : size);
-    if (wrapped) {
-        old -= size;
-    }
-    return old <= event && event < now;
+    return wanted;
 }
 
 static void packed_arm(VirtQueue *vq, bool on)
@@ -439,6 +554,7 @@ static void packed_arm(VirtQueue *vq, bool on)
         /* Our wish must be visible before the ring is looked at once more. Pairs with the driver's
          * barrier. */
         atomic_thread_fence(memory_order_seq_cst);
+        vq->shown = true;
     }
 }
 

@@ -183,97 +183,113 @@ static VqElem *split_pop(VirtQueue *vq)
     return e;
 }
 
-/* Flags where they lie in the second half of a descriptor. */
-#define KIND_BITS ((uint64_t)(DESC_WRITE | DESC_INDIRECT) << 32)
-#define WRITE_BIT ((uint64_t)DESC_WRITE << 32)
-#define NEXT_BIT  ((uint64_t)DESC_NEXT << 32)
-
-/* Readable buffers, then writable ones, into b; false: pop() will tell. What a chain may not be is
- * gathered and looked at once: no index leaves the table, no piece is used before. */
-static inline bool take_one(VirtQueue *vq, const VqFast *f, VqBlock *b, unsigned head)
+/* Parts of a descriptor, each read once. */
+VQ_INLINE uint32_t part32(const uint8_t *p)
 {
-    const uint8_t *table = vq->desc.host;
-    uint64_t addr, rest, out_len, total = 0, any_0 = 0, at = head * 16ull, outside = 0,
-                                  mask = (vq->at.size - 1ull) << 4;
-    struct iovec *iov = b->iov, *end = iov + vq->fast_max, *in;
-
-    for (;;) {
-        addr = load_desc(table + at, &rest);
-        if (rest & KIND_BITS) {
-            break;
-        }
-        if (!vq_fast_add(f, iov, addr, (uint32_t)rest)) {
-            return false;
-        }
-        total += (uint32_t)rest;
-        any_0 |= (uint64_t)(uint32_t)rest - 1;
-        if (++iov == end) {
-            return false;
-        }
-        if (!(rest & NEXT_BIT)) {
-            break;
-        }
-        outside |= rest >> 44;
-        at = rest >> 44 & mask;
-    }
-    in = iov;
-    out_len = total;
-    if (rest & KIND_BITS) {
-        for (;;) {
-            if ((rest & KIND_BITS) != WRITE_BIT || !vq_fast_add(f, iov, addr, (uint32_t)rest)) {
-                return false;
-            }
-            total += (uint32_t)rest;
-            any_0 |= (uint64_t)(uint32_t)rest - 1;
-            if (++iov == end) {
-                return false;
-            }
-            if (!(rest & NEXT_BIT)) {
-                break;
-            }
-            outside |= rest >> 44;
-            at = rest >> 44 & mask;
-            addr = load_desc(table + at, &rest);
-        }
-    }
-    if (!vq_fast_ok(f, total, any_0) || outside >> 4 >= vq->at.size) {
-        return false;
-    }
-    b->win = f->win;
-    vq_elem_init(vq, b, in, iov, out_len, total - out_len);
-    return true;
+    return le32toh(
+        atomic_load_explicit((const _Atomic uint32_t *)(const void *)p, memory_order_relaxed));
 }
 
-static unsigned split_take(VirtQueue *vq, VqElem **ret, unsigned max)
+VQ_INLINE uint64_t part64(const uint8_t *p)
 {
-    unsigned n, mask = vq->at.size - 1u, avail = vq->rs.avail;
-    const uint8_t *ring;
-    VqBlock *b = vq->free[0];
+    return le64toh(
+        atomic_load_explicit((const _Atomic uint64_t *)(const void *)p, memory_order_relaxed));
+}
+
+/* Readable buffers, then writable ones, into b; false: pop() will tell. */
+VQ_INLINE bool take_one(
+    const VqFast *f, VqBlock *b, const uint8_t *table, unsigned mask, uint64_t i)
+{
+    struct iovec *iov = b->iov, *const end = iov + VQ_SMALL_IOVS;
+    uint64_t total = 0, len;
+    const uint8_t *d = table + i * 16;
+    unsigned flags = load16(d + 12);
+
+    while (!(flags & (DESC_WRITE | DESC_INDIRECT))) {
+        len = part32(d + 8);
+        total += len;
+        if (!vq_fast_add(f, iov++, part64(d), len)) {
+            return false;
+        }
+        if (!(flags & DESC_NEXT)) {
+            vq_elem_readable(b, iov, total);
+            vq_elem_writable(b, iov, 0);
+            goto out;
+        }
+        i = load16(d + 14);
+        if (VQ_UNLIKELY(i > mask || iov == end)) {
+            return false;
+        }
+        d = table + i * 16;
+        flags = load16(d + 12);
+    }
+    vq_elem_readable(b, iov, total);
+    total = 0;
+    for (;;) {
+        flags ^= DESC_WRITE;
+        len = part32(d + 8);
+        total += len;
+        if (VQ_UNLIKELY(flags & (DESC_WRITE | DESC_INDIRECT)) ||
+            !vq_fast_add(f, iov++, part64(d), len)) {
+            return false;
+        }
+        if (!(flags & DESC_NEXT)) {
+            break;
+        }
+        i = load16(d + 14);
+        if (VQ_UNLIKELY(i > mask || iov == end)) {
+            return false;
+        }
+        d = table + i * 16;
+        flags = load16(d + 12);
+    }
+    vq_elem_writable(b, iov, total);
+    total += vq_elem_of(b)->out.left;
+out:
+    return VQ_LIKELY(total <= UINT32_MAX); /* 2.7.4.2 */
+}
+
+static unsigned split_take(VirtQueue *vq, unsigned max)
+{
+    unsigned mask = vq->at.size - 1u, avail = vq->rs.avail, n;
+    VqBlock **link = &vq->free[0];
+    uint8_t *inflight = vq->inflight;
+    const uint8_t *ring, *table;
     VqFast f;
 
-    if (!map(vq) || (vq->avail_seen == vq->rs.avail && !look(vq)) || !vq->desc.host ||
-        !vq->driver.host || !vq_fast_begin(vq, &f)) {
+    vq->more = false;
+    if (!map(vq) || (vq->avail_seen == vq->rs.avail && !look(vq))) {
+        return 0;
+    }
+    vq->more = true;
+    table = vq->desc.host;
+    if (VQ_UNLIKELY(!table || !vq->driver.host || !vq_fast_begin(vq, &f))) {
         return 0;
     }
     max = MIN(max, (uint16_t)(vq->avail_seen - avail));
     ring = vq->driver.host + 4;
     for (n = 0; n < max; n++) {
-        unsigned head = load16(ring + (avail & mask) * 2u);
-        VqElem *e = vq_elem_of(b);
+        size_t head = load16(ring + ((avail + n) & mask) * (size_t)2);
+        VqBlock *b = *link;
 
-        if (VQ_UNLIKELY(head > mask || vq->inflight[head] || !take_one(vq, &f, b, head))) {
+        if (VQ_UNLIKELY(head > mask || inflight[head])) {
             break;
         }
-        vq->inflight[head] = true;
-        b->before = (uint16_t)avail++;
-        e->id = (uint16_t)head;
-        e->ndescs = 1;
-        ret[n] = e;
-        b = b->next;
+        inflight[head] = true;
+        vq_elem_of(b)->id = (uint16_t)head;
+        if (!take_one(&f, b, table, mask, head)) {
+            inflight[vq_elem_of(b)->id] = false;
+            break;
+        }
+        b->win = f.win;
+        link = &b->next;
     }
-    vq->free[0] = b;
+    vq->first = vq->free[0];
+    vq->last = vq_block_at(link);
+    vq->free[0] = *link;
     vq->nfree[0] -= n;
-    vq->rs.avail = (uint16_t)avail;
+    vq->rs.avail = (uint16_t)(avail + n);
+    vq->more = vq->rs.avail != vq->avail_seen;
     vq->ring_out += n;
     f.win->refs += n;
     return n;
@@ -307,35 +323,43 @@ static void split_publish(VirtQueue *vq, const VqDone *done, unsigned n)
     vq_ring_written(&vq->device, 0, 4);
 }
 
-static bool split_use(VirtQueue *vq, VqElem *const *e, unsigned n, bool in_order)
+VQ_INLINE VqBlock *use(VirtQueue *vq, VqBlock *b, unsigned n, bool in_order)
 {
-    unsigned mask = vq->at.size - 1u, used = vq->rs.used, slot = used;
-    uint8_t *ring;
+    unsigned mask = vq->at.size - 1u, used = vq->rs.used, slot = used, end = used + n;
+    uint8_t *ring, *inflight = vq->inflight;
 
-    if (!map(vq) || vq_ring_watched(&vq->device)) {
-        return false;
+    if (!map(vq) || vq_ring_watched(&vq->device) || vq_watched(b->win->block)) {
+        return NULL;
     }
     ring = vq->device.host + 4;
-    for (unsigned i = 0; i < n; i++) {
-        uint32_t len = vq_used_len(e[i]);
+    for (;; b = b->next) {
+        const VqElem *e = vq_elem_of(b);
+        size_t id = e->id;
 
         used++;
-        vq->inflight[e[i]->id] = false;
-        if (!in_order || i + 1 == n || !vq_used_full(e[i])) {
-            _Atomic uint32_t *at = (_Atomic uint32_t *)(void *)(ring + (slot & mask) * 8u);
+        inflight[id] = false;
+        if (!in_order || used == end || !vq_used_full(e)) {
+            _Atomic uint32_t *at = (_Atomic uint32_t *)(void *)(ring + (size_t)(slot & mask) * 8);
 
-            atomic_store_explicit(at, htole32(e[i]->id), memory_order_relaxed);
-            atomic_store_explicit(at + 1, htole32(len), memory_order_relaxed);
+            atomic_store_explicit(at, htole32((uint32_t)id), memory_order_relaxed);
+            atomic_store_explicit(at + 1, htole32(vq_used_len(e)), memory_order_relaxed);
             slot = used;
         }
-        vq_elem_done(vq, e[i], len);
+        if (used == end) {
+            break;
+        }
     }
     vq->since += n;
     vq->ring_out -= n;
     vq->rs.used = (uint16_t)used;
     /* The driver reads entries and data after the index: VIRTIO 1.4, 2.7.8.2. */
     store16(vq->device.host + 2, vq->rs.used, memory_order_release);
-    return true;
+    return b;
+}
+
+static VqBlock *split_use(VirtQueue *vq, VqBlock *b, unsigned n, bool in_order)
+{
+    return in_order ? use(vq, b, n, true) : use(vq, b, n, false);
 }
 
 static bool split_empty(VirtQueue *vq)
@@ -346,7 +370,7 @@ static bool split_empty(VirtQueue *vq)
     return vq->avail_seen == vq->rs.avail && !look(vq);
 }
 
-static bool split_wants_notify(VirtQueue *vq)
+static bool split_wants_notify(VirtQueue *vq, bool sure)
 {
     uint16_t before = vq->signalled;
     bool valid = vq->signalled_valid && vq->since <= UINT16_MAX; /* else the counter went around */
@@ -356,22 +380,25 @@ static bool split_wants_notify(VirtQueue *vq)
     }
     /* The used index must be visible before the driver's wish is read. Pairs with the driver's
      * barrier: 2.7.7.2. */
-    atomic_thread_fence(memory_order_seq_cst);
+    if (sure && !vq->shown) {
+        atomic_thread_fence(memory_order_seq_cst);
+        vq->shown = true;
+    }
     if (vq_feature(vq, VIRTIO_F_NOTIFY_ON_EMPTY) && !vq_held(vq) && split_empty(vq)) {
         return true;
     }
     if (!vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
         return !(load16(vq_ring_at(&vq->driver, 0)) & AVAIL_NO_INTERRUPT);
     }
-    vq->signalled = vq->rs.used;
-    vq->signalled_valid = true;
-    vq->since = 0;
-    if (!valid) {
-        return true;
-    }
     uint16_t event = load16(vq_ring_at(&vq->driver, 4 + vq->at.size * 2u));
+    bool wanted = !valid || (uint16_t)(vq->rs.used - event - 1) < (uint16_t)(vq->rs.used - before);
 
-    return (uint16_t)(vq->rs.used - event - 1) < (uint16_t)(vq->rs.used - before);
+    if (wanted || sure) { /* else the next look begins where this one did */
+        vq->signalled = vq->rs.used;
+        vq->signalled_valid = true;
+        vq->since = 0;
+    }
+    return wanted;
 }
 
 static void split_arm(VirtQueue *vq, bool on)
@@ -396,6 +423,7 @@ static void split_arm(VirtQueue *vq, bool on)
         /* Our wish must be visible before the index is looked at once more. Pairs with the driver's
          * barrier: 2.7.13.4. */
         atomic_thread_fence(memory_order_seq_cst);
+        vq->shown = true;
     }
 }
 

@@ -26,7 +26,7 @@ uint16_t vq_size(const VirtQueue *vq)
 /* The queue is enabled and whole, and its device runs. */
 static inline bool sound(const VirtQueue *vq, const VirtioDev *d)
 {
-    return vq->live & !atomic_load_explicit(&d->halted, memory_order_acquire);
+    return vq->live && !atomic_load_explicit(&d->halted, memory_order_acquire);
 }
 
 static inline bool ready(const VirtQueue *vq)
@@ -89,71 +89,77 @@ static VqElem *take_redone(VirtQueue *vq)
 {
     VqBlock *b = vq->redo_head;
 
-    vq->redo_head = b->next;
+    vq->redo_head = b->redo_next;
     b->redone = true;
+    b->plain = false;
     count_out(vq, 1);
     return vq_elem_of(b);
 }
 
-static inline void order_add(VirtQueue *vq, VqElem *e)
+/* From first to last they are linked already. */
+static inline void order_add(VirtQueue *vq, VqBlock *first, VqBlock *last)
 {
-    VqBlock *b = vq_block_of(e);
-
-    b->order_next = NULL;
-    *(vq->order_head ? &vq->order_tail->order_next : &vq->order_head) = b;
-    vq->order_tail = b;
+    last->next = NULL;
+    *(vq->order_head ? &vq->order_tail->next : &vq->order_head) = first;
+    vq->order_tail = last;
 }
 
 /* One, by the long way or from the redo list. */
-static VqElem *take_slow(VirtQueue *vq, bool in_order)
+static VQ_COLD unsigned take_slow(VirtQueue *vq, bool in_order)
 {
     VqElem *e;
 
+    vq->plain = false;
     if (vq->redo_head) {
-        return take_redone(vq);
-    }
-    e = vq->ops->pop(vq);
-    if (e) {
+        e = take_redone(vq);
+    } else {
+        e = vq->ops->pop(vq);
+        if (!e) {
+            return 0;
+        }
         count_out(vq, 1);
         if (in_order) {
-            order_add(vq, e);
+            order_add(vq, vq_block_of(e), vq_block_of(e));
         }
     }
-    return e;
+    vq->first = vq->last = vq_block_of(e);
+    return 1;
 }
 
-/* Several at once. The queue is ready. */
-static inline unsigned take_some(VirtQueue *vq, VqElem **ret, unsigned max, bool in_order)
+/* Several at once: vq->first up to vq->last. The queue is ready. */
+VQ_INLINE unsigned take_some(VirtQueue *vq, unsigned max, bool in_order)
 {
-    unsigned n = 0;
+    unsigned n;
 
-    if (VQ_LIKELY(!vq->redo_head)) {
-        if (VQ_UNLIKELY(vq->nfree[0] < max)) {
-            vq_small_blocks(vq, max);
-        }
-        n = vq->ops->take(vq, ret, max);
+    if (VQ_UNLIKELY(vq->redo_head)) {
+        return take_slow(vq, in_order);
     }
-    if (VQ_UNLIKELY(!n)) {
-        *ret = take_slow(vq, in_order);
-        return *ret != NULL;
+    if (VQ_UNLIKELY(vq->nfree[0] < max)) {
+        vq_small_blocks(vq, max);
     }
+    n = vq->ops->take(vq, max);
+    if (!n) {
+        return VQ_UNLIKELY(vq->more) ? take_slow(vq, in_order) : 0;
+    }
+    vq->plain = true;
     count_out(vq, (int)n);
     if (vq->elem_extra) {
-        for (unsigned i = 0; i < n; i++) {
-            memset(ret[i] + 1, 0, vq->elem_extra);
+        VqBlock *b = vq->first;
+
+        for (unsigned i = 0; i < n; i++, b = b->next) {
+            memset(vq_elem_of(b) + 1, 0, vq->elem_extra);
         }
     }
-    for (unsigned i = 0; i < n && in_order; i++) {
-        order_add(vq, ret[i]);
+    if (in_order) {
+        order_add(vq, vq->first, vq->last);
     }
     return n;
 }
 
 static VqElem *take(VirtQueue *vq)
 {
-    VqElem *e;
-
-    return ready(vq) && take_some(vq, &e, 1, vq_feature(vq, VIRTIO_F_IN_ORDER)) ? e : NULL;
+    return ready(vq) && take_some(vq, 1, vq_feature(vq, VIRTIO_F_IN_ORDER)) ? vq_elem_of(vq->first)
+                                                                            : NULL;
 }
 
 static void order_remove(VirtQueue *vq, VqBlock *b)
@@ -162,10 +168,10 @@ static void order_remove(VirtQueue *vq, VqBlock *b)
 
     while (*p && *p != b) {
         prev = *p;
-        p = &(*p)->order_next;
+        p = &(*p)->next;
     }
     if (*p) {
-        *p = b->order_next;
+        *p = b->next;
         if (vq->order_tail == b) {
             vq->order_tail = prev;
         }
@@ -184,23 +190,27 @@ static void untake(VqElem *e)
         return;
     }
     if (b->redone) {
-        b->next = vq->redo_head;
+        b->redo_next = vq->redo_head;
         vq->redo_head = b;
-        if (!b->next) {
+        if (!b->redo_next) {
             vq->redo_tail = b;
         }
         memset((char *)e + sizeof *e, 0, MAX(vq->spec->elem_size, sizeof *e) - sizeof *e);
         vq_elem_rewind(e);
     } else {
         VqRingState s = vq->ops->save(vq);
+        unsigned n = vq_ring_descs(e);
         bool ok;
 
         vq->inflight[e->id] = false;
         order_remove(vq, b);
-        vq->ring_out -= e->ndescs;
-        vq->ahead += e->ndescs;
-        s.avail = b->before;
-        s.avail_wrap = b->before_wrap;
+        vq->ring_out -= n;
+        vq->ahead += n;
+        if (vq->ops == &vq_packed_ops && s.avail < n) {
+            s.avail = (uint16_t)(s.avail + vq->at.size);
+            s.avail_wrap = !s.avail_wrap;
+        }
+        s.avail = (uint16_t)(s.avail - n); /* it is the youngest */
         ok = vq->ops->load(vq, s);
         g_assert(ok);
         vq_elem_free(e);
@@ -281,26 +291,27 @@ bool vq_empty(VirtQueue *vq)
  * before the named one as used in full, so an entry that says just that is left out (VIRTIO 1.4,
  * 2.7.9, 2.8.8).
  */
-static inline void done_add(VirtQueue *vq, const VqElem *e, uint32_t len, bool full, bool in_order)
+static inline void done_add(VirtQueue *vq, VqElem *e, uint32_t len, bool full, bool in_order)
 {
     VqDone *at = &vq->done[vq->ndone];
+    unsigned n = vq_ring_descs(e);
 
     if (in_order) {
         if (vq->ndone && vq->done_full) {
             at--;
-            at->ndescs = (uint16_t)(at->ndescs + e->ndescs);
+            at->ndescs = (uint16_t)(at->ndescs + n);
         } else {
-            at->ndescs = e->ndescs;
+            at->ndescs = (uint16_t)n;
             vq->ndone++;
         }
         vq->done_full = full;
     } else {
-        at->ndescs = e->ndescs;
+        at->ndescs = (uint16_t)n;
         vq->ndone++;
     }
     at->id = e->id;
     at->len = len;
-    vq->ring_out -= e->ndescs;
+    vq->ring_out -= n;
     vq->inflight[e->id] = false;
 }
 
@@ -313,6 +324,7 @@ static inline void flush_done(VirtQueue *vq)
         if (vq->enabled && !atomic_load_explicit(&vq->d->reset_pending, memory_order_relaxed)) {
             vq->ops->publish(vq, vq->done, n);
             vq->need_notify = true;
+            vq->shown = false;
         }
     }
 }
@@ -325,7 +337,7 @@ static VQ_COLD void collect_in_order(VirtQueue *vq)
         if (vq->ndone == VQ_BATCH) {
             flush_done(vq);
         }
-        vq->order_head = b->order_next;
+        vq->order_head = b->next;
         done_add(vq, vq_elem_of(b), b->used_len, b->full, /* in_order= */ true);
         vq_block_put(vq, b);
     }
@@ -335,7 +347,7 @@ static VQ_COLD void collect_in_order(VirtQueue *vq)
 static VQ_COLD void finish_stranger(VirtQueue *vq, VqElem *e, bool current)
 {
     if (current) {
-        vq->ring_out -= e->ndescs;
+        vq->ring_out -= vq_ring_descs(e);
         vq->inflight[e->id] = false;
         order_remove(vq, vq_block_of(e));
     }
@@ -353,7 +365,7 @@ static void finish_current(VirtQueue *vq, VqElem *e, bool in_order)
     if (vq->ndone == VQ_BATCH) {
         flush_done(vq);
     }
-    if (in_order && (vq->order_head != b || (b->order_next && b->order_next->done))) {
+    if (in_order && (vq->order_head != b || (b->next && b->next->done))) {
         /* VIRTIO 1.4, 2.7.9: used in the order made available */
         vq_elem_unmap(e);
         b->used_len = len;
@@ -364,7 +376,7 @@ static void finish_current(VirtQueue *vq, VqElem *e, bool in_order)
     }
     done_add(vq, e, len, full, in_order);
     if (in_order) {
-        vq->order_head = b->order_next;
+        vq->order_head = b->next;
     }
     vq_elem_done(vq, e, len);
 }
@@ -412,14 +424,14 @@ void vq_drop(VqElem *e)
     if (current && vq->d->paused && !vq->broken) {
         memset((char *)e + sizeof *e, 0, MAX(vq->spec->elem_size, sizeof *e) - sizeof *e);
         vq_elem_rewind(e);
-        b->next = NULL;
-        *(vq->redo_head ? &vq->redo_tail->next : &vq->redo_head) = b;
+        b->redo_next = NULL;
+        *(vq->redo_head ? &vq->redo_tail->redo_next : &vq->redo_head) = b;
         vq->redo_tail = b;
         release_held(vq, 1, 0);
         return;
     }
     if (current) {
-        vq->ring_out -= e->ndescs;
+        vq->ring_out -= vq_ring_descs(e);
         vq->inflight[e->id] = false;
         /* IN_ORDER: its place stays empty for good, only a reset follows. */
         order_remove(vq, b);
@@ -428,17 +440,25 @@ void vq_drop(VqElem *e)
     release_held(vq, 1, !current);
 }
 
-void vq_notify(VirtQueue *vq)
+static inline void notify(VirtQueue *vq, bool sure)
 {
     VirtioDev *d = vq->d;
 
     if (!vq->need_notify || !vq->enabled || vq->broken) {
         return;
     }
-    vq->need_notify = false;
-    if (vq->ops->wants_notify(vq)) {
+    if (vq->ops->wants_notify(vq, sure)) {
         d->bus_ops->irq_queue(d->transport, vq->index);
+    } else if (!sure) {
+        return; /* asked again */
     }
+    vq->need_notify = false;
+    vq->unsure = 0;
+}
+
+void vq_notify(VirtQueue *vq)
+{
+    notify(vq, /* sure= */ true);
 }
 
 void vq_notify_soon(VirtQueue *vq)
@@ -476,88 +496,141 @@ static VQ_COLD void run_ended(VirtQueue *vq, unsigned i, unsigned n, VqVerdict v
     }
 }
 
-/* IN_ORDER: nothing older is out, and nothing younger is done. */
-static bool is_next(const VirtQueue *vq, VqElem *const *e, unsigned n)
+/* Publishes n linked plain chains of one window and gives back what they hold. */
+static inline bool use(VirtQueue *vq, VqBlock *first, unsigned n, bool in_order)
 {
-    return vq->order_head == vq_block_of(e[0]) && vq->order_tail == vq_block_of(e[n - 1]);
+    DmaWin *win = first->win;
+    VqBlock *last;
+
+    if (atomic_load_explicit(&vq->d->reset_pending, memory_order_relaxed) ||
+        !(last = vq->ops->use(vq, first, n, in_order))) {
+        return false;
+    }
+    last->next = vq->free[0];
+    vq->free[0] = first;
+    vq->nfree[0] += n;
+    dma_win_put(win, n);
+    vq->need_notify = true;
+    vq->shown = false;
+    return true;
 }
 
-/* all: what was taken together is done, without a gap. */
-static inline void finish_taken(VirtQueue *vq, unsigned n, bool all, bool in_order)
+/* All that was taken together is done. IN_ORDER: and nothing else is out. */
+static inline void finish_all(VirtQueue *vq, unsigned n, bool in_order)
 {
-    if ((!in_order || (all && is_next(vq, vq->taken, n))) &&
-        !atomic_load_explicit(&vq->d->reset_pending, memory_order_relaxed) &&
-        vq->ops->use(vq, vq->taken, n, in_order)) {
-        vq->need_notify = true;
-        if (in_order) {
-            vq->order_head = NULL;
-        }
+    VqBlock *b = vq->first, *next;
+
+    if (VQ_LIKELY(vq->plain) &&
+        (!in_order || (vq->order_head == b && vq->order_tail == vq->last)) &&
+        use(vq, b, n, in_order)) {
+        vq->order_head = NULL;
         return;
     }
-    for (unsigned i = 0; i < n; i++) {
-        finish_current(vq, vq->taken[i], in_order);
+    for (; n; b = next, n--) {
+        next = b->next;
+        finish_current(vq, vq_elem_of(b), in_order);
     }
 }
 
-/* True: on with the next ones. */
-static inline bool run_taken(VirtQueue *vq, unsigned n, bool in_order)
+static void list_taken(VirtQueue *vq, unsigned n)
+{
+    VqBlock *b = vq->first;
+
+    for (unsigned i = 0; i < n; i++, b = b->next) {
+        vq->taken[i] = vq_elem_of(b);
+    }
+}
+
+/* A request said something else than "done", or the queue broke in it: it and those behind it, each
+ * by itself. */
+static bool run_rest(VirtQueue *vq, unsigned i, unsigned n, VqVerdict v, VqBlock *next,
+    uint32_t epoch, bool in_order)
 {
     VqVerdict (*request)(VirtioDev * d, VqElem * e) = vq->spec->request;
-    VqVerdict v = VQ_DONE;
     VirtioDev *d = vq->d;
-    uint32_t epoch = vq->epoch;
-    unsigned ndone = 0, i;
+    unsigned ndone = i;
 
-    for (i = 0; i < n; i++) {
-        VqElem *e = vq->taken[i];
-
-        v = request(d, e);
-        if (VQ_UNLIKELY(v == VQ_STOP || !sound(vq, d))) {
-            break;
-        }
+    for (unsigned k = i + 1; k < n; k++, next = next->next) {
+        vq->taken[k] = vq_elem_of(next);
+    }
+    while (i < n && sound(vq, d) && v != VQ_STOP) {
         if (v == VQ_DONE) {
-            vq->taken[ndone++] = e; /* where one of those before it was */
+            vq->taken[ndone++] = vq->taken[i]; /* where one of those before it was */
+        }
+        v = ++i < n ? request(d, vq->taken[i]) : v;
+    }
+    for (unsigned k = 0; k < ndone; k++) {
+        if (VQ_UNLIKELY(vq->epoch != epoch)) { /* a request reset the queue: all are strangers */
+            finish_stranger(vq, vq->taken[k], /* current= */ false);
+        } else {
+            finish_current(vq, vq->taken[k], in_order);
         }
     }
-    if (VQ_UNLIKELY(
-            vq->epoch != epoch)) { /* a request reset the queue: all of these are strangers */
-        while (ndone) {
-            finish_stranger(vq, vq->taken[--ndone], /* current= */ false);
-        }
-    } else if (ndone) {
-        finish_taken(vq, ndone, ndone == n, in_order);
+    if (ndone && vq->epoch == epoch) {
+        release_held(vq, ndone, 0);
     }
     if (VQ_UNLIKELY(i < n)) {
         run_ended(vq, i, n, v);
     }
-    if (ndone) {
-        release_held(vq, ndone, 0);
-    }
     return i == n;
 }
 
-/* Runs what is there; false: nothing more to do now. */
-static bool run_some(VirtQueue *vq, unsigned *left)
+/* True: on with the next ones. */
+VQ_INLINE bool run_taken(VirtQueue *vq, unsigned n, bool in_order)
 {
-    const VqSpec *spec = vq->spec;
-    unsigned before = *left, n;
+    VqVerdict (*request)(VirtioDev * d, VqElem * e) = vq->spec->request;
+    VqBlock *b = vq->first, *next;
+    VirtioDev *d = vq->d;
+    uint32_t epoch = vq->epoch;
+    unsigned left = n;
+
+    do { /* as long as each is done at once */
+        VqVerdict v;
+
+        next = b->next; /* it may be gone afterwards */
+        v = request(d, vq_elem_of(b));
+        if (VQ_UNLIKELY(v != VQ_DONE || !sound(vq, d))) {
+            list_taken(vq, n - left);
+            vq->taken[n - left] = vq_elem_of(b);
+            return run_rest(vq, n - left, n, v, next, epoch, in_order);
+        }
+        b = next;
+    } while (--left);
+    if (VQ_UNLIKELY(vq->epoch != epoch)) {
+        list_taken(vq, n);
+        run_rest(vq, n, n, VQ_DONE, NULL, epoch, in_order);
+    } else {
+        finish_all(vq, n, in_order);
+        release_held(vq, n, 0);
+    }
+    return true;
+}
+
+/* Runs what is there, at most max chains; how many it took. */
+static unsigned run_some(VirtQueue *vq, unsigned max)
+{
     bool in_order = vq_feature(vq, VIRTIO_F_IN_ORDER);
+    unsigned ran = 0, n;
 
     disarm(vq);
-    while (*left && (n = take_some(vq, vq->taken, MIN(*left, VQ_TAKE), in_order))) {
-        *left -= n;
-        if (!run_taken(vq, n, in_order)) {
+    do {
+        n = take_some(vq, MIN(max - ran, VQ_TAKE), in_order);
+        if (!n) {
             break;
         }
+        ran += n;
+    } while (run_taken(vq, n, in_order) && ran < max && (vq->more || !vq->plain));
+    if (!ran) {
+        return 0;
     }
     flush_done(vq);
     if (VQ_UNLIKELY(vq->nfree[0] > VQ_SMALL_KEEP)) {
         vq_trim(vq);
     }
-    if (before != *left && spec->batch_end) {
-        spec->batch_end(vq->d, vq);
+    if (vq->spec->batch_end) {
+        vq->spec->batch_end(vq->d, vq);
     }
-    return *left && !vq->stopped && ready(vq);
+    return ran;
 }
 
 void vq_run(VirtQueue *vq)
@@ -574,14 +647,20 @@ void vq_run(VirtQueue *vq)
         }
         return;
     }
-    for (unsigned looked = left + 1; !vq->stopped && run_some(vq, &left); looked = left) {
-        left -= looked == left; /* not empty, and yet nothing to take: not for ever */
+    while (left && !vq->stopped) {
+        unsigned ran = run_some(vq, left);
+
+        left -= ran;
+        if (!left || vq->stopped || !ready(vq)) {
+            break;
+        }
         if (!vq->polling) {
             vq->ops->arm(vq, true);
         }
-        if (!vq->redo_head && vq->ops->empty(vq)) {
+        if (vq->ops->empty(vq)) {
             break;
         }
+        left -= !ran && left < VQ_BUDGET; /* not empty, and yet nothing to take: not for ever */
     }
     vq_notify(vq);
     if (!left && !vq->stopped) {
@@ -600,19 +679,28 @@ void vq_poll_begin(VirtQueue *vq)
 
 bool vq_poll(VirtQueue *vq)
 {
-    unsigned left = VQ_BUDGET;
+    unsigned ran = 0;
 
-    if (!ready(vq) || vq->stopped || !vq->spec->request || (!vq->redo_head && vq->ops->empty(vq))) {
-        return false;
+    if (VQ_LIKELY(ready(vq) && !vq->stopped && vq->spec->request) &&
+        (!vq->ops->empty(vq) || vq->redo_head)) {
+        ran = run_some(vq, VQ_BUDGET);
     }
-    run_some(vq, &left);
-    vq_notify(vq);
-    return left != VQ_BUDGET;
+    if (vq->need_notify) {
+        /* To be sure means to wait for the driver's core, and a driver that is awake wants nothing:
+         * not in every turn. vq_poll_end() is sure, too, and so is the end of the data path. */
+        bool sure = ++vq->unsure >= VQ_UNSURE;
+
+        if (ran || sure) {
+            notify(vq, sure);
+        }
+    }
+    return ran;
 }
 
 bool vq_poll_end(VirtQueue *vq)
 {
     vq->polling = false;
+    vq_notify(vq);
     if (!ready(vq) || vq->stopped || !vq->spec->request) {
         return false;
     }

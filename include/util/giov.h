@@ -8,9 +8,9 @@
 #include <sys/uio.h>
 
 typedef struct GIov {
+    size_t left;           /* bytes left in all: where they end, the entries end */
     const struct iovec *v; /* borrowed from the owner (a VqElem) */
     size_t off;            /* offset into v[0] */
-    size_t left;           /* bytes left in all: where they end, the entries end */
 } GIov;
 
 void giov_init(GIov *g, const struct iovec *v, unsigned n); /* sums up the length */

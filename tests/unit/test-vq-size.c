@@ -315,7 +315,7 @@ static void test_reset_inside(gconstpointer arg)
     unsigned how = GPOINTER_TO_UINT(arg);
 
     for (unsigned i = 0; i < 2; i++) {
-        Fix *x = up(how, 16, 16);
+        Fix *x = up(how, 64, 64);
         uint32_t id, len;
 
         by_machine = i;
@@ -331,7 +331,7 @@ static void test_reset_inside(gconstpointer arg)
         x->s->on_request = NULL;
         vd_set_status(&x->d, 0); /* the transport's registers, after a reset behind its back */
         g_assert_true(vd_negotiate(&x->d, vd_offered(&x->d)));
-        set_up_queue(x, 16);
+        set_up_queue(x, 64);
         vd_driver_ok(&x->d);
         laps(x, 40);
         down(x);

@@ -15,11 +15,13 @@ typedef struct VirtQueue VirtQueue;
  */
 typedef struct VqElem {
     VirtQueue *vq;
-    GIov out;                 /* device-readable part */
-    GIov in, in2;             /* device-writable part; in2 only after vq_split_in() */
-    size_t in_size, in2_size; /* used.len is derived from these and the cursors */
-    uint16_t id, ndescs;      /* ring bookkeeping */
-    struct VqElem *next;      /* free for the holder's lists */
+    GIov out;            /* device-readable part */
+    GIov in;             /* device-writable part */
+    size_t in2_size;     /* used.len is derived from sizes and cursors */
+    struct VqElem *next; /* NULL; free for the holder's lists */
+    GIov in2;            /* only after vq_split_in() */
+    size_t in_size;
+    uint16_t id, ndescs; /* ring bookkeeping */
 } VqElem;
 
 typedef enum VqVerdict {
