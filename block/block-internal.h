@@ -2,6 +2,7 @@
 #pragma once
 
 #include "block/block.h"
+#include "throttle.h"
 #include "util/timer.h"
 
 #include <stdatomic.h>
@@ -32,6 +33,7 @@ struct Blk {
     bool was_read_only; /* the medium before */
     bool write_cache;   /* atomic: the guest switches it while requests go out */
     int werror, rerror; /* BlkOnError */
+    ThrottleMember limits;
     BlkLane *lane;
     unsigned nlanes; /* at least one */
     struct {
@@ -59,9 +61,10 @@ void blk_lanes_new(Blk *b, Loop *const *l, unsigned n); /* instead of those ther
 /* block/error.c */
 void blk_error_init(Blk *b);
 bool blk_has_status(const Blk *b); /* its errors can stop the VM */
-void blk_error_fini(Blk *b); /* the last word: frees b */
+void blk_error_fini(Blk *b);       /* the last word: frees b */
 
-extern const BlkDriver blk_file, blk_host_device, blk_raw, blk_qcow2, blk_null_co, blk_null_aio, blk_blkdebug;
+extern const BlkDriver blk_file, blk_host_device, blk_raw, blk_qcow2, blk_null_co, blk_null_aio,
+    blk_blkdebug, blk_throttle;
 
 /* -drive's and -blockdev's words, NULL-terminated. */
 extern const char *const blk_discard_values[], *const blk_detect_values[];
@@ -101,6 +104,14 @@ char *blk_dev_name(const Blk *b);
 void blk_req_done(BlkReq *r, int error);
 /* The same at once, from anywhere but inside the driver's submit(). */
 void blk_req_finish(BlkReq *r, int error);
+/* Goes on with n, a child of who has it: as BlkDriver.submit, but never NOT_TAKEN. */
+BlkTaken blk_req_pass(BlkReq *r, BlkNode *n);
+/* True: r may go on under m's limits; otherwise go() is called when it may, in r's loop. */
+bool blk_req_enter(BlkReq *r, ThrottleMember *m, void (*go)(BlkWait *w));
+/* The one that has this -drive id, or this device; with QEMU's errors. */
+Blk *blk_find_device(const char *device, const char *id, GError **err);
+/* NULL: the group it has, or one of its own name. */
+bool blk_set_limits(Blk *b, const char *group, const ThrottleLimits *l, GError **err);
 /* What was taken goes to the worker pool after all. */
 void blk_req_to_pool(BlkReq *r);
 

@@ -35,7 +35,35 @@ static void put_image(JsonWriter *w, const char *name, BlkNode *n, bool flat)
     jw_end_object(w);
 }
 
-static void put_node(JsonWriter *w, const char *name, BlkNode *n, bool wce, bool flat)
+/* QEMU's names of a drive's limits; the burst's ones only where there is a burst. */
+static void put_limits(JsonWriter *w, const Blk *b)
+{
+    static const char *const names[] = { "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr" };
+    ThrottleLimits l = { 0 };
+    bool any = false;
+
+    if (b && b->limits.g) {
+        l = throttle_group_limits(b->limits.g);
+        any = throttle_limits_any(&l);
+    }
+    for (unsigned i = 0; i < LIMITS; i++) {
+        jw_int(w, names[i], l.avg[i]);
+        if (l.max[i]) {
+            g_autofree char *max = g_strconcat(names[i], "_max", NULL),
+                            *length = g_strconcat(names[i], "_max_length", NULL);
+            jw_int(w, max, l.max[i]);
+            jw_int(w, length, l.length[i]);
+        }
+    }
+    if (l.op_size) {
+        jw_int(w, "iops_size", l.op_size);
+    }
+    if (any) {
+        jw_str(w, "group", throttle_group_name(b->limits.g));
+    }
+}
+
+static void put_node(JsonWriter *w, const char *name, BlkNode *n, bool wce, bool flat, const Blk *b)
 {
     unsigned depth = 0;
 
@@ -43,10 +71,8 @@ static void put_node(JsonWriter *w, const char *name, BlkNode *n, bool wce, bool
         depth++;
     }
     jw_begin_object(w, name);
-    jw_int(w, "iops_rd", 0);
     jw_str(w, "detect_zeroes", n->detect_zeroes ? (n->discard_unmap ? "unmap" : "on") : "off");
     put_image(w, "image", n, flat);
-    jw_int(w, "iops_wr", 0);
     jw_bool(w, "ro", n->read_only);
     jw_str(w, "node-name", n->name);
     jw_int(w, "backing_file_depth", depth);
@@ -54,12 +80,9 @@ static void put_node(JsonWriter *w, const char *name, BlkNode *n, bool wce, bool
         jw_str(w, "backing_file", n->backing->filename);
     }
     jw_str(w, "drv", n->drv->name);
-    jw_int(w, "iops", 0);
-    jw_int(w, "bps_wr", 0);
+    put_limits(w, b);
     jw_int(w, "write_threshold", 0);
     jw_bool(w, "encrypted", false);
-    jw_int(w, "bps", 0);
-    jw_int(w, "bps_rd", 0);
     jw_begin_object(w, "cache");
     jw_bool(w, "no-flush", n->cache_no_flush || (n->file && n->file->cache_no_flush));
     jw_bool(w, "direct", n->cache_direct || (n->file && n->file->cache_direct));
@@ -84,7 +107,7 @@ static void put_blk(Blk *b, void *opaque)
     jw_bool(w, "locked", blk_tray_locked(b));
     jw_bool(w, "removable", blk_removable(b));
     if (b->node) {
-        put_node(w, "inserted", b->node, b->write_cache, false);
+        put_node(w, "inserted", b->node, b->write_cache, false, b);
     }
     if (b->dev) {
         g_autofree char *name = blk_dev_name(b);
@@ -118,12 +141,12 @@ static const PropSpec flat_props[] = {
 
 static void put_named(BlkNode *n, void *opaque)
 {
-    put_node(opaque, NULL, n, true, false);
+    put_node(opaque, NULL, n, true, false, NULL);
 }
 
 static void put_named_flat(BlkNode *n, void *opaque)
 {
-    put_node(opaque, NULL, n, true, true);
+    put_node(opaque, NULL, n, true, true, NULL);
 }
 
 static Json *qmp_query_nodes(G_GNUC_UNUSED void *m, const void *args, G_GNUC_UNUSED GError **err)
@@ -302,6 +325,27 @@ static void describe_one(Blk *b, void *opaque)
         g_string_append_printf(out, "    Cache mode:       %s%s\n",
             b->write_cache ? "writeback" : "writethrough",
             b->node->file && b->node->file->cache_direct ? ", direct" : "");
+    }
+    if (b->node && b->limits.g) {
+        ThrottleLimits l = throttle_group_limits(b->limits.g);
+
+        if (throttle_limits_any(&l)) {
+            static const char *const kind[] = { "bps", "iops" };
+
+            g_string_append(out, "    I/O throttling:  ");
+            for (unsigned k = 0; k < 2; k++) {
+                const int64_t *a = l.avg + 3 * k, *x = l.max + 3 * k;
+
+                g_string_append_printf(out,
+                    " %s=%" G_GINT64_FORMAT " %s_rd=%" G_GINT64_FORMAT " %s_wr=%" G_GINT64_FORMAT
+                    " %s_max=%" G_GINT64_FORMAT " %s_rd_max=%" G_GINT64_FORMAT
+                    " %s_wr_max=%" G_GINT64_FORMAT,
+                    kind[k], a[0], kind[k], a[1], kind[k], a[2], kind[k], x[0], kind[k], x[1],
+                    kind[k], x[2]);
+            }
+            g_string_append_printf(out, " iops_size=%" G_GINT64_FORMAT " group=%s\n", l.op_size,
+                throttle_group_name(b->limits.g));
+        }
     }
 }
 

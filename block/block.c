@@ -6,7 +6,7 @@
 #include <string.h>
 
 const BlkDriver *const blk_drivers[] = { &blk_file, &blk_host_device, &blk_raw, &blk_qcow2,
-    &blk_null_co, &blk_null_aio, &blk_blkdebug, NULL };
+    &blk_null_co, &blk_null_aio, &blk_blkdebug, &blk_throttle, NULL };
 
 enum { MAX_DEPTH = 200 };
 
@@ -331,6 +331,7 @@ static void blk_free(Blk *b)
 {
     blk_drain(b);
     blk_unlock(b);
+    throttle_leave(&b->limits);
     g_ptr_array_remove(graph.blks, b);
     blk_node_unref(b->node);
     g_free(b->id);

@@ -51,7 +51,7 @@ static const PropSpec *drive_row(const char *key)
 /* Not the format's matter. */
 static bool is_drive_key(const char *key)
 {
-    return drive_row(key) || g_str_has_prefix(key, "file.");
+    return drive_row(key) || throttle_drive_key(key) || g_str_has_prefix(key, "file.");
 }
 
 /* cache=: direct, no-flush, write cache (the table in QEMU's documentation of -drive). */
@@ -325,6 +325,8 @@ Blk *blk_drive_create(const Json *args, GError **err)
     int werror = 0, rerror = 0;
     g_autofree char *id = NULL;
     g_autoptr(Json) no_format = json_object();
+    ThrottleLimits limits = { 0 };
+    const char *group;
     Blk *b = NULL;
     BlkNode *n = NULL;
 
@@ -333,7 +335,8 @@ Blk *blk_drive_create(const Json *args, GError **err)
 
     if (!drive_apply(&o, args, err) || !drive_check(&o, below, err) ||
         !on_error(o.werror, "write", &werror, err) || !on_error(o.rerror, "read", &rerror, err) ||
-        (o.cache && !cache_mode(o.cache, &direct, &no_flush, &wce, err))) {
+        (o.cache && !cache_mode(o.cache, &direct, &no_flush, &wce, err)) ||
+        !throttle_drive_args(args, &limits, &group, err)) {
         goto out;
     }
     if (o.id && !id_check(o.id, err)) {
@@ -360,6 +363,9 @@ Blk *blk_drive_create(const Json *args, GError **err)
     b->write_cache = wce;
     b->werror = werror;
     b->rerror = rerror;
+    if (throttle_limits_any(&limits) && !blk_set_limits(b, group, &limits, err)) {
+        g_assert_not_reached(); /* they were checked */
+    }
 out:
     prop_release(drive_props, &o);
     return b;

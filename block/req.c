@@ -99,7 +99,7 @@ BlkCount blk_count(const Blk *b, BlkOp op)
 static void job_work(PoolJob *j)
 {
     BlkReq *r = (BlkReq *)((char *)j - offsetof(BlkReq, job));
-    r->error = blk_node_run(r->blk->node, r);
+    r->error = blk_node_run(r->at, r);
 }
 
 static void job_done(PoolJob *j)
@@ -142,23 +142,50 @@ static int req_check(const Blk *b, const BlkReq *r)
     return r->op != BLK_READ && b->node->read_only ? -EACCES : 0;
 }
 
-void blk_submit(Blk *b, BlkReq *r)
+BlkTaken blk_req_pass(BlkReq *r, BlkNode *n)
 {
-    r->blk = b;
-    r->loop = loop_current();
-    g_assert(r->loop);
-    __atomic_fetch_add(&b->lane[r->lane].in_flight, 1, __ATOMIC_RELAXED);
-    int error = req_check(b, r);
+    r->at = n;
+    BlkTaken how = n->drv->submit ? n->drv->submit(n, r) : BLK_NOT_TAKEN;
 
-    if (error || (r->op != BLK_FLUSH && !r->len)) {
-        blk_req_done(r, error);
-        return;
+    if (how != BLK_NOT_TAKEN) {
+        return how;
     }
+    blk_req_to_pool(r);
+    return BLK_TAKEN;
+}
+
+bool blk_req_enter(BlkReq *r, ThrottleMember *m, void (*go)(BlkWait *w))
+{
+    r->wait = (BlkWait){ .go = go, .loop = r->loop, .bytes = r->len, .write = r->op != BLK_READ };
+    r->waits = true;
+    bool now = throttle_enter(m, &r->wait);
+
+    if (now) {
+        r->waits = false;
+    }
+    return now;
+}
+
+bool blk_cancel(BlkReq *r)
+{
+    if (!r->waits || !throttle_cancel(&r->wait)) {
+        return false;
+    }
+    r->waits = false;
+    blk_req_done(r, -ECANCELED);
+    return true;
+}
+
+/* The way to the drivers, when nothing keeps it from them any more. */
+static void route(BlkReq *r)
+{
+    Blk *b = r->blk;
     BlkNode *n = b->node;
     bool plain =
         !n->detect_zeroes && !(r->flags & BLK_FUA) && (r->op == BLK_READ || blk_write_cache(b));
 
     r->error = 0;
+    r->at = n;
     switch (plain && n->drv->submit ? n->drv->submit(n, r) : BLK_NOT_TAKEN) {
     case BLK_TAKEN:
         return;
@@ -171,13 +198,48 @@ void blk_submit(Blk *b, BlkReq *r)
     }
 }
 
+static void limit_go(BlkWait *w)
+{
+    BlkReq *r = (BlkReq *)((char *)w - offsetof(BlkReq, wait));
+
+    r->waits = false;
+    route(r);
+}
+
+static bool has_limits(const Blk *b)
+{
+    /* Pairs with throttle_join(). */
+    return __atomic_load_n(&b->limits.g, __ATOMIC_ACQUIRE) != NULL;
+}
+
+void blk_submit(Blk *b, BlkReq *r)
+{
+    r->blk = b;
+    r->loop = loop_current();
+    g_assert(r->loop);
+    __atomic_fetch_add(&b->lane[r->lane].in_flight, 1, __ATOMIC_RELAXED);
+    int error = req_check(b, r);
+
+    if (error || (r->op != BLK_FLUSH && !r->len)) {
+        blk_req_done(r, error);
+        return;
+    }
+    r->waits = false;
+    if (has_limits(b) && (r->op <= BLK_WRITE || r->op == BLK_WRITE_ZEROES) &&
+        !blk_req_enter(r, &b->limits, limit_go)) {
+        return;
+    }
+    route(r);
+}
+
 bool blk_submit_now(Blk *b, BlkReq *r)
 {
     BlkNode *n = b->node;
     uint64_t end;
 
-    if (!n || !n->instant || !n->drv->now || n->detect_zeroes || r->op > BLK_WRITE || r->flags ||
-        __builtin_add_overflow(r->off, r->len, &end) || end > n->size) {
+    if (!n || !n->instant || has_limits(b) || !n->drv->now || n->detect_zeroes ||
+        r->op > BLK_WRITE || r->flags || __builtin_add_overflow(r->off, r->len, &end) ||
+        end > n->size) {
         return false;
     }
     if (r->op == BLK_WRITE && (n->read_only || !blk_write_cache(b))) {
@@ -210,11 +272,31 @@ static void drain_here(void *opaque)
     }
 }
 
+/* Nobody waits under limits of the nodes from n down. */
+static void drain_nodes(BlkNode *n, bool on)
+{
+    for (; n; n = n->file) {
+        if (n->drv->drain) {
+            n->drv->drain(n, on);
+        }
+        if (n->backing) {
+            drain_nodes(n->backing, on);
+        }
+    }
+}
+
 void blk_drain(Blk *b)
 {
+    if (!blk_in_flight(b)) {
+        return;
+    }
+    throttle_bypass(&b->limits, true);
+    drain_nodes(b->node, true);
     for (unsigned i = 0; i < b->nlanes; i++) {
         loop_call(b->lane[i].loop ? b->lane[i].loop : loop_main(), drain_here, &b->lane[i]);
     }
+    drain_nodes(b->node, false);
+    throttle_bypass(&b->limits, false);
 }
 
 void blk_lanes_new(Blk *b, Loop *const *l, unsigned n)

@@ -153,6 +153,12 @@ static Blk *find(const TrayArgs *a, GError **err)
     return f.found;
 }
 
+Blk *blk_find_device(const char *device, const char *id, GError **err)
+{
+    TrayArgs a = { .device = (char *)(uintptr_t)device, .id = (char *)(uintptr_t)id };
+    return find(&a, err);
+}
+
 static const char *called(const TrayArgs *a)
 {
     return a->device ? a->device : a->id;

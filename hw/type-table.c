@@ -30,7 +30,7 @@ extern const ObjClass secret_class;
 extern const ObjClass netfilter_class, filter_dump_class, filter_mirror_class, filter_redirector_class, filter_buffer_class;
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class, rng_egd_class;
 extern const ObjClass memory_backend_class, memory_backend_ram_class, memory_backend_file_class, memory_backend_memfd_class,
-    memory_backend_shm_class, iothread_class;
+    memory_backend_shm_class, iothread_class, throttle_group_class;
 extern const ObjClass vga_pci_base_class, vga_pci_class;
 extern const ObjClass virtio_gpu_class, virtio_gpu_base_class, virtio_gpu_pci_base_class, virtio_gpu_pci_class, virtio_vga_base_class,
     virtio_vga_class; /* virtio-gpu, virtio-vga */
@@ -87,7 +87,7 @@ const ObjClass *const obj_classes[] = {
     &rng_backend_class, &rng_builtin_class, &rng_random_class, &rng_egd_class,
     &netfilter_class, &filter_dump_class, &filter_mirror_class, &filter_redirector_class, &filter_buffer_class,
     &memory_backend_class, &memory_backend_ram_class, &memory_backend_file_class, &memory_backend_memfd_class,
-    &memory_backend_shm_class, &iothread_class,
+    &memory_backend_shm_class, &iothread_class, &throttle_group_class,
     &virtio_vsock_class, &virtio_vsock_pci_base_class, &virtio_vsock_pci_class,
     &vhost_vsock_class, &vhost_vsock_pci_base_class, &vhost_vsock_pci_class,
     &vga_pci_base_class, &vga_pci_class,

@@ -12,6 +12,9 @@ const QmpTypeRow qmp_named_types[] = {
     { "Features", "{transports:[str],*dev-features:[str],*unknown-dev-features:int,*unknown-dev-features2:int}" },
     { "Node", "{file:str,*node-name:str,ro:bool,drv:str,*backing_file:str,backing_file_depth:int,active:bool,"
         "encrypted:bool,detect_zeroes:<off|on|unmap>,bps:int,bps_rd:int,bps_wr:int,iops:int,iops_rd:int,iops_wr:int,"
+        "*bps_max:int,*bps_rd_max:int,*bps_wr_max:int,*iops_max:int,*iops_rd_max:int,*iops_wr_max:int,*bps_max_length:int,"
+        "*bps_rd_max_length:int,*bps_wr_max_length:int,*iops_max_length:int,*iops_rd_max_length:int,*iops_wr_max_length:int,"
+        "*iops_size:int,*group:str,"
         "image:$Image,cache:{writeback:bool,direct:bool,no-flush:bool},write_threshold:int}" },
     { "Image", "{filename:str,format:str,*dirty-flag:bool,*actual-size:int,virtual-size:int,*cluster-size:int,"
         "*encrypted:bool,*compressed:bool,*backing-filename:str,*full-backing-filename:str,*backing-filename-format:str,"
@@ -158,6 +161,8 @@ const QmpTypeRow qmp_event_types[] = {
     { "DEVICE_DELETED", "{*device:str,path:str}" },
     { "GUEST_PANICKED", "{action:<pause|run>}" },
     { "GUEST_CRASHLOADED", "{action:<pause|run>}" },
+    { "BLOCK_IO_ERROR", "{qom-path:str,device:str,*node-name:str,operation:<read|write>,action:<ignore|report|stop>,"
+        "*nospace:bool,reason:str}" },
     { "DEVICE_TRAY_MOVED", "{device:str,id:str,tray-open:bool}" },
     { "RTC_CHANGE", "{offset:int,qom-path:str}" },
     { "VSERPORT_CHANGE", "{id:str,open:bool}" },

@@ -23,6 +23,7 @@ const QmpCmd *const qmp_tables[] = {
     block_qmp_cmds,
     pci_qmp_cmds,
     block_tray_cmds,
+    block_throttle_cmds,
     virtio_qmp_cmds,
     virtio_balloon_cmds,
     display_qmp_cmds,

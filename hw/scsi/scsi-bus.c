@@ -311,6 +311,7 @@ void scsi_cancel(ScsiReq *r, ScsiResult how)
 {
     if (r->busy) {
         r->wanted = how; /* the host is still reading or writing the guest's memory */
+        blk_cancel(&r->b);
         return;
     }
     if (r->cleanup) { /* it waits in a line */

@@ -26,6 +26,15 @@ typedef enum BlkOnError {
 } BlkOnError;
 typedef enum BlkOp { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES } BlkOp;
 enum { BLK_FUA = 1 << 0, BLK_MAY_UNMAP = 1 << 1 };
+struct ThrottleMember;
+typedef struct BlkWait { /* for its turn under a limit: block/throttle.h */
+    struct BlkWait *next;
+    void (*go)(struct BlkWait *w);
+    Loop *loop; /* where go() runs; NULL: anywhere */
+    struct ThrottleMember *member;
+    uint64_t bytes;
+    bool write, queued;
+} BlkWait;
 typedef struct BlkReq { /* embedded in the device's request: no allocation */
     BlkOp op;
     unsigned flags;
@@ -41,8 +50,11 @@ typedef struct BlkReq { /* embedded in the device's request: no allocation */
         PoolJob job;
         UringOp op_uring;
         LoopIdle idle;
+        BlkWait wait;
     };
     BlkNode *taker; /* who took it by its submit() */
+    BlkNode *at;    /* where a worker runs it */
+    bool waits;     /* under a limit */
     struct BlkReq *next;
     int64_t start_ns;
 } BlkReq;
@@ -76,10 +88,13 @@ struct BlkDriver {
     BlkTaken (*submit)(BlkNode *n, BlkReq *r);
     /* Reads and writes at once, wherever they are: nothing to wait for, no error. */
     void (*now)(BlkNode *n, const BlkReq *r);
+    /* on: nobody waits in the node any more, until off. NULL: nobody does. */
+    void (*drain)(BlkNode *n, bool on);
     /* A device begins to use the node (on), or another emulator's use of the image stands against
      * it; or ends. NULL: nobody to ask. */
     bool (*lock)(BlkNode *n, bool on, bool share_rw, GError **err);
-    /* The node above does something that a rule may be about ("read_aio" …). NULL: no rules here. */
+    /* The node above does something that a rule may be about ("read_aio" …). NULL: no rules here.
+     */
     void (*event)(BlkNode *n, const char *what);
     /* Members of query-block's "image" that only this format has. NULL: none. */
     void (*describe)(BlkNode *n, JsonWriter *w);
@@ -160,6 +175,9 @@ const char *blk_id(const Blk *b);     /* -drive's id, or the node's name */
 const char *blk_name(const Blk *b);   /* -drive's id, or "" */
 const char *blk_serial(const Blk *b); /* -drive serial=, or NULL */
 BlkNode *blk_node(const Blk *b);
+/* Ends with -ECANCELED when it waits for its turn under a limit; false: the host has it. Its loop.
+ */
+bool blk_cancel(BlkReq *r);
 void blk_submit(Blk *b, BlkReq *r); /* any loop; bounds are checked here (-EIO beyond the end) */
 /* A read or write that is done when it returns, without error, and without done(). False: nothing
  * has happened, blk_submit() is for it. The lane's loop. */
@@ -177,6 +195,8 @@ void blk_set_tray(Blk *b, const BlkTray *tray, void *opaque);
 bool blk_removable(const Blk *b);
 bool blk_tray_open(const Blk *b);
 bool blk_tray_locked(const Blk *b);
+extern const QmpCmd block_throttle_cmds[]; /* block_set_io_throttle */
+extern const ObjClass throttle_group_class;
 extern const QmpCmd block_tray_cmds[]; /* eject, blockdev-open-tray … */
 /* Main, or the loop that submits: until nothing is in flight. */
 void blk_drain(Blk *b);

@@ -234,6 +234,97 @@ def scsi_stops():
             same(content(path, 512 * sector, 1), want, f"{name}: the image")
 
 
+
+def used_now(v, m, want):
+    """The used index once everything that may go has gone."""
+    vm.until(f"{want} requests", lambda: m.used() >= want)
+    for _ in range(20):
+        v.qmp.ok("query-status")
+    return m.used()
+
+
+@test("I/O limits of a drive and of a throttle node, by the virtual clock: as many as allowed, no more; a stop lets all go")
+def limits():
+    group = ["-object", json.dumps({"qom-type": "throttle-group", "id": "g", "limits": {"iops-write": 10}})]
+    cases = {"drive": (["-drive", "if=none,id=r,format=raw,file={},throttling.iops-write=10"], None),
+             "node": ([*group, "-blockdev", '{{"driver":"throttle","node-name":"r","throttle-group":"g","file":{{"driver":"file","filename":"{}"}}}}'], "g"),
+             "below raw": ([*group, "-blockdev", '{{"driver":"raw","node-name":"r","offset":0,"file":{{"driver":"throttle","throttle-group":"g","file":'
+                                                 '{{"driver":"file","filename":"{}"}}}}}}'], "g"),
+             "in workers": ([*group, "-blockdev", '{{"driver":"raw","node-name":"r","offset":512,"file":{{"driver":"throttle","throttle-group":"g","file":'
+                                                  '{{"driver":"file","filename":"{}"}}}}}}'], "g")}
+    for name, (args, obj) in cases.items():
+        path = image(size=SIZE + 512)
+        args = [a if a == group[1] else a.format(path) for a in args]
+        with start([*args, *disk(extra=",werror=report")]) as v:
+            m = Many(blk(v), 16)
+            same(used_now(v, m, 2), 2, f"{name}: at once")
+            for want in (3, 4, 5):
+                v.qtest.cmd("clock_step 100000000")
+                same(used_now(v, m, want), want, f"{name}: a tenth of a second each")
+            if obj:
+                v.qmp.ok("qom-set", path="/objects/g", property="limits", value={"iops-write": 20})
+                now = used_now(v, m, 6)
+                v.qtest.cmd("clock_step 50000000")
+                same(used_now(v, m, now + 1), now + 1, f"{name}: twice as fast")
+            v.qmp.ok("stop")
+            same(m.used(), 16, f"{name}: a stop waits for nobody")
+            v.qmp.ok("cont")
+            same(m.statuses(), bytes(16), name)
+            at = 512 if name == "in workers" else 0
+            for i in range(16):
+                same(content(path, at + 4096 * i, 512), bytes([i + 1]) * 512, f"{name}: sector {8 * i}")
+
+
+@test("limits: QEMU 10.0's refusals, and what query-block and HMP show")
+def limits_shown():
+    bad = ["bps=1,bps_rd=1", "bps=-1", "iops=1000000000000001", "bps_max=5", "bps=10,bps_max=5", "iops_size=512", "throttling.bps-total=10,bps=20",
+           "throttling.bps-total=10,throttling.bps-total-max-length=0", "throttling.bps-total=10,throttling.bps-total-max-length=5", "iops_max_length=4"]
+    path = image()
+    for text in bad:
+        args = ["-display", "none", "-nodefaults", "-S", "-monitor", "none", "-drive", f"if=none,id=d,file={path},format=raw,{text}"]
+        ours, theirs = vm.run(args), vm.run([*args, "-accel", "tcg"], binary=vm.oracle())
+        same((ours.rc, ours.err), (theirs.rc, theirs.err), text)
+    sets = [{"device": "r", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 10, "iops_rd": 0, "iops_wr": 0, "iops_max": 100, "iops_max_length": 5},
+            {"device": "r", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 10, "iops_rd": 1, "iops_wr": 0},
+            {"device": "x", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0},
+            {"bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0},
+            {"device": "r", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0}]
+
+    def shown(binary):
+        log = []
+        with start(["-drive", f"if=none,id=r,file={path},format=raw,bps=1000,iops_rd=10", "-device", "virtio-blk-pci,drive=r,addr=4,id=vb"], binary) as v:
+            for a in [None, *sets]:
+                if a:
+                    log.append(v.qmp.cmd("block_set_io_throttle", a))
+                i = v.qmp.ok("query-block")[0]["inserted"]
+                log.append({k: i[k] for k in sorted(i) if k.startswith(("bps", "iops")) or k == "group"})
+                log.append([l for l in v.qmp.hmp("info block").splitlines() if "throttling" in l])
+        return log
+
+    same(shown(None), shown(vm.oracle()), "limits of a drive")
+
+
+@test("a command that waits for its turn is aborted at once, and not done")
+def abort_waiting():
+    path = image()
+    with start(["-drive", f"if=none,id=r,file={path},format=raw,iops_wr=1", "-device", "virtio-scsi-pci,id=s,addr=4",
+                "-device", "scsi-hd,id=vb,drive=r,bus=s.0"]) as v:
+        s = Scsi(Function(v.qtest, 0, 4, 0))
+        s.ready(lun(0))
+        s.good(rw(0x2a, 0, 1), lun(0), out=b"a" * 512)
+        for what, response in ((0, 2), (1, 2), (5, 4)):  # ABORT TASK, ABORT TASK SET, LOGICAL UNIT RESET
+            tag = s.send(rw(0x2a, 8, 1), lun(0), out=b"b" * 512)
+            same(s.tmf(6, tag=tag), 10, "QUERY TASK: it is there")
+            same(s.tmf(what, tag=tag), 0, "function complete")
+            s.requests.wait()
+            same(s.q.read(s.resp, 108)[11], response, f"response after function {what}")
+            same(s.tmf(6, tag=tag), 0, "QUERY TASK: it is gone")
+        v.qtest.cmd("clock_step 60000000000")
+        v.qmp.ok("quit")
+        v.wait()
+    same(content(path, 4096, 1), b"\0", "nothing was written")
+
+
 if __name__ == "__main__":
     vm.TESTS[:] = [t for t in vm.TESTS if t[1].__module__ == "__main__"]
     vm.main()
