@@ -301,7 +301,7 @@ bool q2_read_header(Qcow2 *q, GError **err)
     uint64_t backing = be64_at(h + 8);
 
     if (backing > q->cluster) {
-        return err_set(err, "Backing file name too long");
+        return err_set(err, "Invalid backing file offset");
     }
     if (!read_extensions(q, h, backing ? backing : q->cluster, &ext, err) ||
         !check_features(q, &ext, q->version >= 3 && q->header_length > 104 ? h[104] : 0, err) ||

@@ -274,7 +274,7 @@ static int write_in_place(Q2Io *io, const Q2Range *r, const Q2Map *m)
 {
     Qcow2 *q = io->q;
     uint64_t some = piece(io, m->n), at = m->host + (io->off - (r->first << q->cluster_bits));
-    int rc = q2_check_overlap(q, m->host, m->n << q->cluster_bits);
+    int rc = q2_check_overlap(q, at, some);
 
     if (!rc && at + some > q->file->size) {
         rc = q2_grow_file(q, at + some);

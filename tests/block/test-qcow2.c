@@ -129,7 +129,7 @@ static void test_header_errors(void)
         { 72, 8, 1ull << 63 | 16,
             "Unsupported qcow2 feature(s): extended L2 entries, Unknown incompatible feature: "
             "8000000000000000" },
-        { 8, 8, 65537, "Backing file name too long" },
+        { 8, 8, 65537, "Invalid backing file offset" },
         { 36, 4, 0x7fffffff, "Active L1 table too large" },
         { 36, 4, 0, "L1 table is too small" },
         { 40, 8, 0x30001, "Active L1 table offset invalid" },

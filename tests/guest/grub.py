@@ -46,13 +46,18 @@ def image(kernel):
     return out
 
 
-def from_disk(binary, machine, folder, original, mem, virtio):
+def from_disk(binary, machine, folder, original, mem, virtio, fmt="raw"):
     """A copy of the image, and the arguments that boot it."""
-    disk, port = f"{folder}/disk.raw", f"{folder}/sercon"
-    subprocess.run(["cp", "--sparse=always", original, disk], check=True)
+    disk, port = f"{folder}/disk.{fmt}", f"{folder}/sercon"
+    if fmt == "qcow2":
+        # What the guest reads is compressed in a backing file; what it writes goes on top.
+        subprocess.run(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", original, f"{folder}/base.qcow2"], check=True)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", "base.qcow2", disk], check=True)
+    else:
+        subprocess.run(["cp", "--sparse=always", original, disk], check=True)
     with open(port, "wb") as f:
         f.write(struct.pack("<H", 0x3f8))
-    return ["-accel", "tcg", "-M", machine, "-m", mem, *systemd.devices(disk, virtio), "-fw_cfg", f"name=etc/sercon-port,file={port}",
+    return ["-accel", "tcg", "-M", machine, "-m", mem, *systemd.devices(disk, virtio, fmt), "-fw_cfg", f"name=etc/sercon-port,file={port}",
             "-no-reboot"]
 
 
@@ -62,11 +67,11 @@ def until_kernel(g, timeout):
         g.expect(what, timeout)
 
 
-def boot(binary, machine, timeout=240, log=None, virtio=""):
-    """Boots the small image twice; raises when something does not come."""
+def boot(binary, machine, timeout=240, log=None, virtio="", fmt="raw", turns=2):
+    """Boots the small image, twice; raises when something does not come."""
     with tempfile.TemporaryDirectory(prefix="virtue-grub-") as d:
-        args = from_disk(binary, machine, d, image(images.Kernel()), "256", virtio)
-        for turn in ("", "kept"):
+        args = from_disk(binary, machine, d, image(images.Kernel()), "256", virtio, fmt)
+        for turn in ("", "kept")[:turns]:
             with Guest(binary, args, log=log) as g:
                 until_kernel(g, timeout)
                 g.expect("mounted: a file on the partition GRUB booted from", timeout)
@@ -78,6 +83,9 @@ def boot(binary, machine, timeout=240, log=None, virtio=""):
                 rc = g.wait(60)
                 if rc:
                     raise RuntimeError(f"power-off: exit status {rc}")
+        if fmt == "qcow2":
+            for name in ("disk", "base"):
+                subprocess.run(["qemu-img", "check", "-q", f"{d}/{name}.qcow2"], check=True)
 
 
 def debian(binary, machine, timeout=600, log=None, virtio=""):

@@ -147,7 +147,7 @@ class Tap:
 
 def others(binary, full):
     """Guests of their own, by name: a function each that raises when something is wrong."""
-    r = [("grub/pc", lambda: grub.boot(binary, "pc"))]
+    r = [("grub/pc", lambda: grub.boot(binary, "pc")), ("grub/pc/qcow2", lambda: grub.boot(binary, "pc", fmt="qcow2", turns=2 if full else 1))]
     if full:
         r += [("grub/q35", lambda: grub.boot(binary, "q35"))]
         r += [(f"grub/pc/{v}", lambda v=v: grub.boot(binary, "pc", virtio=v)) for v in ("disable-modern=on", "disable-legacy=on", "vectors=0")]

@@ -38,9 +38,9 @@ def login(g, timeout):
     return cpu, out
 
 
-def devices(disk, props=""):
+def devices(disk, props="", fmt="raw"):
     p = f",{props}" if props else ""
-    return ["-drive", f"file={disk},format=raw,if=none,id=d", "-device", f"virtio-blk-pci,drive=d{p}", "-netdev", "user,id=n",
+    return ["-drive", f"file={disk},format={fmt},if=none,id=d", "-device", f"virtio-blk-pci,drive=d{p}", "-netdev", "user,id=n",
             "-device", f"virtio-net-pci,netdev=n,romfile={p}", "-device", f"virtio-rng-pci{p}"]
 
 
