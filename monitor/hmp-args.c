@@ -46,7 +46,10 @@ static bool take_number(Machine *m, const ArgSpec *a, const char **at, Json *int
     if (a->type == 'i' && v >> 32) {
         return err_set(err, "integer is for 32-bit values");
     }
-    json_set(into, a->name, json_uint(v));
+    if (a->type == 'M' && (int64_t)v < 0) {
+        return err_set(err, "enter a positive value");
+    }
+    json_set(into, a->name, a->type == 'M' ? json_int((int64_t)(v << 20)) : json_uint(v));
     return true;
 }
 
@@ -85,6 +88,7 @@ static bool take(
     switch (a->type) {
     case 'i':
     case 'l':
+    case 'M': /* in MiB, as people give it */
         return take_number(m, a, at, into, err);
     case 'b':
         return take_switch(a, at, into, err);

@@ -46,13 +46,9 @@ static void cmd_powerdown(Machine *m, const char *arg, GString *out)
     run_plain(m, "system_powerdown", out);
 }
 
-/* In MiB, as people give it. */
-static void cmd_balloon(Machine *m, const char *arg, GString *out)
+static void cmd_balloon(Machine *m, const Json *args, GString *out)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(Json) args = json_object();
-
-    json_set(args, "value", json_int(g_ascii_strtoll(arg, NULL, 0) * 1048576));
     g_autoptr(Json) ret = qmp_run(m, "balloon", args, &err);
 
     if (!ret) {
@@ -192,8 +188,8 @@ static void cmd_help(Machine *m, const char *arg, GString *out);
 
 static const HmpCmd commands[] = {
     { "cont|c", "", "resume emulation", cmd_cont, .no_args = true },
-    { "balloon", "target", "request VM to change its memory allocation (in MB)", cmd_balloon,
-        .needs_arg = true },
+    { "balloon", "target", "request VM to change its memory allocation (in MB)",
+        .run_args = cmd_balloon, .args = "value:M" },
     { "device_add", "driver[,prop=value][,...]", "add device, like -device on the command line",
         cmd_device_add },
     { "device_del", "device", "remove device", cmd_device_del, .needs_arg = true },
@@ -229,6 +225,9 @@ static const HmpCmd *find(const char *name, size_t len)
     if (!c) {
         c = find_in(hmp_backend_cmds, name, len);
     }
+    if (!c) {
+        c = find_in(hmp_block_cmds, name, len);
+    }
     return c ? c : find_in(hmp_input_cmds, name, len);
 }
 
@@ -246,7 +245,8 @@ static int compare_cmds(gconstpointer a, gconstpointer b)
 
 static void list_commands(const char *arg, GString *out)
 {
-    static const HmpCmd *const tables[] = { commands, hmp_backend_cmds, hmp_input_cmds };
+    static const HmpCmd *const tables[] = { commands, hmp_backend_cmds, hmp_block_cmds,
+        hmp_input_cmds };
     g_autoptr(GPtrArray) all = g_ptr_array_new();
 
     for (unsigned t = 0; !*arg && t < G_N_ELEMENTS(tables); t++) {

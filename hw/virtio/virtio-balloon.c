@@ -447,14 +447,17 @@ static const VqSpec *balloon_queue_spec(VirtioDev *d, unsigned i, uint16_t *ret_
     return &((VirtioBalloon *)d)->specs[i];
 }
 
+static void balloon_forget_thread(VirtioBalloon *s)
+{
+    obj_unref((Obj *)s->iothread);
+    s->iothread = NULL;
+}
+
 static bool balloon_realize(VirtioDev *d, GError **err)
 {
     VirtioBalloon *s = (VirtioBalloon *)d;
 
     s->machine = dev_machine((Dev *)d->transport);
-    if (find_balloon(s->machine)) {
-        return err_set(err, "Only one balloon device is supported");
-    }
     if (vf_has(d->prop_features, F_HINT)) {
         return err_set(err, "free-page-hint=on is not supported, there is no migration to use it");
     }
@@ -463,6 +466,10 @@ static bool balloon_realize(VirtioDev *d, GError **err)
         if (!s->iothread) {
             return false;
         }
+    }
+    if (find_balloon(s->machine)) {
+        balloon_forget_thread(s);
+        return err_set(err, "Only one balloon device is supported");
     }
     s->specs[Q_INFLATE] = (VqSpec){ "inflate", 128, sizeof(VqElem), inflate };
     s->specs[Q_DEFLATE] = (VqSpec){ "deflate", 128, sizeof(VqElem), deflate };
@@ -482,8 +489,7 @@ static void balloon_unrealize(VirtioDev *d)
 
     timer_del(&s->timer);
     timer_del(&s->event);
-    obj_unref((Obj *)s->iothread);
-    s->iothread = NULL;
+    balloon_forget_thread(s);
 }
 
 /* ---- QMP ---- */
