@@ -24,7 +24,7 @@ extern const ObjClass virtserialport_class;
 extern const ObjClass obj_container_class;
 extern const ObjClass pcie_root_port_class, pcie_root_port_base_class, pcie_pci_bridge_class, pcie_port_class, pcie_slot_class,
     pci_bridge_base_class;
-extern const ObjClass e1000_class, e1000_base_class;
+extern const ObjClass e1000_class, e1000_base_class, rtl8139_class;
 extern const ObjClass pci_device_class, virtio_pci_class, virtio_device_class;
 extern const ObjClass secret_class;
 extern const ObjClass netfilter_class, filter_dump_class, filter_mirror_class, filter_redirector_class, filter_buffer_class;
@@ -79,7 +79,7 @@ const ObjClass *const obj_classes[] = {
     &virtio_blk_pci_class,
     &virtio_blk_pci_base_class,
     &virtio_blk_class,
-    &e1000_class, &e1000_base_class,
+    &e1000_class, &e1000_base_class, &rtl8139_class,
     &pci_device_class, &virtio_pci_class, &virtio_device_class,
     &pcie_root_port_class, &pcie_root_port_base_class, &pcie_pci_bridge_class, &pcie_port_class, &pcie_slot_class,
     &pci_bridge_base_class,

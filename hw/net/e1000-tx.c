@@ -1,4 +1,5 @@
 /* e1000, transmit: descriptors, checksums, TCP segmentation (317453, 3.3 to 3.5). */
+#include "hw/net/checksum.h"
 #include "hw/net/e1000.h"
 #include "util/log.h"
 
@@ -29,43 +30,17 @@ typedef struct TxDesc {
 } TxDesc;
 _Static_assert(sizeof(TxDesc) == 16, "317453, 3.3.3");
 
-static uint16_t get16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static void put16(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)(v >> 8);
-    p[1] = (uint8_t)v;
-}
-
-static uint16_t fold(uint64_t sum)
-{
-    while (sum >> 16) {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    return (uint16_t)sum;
-}
-
 /* The Internet checksum of [start, end] goes to at; end 0: all there is (3.5). */
 static void insert_checksum(E1000Tx *t, unsigned start, unsigned at, unsigned end, bool udp)
 {
-    uint64_t sum = 0;
     uint16_t value;
 
     if (start >= t->len || at + 2 > t->len) {
         return;
     }
     end = end && end < t->len ? end + 1 : t->len;
-    for (unsigned i = start; i + 1 < end; i += 2) {
-        sum += get16(t->frame + i);
-    }
-    if (end > start && (end - start) % 2) {
-        sum += (uint64_t)t->frame[end - 1] << 8;
-    }
-    value = (uint16_t)~fold(sum);
-    put16(t->frame + at, udp && !value ? 0xffff : value);
+    value = (uint16_t)~net_fold(net_sum(0, t->frame + start, end > start ? end - start : 0));
+    net_put_be16(t->frame + at, udp && !value ? 0xffff : value);
 }
 
 /* A segment's headers: lengths, identification, sequence number, flags (3.5.7). */
@@ -81,27 +56,27 @@ static void patch_headers(E1000Tx *t, bool last)
     }
     if (c->ipcss + 6u <= t->len) {
         if (c->ip4) {
-            put16(ip + 2, t->len - c->ipcss);
-            put16(ip + 4, get16(ip + 4) + t->segments);
+            net_put_be16(ip + 2, t->len - c->ipcss);
+            net_put_be16(ip + 4, net_be16(ip + 4) + t->segments);
         } else {
-            put16(ip + 4, t->len - c->ipcss - 40);
+            net_put_be16(ip + 4, t->len - c->ipcss - 40);
         }
     }
     if (c->tcp && c->tucss + 14u <= t->len) {
-        uint32_t seq = ((uint32_t)get16(tu + 4) << 16 | get16(tu + 6)) + t->sent;
+        uint32_t seq = ((uint32_t)net_be16(tu + 4) << 16 | net_be16(tu + 6)) + t->sent;
 
-        put16(tu + 4, seq >> 16);
-        put16(tu + 6, seq);
+        net_put_be16(tu + 4, seq >> 16);
+        net_put_be16(tu + 6, seq);
         if (!last) {
             tu[13] &= (uint8_t)~9u; /* FIN and PSH are the last segment's */
         }
     } else if (!c->tcp && c->tucss + 6u <= t->len) {
-        put16(tu + 4, t->len - c->tucss);
+        net_put_be16(tu + 4, t->len - c->tucss);
     }
     /* The driver's pseudo header has no length. */
     if (t->popts & POPTS_TXSM && c->tucso + 2u <= t->len && t->len > c->tucss) {
-        put16(
-            t->frame + c->tucso, fold((uint64_t)get16(t->frame + c->tucso) + (t->len - c->tucss)));
+        net_put_be16(t->frame + c->tucso,
+            net_fold((uint64_t)net_be16(t->frame + c->tucso) + (t->len - c->tucss)));
     }
 }
 
@@ -114,8 +89,8 @@ static NetVerdict send_frame(E1000 *s)
     NetVerdict v;
 
     if (t->tagged && *e1000_reg(s, E_CTRL) & CTRL_VME && t->len >= 12) {
-        put16(tag, *e1000_reg(s, E_VET));
-        put16(tag + 2, t->tag);
+        net_put_be16(tag, *e1000_reg(s, E_VET));
+        net_put_be16(tag + 2, t->tag);
         split = 12;
         iov[n++] = (struct iovec){ t->frame, split };
         iov[n++] = (struct iovec){ tag, sizeof tag };

@@ -216,7 +216,7 @@ def disk(binary, row, timeout=60, log=None):
 def netboot(binary, row, timeout=120, log=None):
     """row: a virtio card's interface, offers and place; or the name of another card."""
     if isinstance(row, str):
-        (front, bus), device, name = machine("root"), row, {"e1000": "82540em"}[row]
+        (front, bus), device, name = machine("root"), row, {"e1000": "82540em", "rtl8139": "rtl8139"}[row]
     else:
         interface, offer, where = row
         front, bus = machine(where)
@@ -249,7 +249,7 @@ def rows(binary, full):
     net = every if full else [("transitional", "packed,flags,direct", "port")]
     return [("drivers/seabios/" + "/".join(r), lambda r=r: disk(binary, r)) for r in (every if full else drivers.pairwise(AXES))] + \
         [("drivers/ipxe/" + "/".join(r), lambda r=r: netboot(binary, r)) for r in net] + \
-        [(f"drivers/ipxe/{card}", lambda card=card: netboot(binary, card)) for card in ("e1000",)]
+        [(f"drivers/ipxe/{card}", lambda card=card: netboot(binary, card)) for card in ("e1000", "rtl8139")]
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def _():
     with Vm(["-M", "none"]) as v:
         names = {t["name"] for t in v.qmp.ok("qom-list-types")}
     types = [t + kind for t in ROWS for kind in ("", "-transitional", "-non-transitional") if t + kind in names]
-    types += ["scsi-hd", "scsi-cd", "virtconsole", "virtserialport", "pcie-root-port", "pcie-pci-bridge", "e1000"]
+    types += ["scsi-hd", "scsi-cd", "virtconsole", "virtserialport", "pcie-root-port", "pcie-pci-bridge", "e1000", "rtl8139"]
     ours, theirs, allowed, seen, bad = properties(types), properties(types, vm.oracle()), listed(), set(), []
     for t in types:
         for p in sorted(set(ours[t]) | set(theirs[t])):

@@ -1,11 +1,8 @@
 /* hw/net/e1000: descriptors both ways, segmentation, filters, EEPROM, interrupts, and drivers that
  * break the rules (317453). */
 #include "hw/net/e1000.h"
-#include "tests/lib/board.h"
-#include "tests/lib/fakes.h"
+#include "tests/unit/wire.h"
 
-#include <stdio.h>
-#include <string.h>
 #include <zlib.h>
 
 extern const ObjClass e1000_class, e1000_base_class;
@@ -13,67 +10,20 @@ const ObjClass *const obj_classes[] = { &pci_device_class, &e1000_base_class, &e
 const ObjAlias obj_aliases[] = { { NULL, NULL } };
 const MachineClass *const machine_classes[] = { NULL };
 
-enum {
-    BAR = 0x40000000,
-    RING = 0x100000,
-    RX_RING = 0x110000,
-    BUF = 0x200000,
-    RX_BUF = 0x300000,
-    N = 8
-};
+enum { RING = 0x100000, RX_RING = 0x110000, BUF = 0x200000, RX_BUF = 0x300000, N = 8 };
 enum { EOP = 1, IFCS = 2, IC = 4, TSE = 4, RS = 8, DEXT = 32, VLE = 64 };
 
-typedef struct Fix {
-    Board *b;
-    Dev *dev;
-    NetPort *nic;
-    NetPort wire;
-    GPtrArray *sent; /* GBytes */
-    bool full;
-    unsigned writable;
-} Fix;
-
-static uint32_t rd(const Fix *x, unsigned off)
+static uint32_t rd(const Wire *x, unsigned off)
 {
-    return (uint32_t)x->b->port.load(x->b, false, BAR + off, 4);
+    return (uint32_t)x->b->port.load(x->b, false, WIRE_BAR + off, 4);
 }
 
-static void wr(const Fix *x, unsigned off, uint32_t v)
+static void wr(const Wire *x, unsigned off, uint32_t v)
 {
-    x->b->port.store(x->b, false, BAR + off, 4, v);
+    x->b->port.store(x->b, false, WIRE_BAR + off, 4, v);
 }
 
-static NetVerdict wire_receive(NetPort *p, const struct iovec *iov, unsigned n, size_t len)
-{
-    Fix *x = (Fix *)((char *)p - offsetof(Fix, wire));
-    g_autoptr(GByteArray) a = g_byte_array_new();
-
-    if (x->full) {
-        return NET_QUEUED;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        g_byte_array_append(a, iov[i].iov_base, (guint)iov[i].iov_len);
-    }
-    g_assert_cmpuint(a->len, ==, len);
-    g_ptr_array_add(x->sent, g_byte_array_free_to_bytes(g_steal_pointer(&a)));
-    return NET_SENT;
-}
-
-static void wire_writable(NetPort *p)
-{
-    ((Fix *)((char *)p - offsetof(Fix, wire)))->writable++;
-}
-
-static const NetPortOps wire_ops = { .receive = wire_receive, .writable = wire_writable };
-
-static void find_nic(NetPort *p, void *opaque)
-{
-    if (!strcmp(p->type, "nic")) {
-        *(NetPort **)opaque = p;
-    }
-}
-
-static void rings(Fix *x)
+static void rings(Wire *x)
 {
     wr(x, E_TDBAL, RING);
     wr(x, E_TDLEN, N * 16);
@@ -88,63 +38,31 @@ static void rings(Fix *x)
     wr(x, E_RCTL, RCTL_EN | RCTL_BAM);
 }
 
-static void up(Fix *x, G_GNUC_UNUSED const void *unused)
+static void up(Wire *x, G_GNUC_UNUSED const void *unused)
 {
-    x->b = board_new(false);
-    x->dev = board_add(x->b, "{'driver': 'e1000', 'id': 'nic0', 'addr': '4', 'mac': "
-                             "'52:54:00:aa:bb:cc', 'romfile': ''}");
-    pci_config_write(&x->b->bus, 0, 4 << 3, 0x10, 4, BAR);
-    pci_config_write(&x->b->bus, 0, 4 << 3, 4, 2, 7);
-    net_each(find_nic, &x->nic);
-    x->sent = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
-    net_port_init(&x->wire, &wire_ops, "wire", "wire");
-    net_connect(x->nic, &x->wire);
+    wire_up(x,
+        "{'driver': 'e1000', 'id': 'nic0', 'addr': '4', 'mac': '52:54:00:aa:bb:cc', 'romfile': ''}",
+        0x10);
     rings(x);
 }
 
-static void down(Fix *x, G_GNUC_UNUSED const void *unused)
-{
-    net_port_fini(&x->wire);
-    board_free(x->b);
-    g_ptr_array_unref(x->sent);
-}
-
 /* Descriptor i of the transmit ring. */
-static void desc(const Fix *x, unsigned i, uint64_t addr, uint32_t low, uint32_t high)
+static void desc(const Wire *x, unsigned i, uint64_t addr, uint32_t low, uint32_t high)
 {
     vport_w64(&x->b->port, RING + i * 16, addr);
     vport_w32(&x->b->port, RING + i * 16 + 8, low);
     vport_w32(&x->b->port, RING + i * 16 + 12, high);
 }
 
-static void fill(const Fix *x, uint64_t at, size_t len)
+static void test_transmit(Wire *x, G_GNUC_UNUSED const void *unused)
 {
-    for (size_t i = 0; i < len; i++) {
-        uint8_t v = (uint8_t)(i * 7 + 2);
-
-        x->b->port.write(x->b, at + i, &v, 1);
-    }
-}
-
-static const uint8_t *sent(const Fix *x, unsigned i, size_t len)
-{
-    gsize n;
-    g_assert_cmpuint(i, <, x->sent->len);
-    const uint8_t *p = g_bytes_get_data(x->sent->pdata[i], &n);
-
-    g_assert_cmpuint(n, ==, len);
-    return p;
-}
-
-static void test_transmit(Fix *x, G_GNUC_UNUSED const void *unused)
-{
-    fill(x, BUF, 300);
+    wire_fill(x, BUF, 300);
     wr(x, E_IMS, INT_TXDW);
     desc(x, 0, BUF, 100 | (uint32_t)IFCS << 24, 0);
     desc(x, 1, BUF + 100, 200 | (uint32_t)(EOP | RS | IFCS) << 24, 0);
     desc(x, 2, BUF, 20 | (uint32_t)(EOP | VLE) << 24, 0xabcd0000);
     wr(x, E_TDT, 2);
-    const uint8_t *p = sent(x, 0, 300);
+    const uint8_t *p = wire_sent(x, 0, 300);
     for (unsigned i = 0; i < 300; i++) {
         g_assert_cmpuint(p[i], ==, (uint8_t)(i * 7 + 2));
     }
@@ -156,7 +74,7 @@ static void test_transmit(Fix *x, G_GNUC_UNUSED const void *unused)
     g_assert_false(x->b->intx[4][0]);
     wr(x, E_CTRL, CTRL_VME); /* the tag goes behind the addresses; short frames are padded */
     wr(x, E_TDT, 3);
-    p = sent(x, 1, 64);
+    p = wire_sent(x, 1, 64);
     g_assert_cmpmem(p + 12, 4, "\x81\x00\xab\xcd", 4);
     g_assert_cmpuint(p[16], ==, (uint8_t)(12 * 7 + 2));
     g_assert_cmpuint(p[63], ==, 0);
@@ -176,7 +94,7 @@ static uint16_t sum16(const uint8_t *p, size_t n, uint32_t sum)
 }
 
 /* An IPv4 TCP packet of 2500 bytes of payload in segments of 1000, through a slow back end. */
-static void test_segments(Fix *x, G_GNUC_UNUSED const void *unused)
+static void test_segments(Wire *x, G_GNUC_UNUSED const void *unused)
 {
     uint8_t head[54] = { 0x52, 0x54, 0, 1, 2, 3, 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc, 8, 0, 0x45, 0, 0,
         0, 0x12, 0x34, 0x40, 0, 64, 6, 0, 0, 10, 0, 2, 15, 10, 0, 2, 2, 0x10, 0x20, 0, 80, 0, 0,
@@ -186,7 +104,7 @@ static void test_segments(Fix *x, G_GNUC_UNUSED const void *unused)
 
     head[50] = (uint8_t)(pseudo >> 8);
     head[51] = (uint8_t)pseudo;
-    fill(x, BUF + 54, 2500);
+    wire_fill(x, BUF + 54, 2500);
     x->b->port.write(x->b, BUF, head, sizeof head);
     desc(x, 0, 14 | 24 << 8 | (uint64_t)33 << 16 | (uint64_t)34 << 32 | (uint64_t)50 << 40,
         2500 | (uint32_t)(DEXT | TSE | 3) << 24, 54 << 8 | 1000u << 16);
@@ -200,7 +118,7 @@ static void test_segments(Fix *x, G_GNUC_UNUSED const void *unused)
     g_assert_cmpuint(rd(x, E_TDH), ==, 3);
     g_assert_cmpuint(x->sent->len, ==, 3);
     for (unsigned i = 0, at = 0; i < 3; at += (unsigned)payload[i++]) {
-        const uint8_t *p = sent(x, i, 54 + payload[i]);
+        const uint8_t *p = wire_sent(x, i, 54 + payload[i]);
 
         g_assert_cmpuint(p[16] << 8 | p[17], ==, 40 + payload[i]);
         g_assert_cmpuint(p[18] << 8 | p[19], ==, 0x1234 + i);
@@ -217,21 +135,14 @@ static void test_segments(Fix *x, G_GNUC_UNUSED const void *unused)
     }
 }
 
-static NetVerdict give(Fix *x, const void *frame, size_t len)
-{
-    struct iovec iov = { (void *)(uintptr_t)frame, len };
-
-    return net_send(&x->wire, &iov, 1, len);
-}
-
-static void test_receive(Fix *x, G_GNUC_UNUSED const void *unused)
+static void test_receive(Wire *x, G_GNUC_UNUSED const void *unused)
 {
     uint8_t f[1500] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc, 0x52, 0x54, 0, 1, 2, 3, 8, 0, 'd' },
             got[64];
     uint32_t crc;
 
     wr(x, E_IMS, INT_RXT0);
-    g_assert_cmpint(give(x, f, 15), ==, NET_SENT);
+    g_assert_cmpint(wire_give(x, f, 15), ==, NET_SENT);
     g_assert_cmpuint(
         vport_r16(&x->b->port, RX_RING + 8), ==, 64); /* padded, with its check sequence */
     g_assert_cmpuint(vport_r16(&x->b->port, RX_RING + 12), ==, 7);
@@ -242,43 +153,43 @@ static void test_receive(Fix *x, G_GNUC_UNUSED const void *unused)
     g_assert_true(x->b->intx[4][0]);
     g_assert_true(rd(x, E_ICR) & INT_RXT0);
     f[5] = 0; /* somebody else's */
-    g_assert_cmpint(give(x, f, 60), ==, NET_DROPPED);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_DROPPED);
     wr(x, E_RCTL, RCTL_EN | RCTL_UPE | RCTL_SECRC);
-    g_assert_cmpint(give(x, f, 60), ==, NET_SENT);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_SENT);
     g_assert_cmpuint(vport_r16(&x->b->port, RX_RING + 16 + 8), ==, 60);
-    g_assert_cmpint(give(x, f, 1600), ==, NET_DROPPED); /* long ones are not wanted */
+    g_assert_cmpint(wire_give(x, f, 1600), ==, NET_DROPPED); /* long ones are not wanted */
     memset(f, 0xff, 6);
-    g_assert_cmpint(give(x, f, 60), ==, NET_DROPPED);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_DROPPED);
     memcpy(f, "\x01\x00\x5e\x00\x00\xfb", 6); /* bits 47:36 of the address: 0xfb0 */
-    g_assert_cmpint(give(x, f, 60), ==, NET_DROPPED);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_DROPPED);
     wr(x, E_MTA + (0xfb0 >> 5) * 4, 1u << (0xfb0 & 31));
-    g_assert_cmpint(give(x, f, 60), ==, NET_SENT);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_SENT);
     g_assert_true(vport_r16(&x->b->port, RX_RING + 32 + 12) & 128);
     /* A frame in several buffers, and none left: it waits until RDT moves. */
     wr(x, E_RCTL, RCTL_EN | RCTL_UPE | RCTL_MPE | 3 << 16);
-    g_assert_cmpint(give(x, f, 1000), ==, NET_SENT); /* four buffers of 256 */
-    g_assert_cmpint(give(x, f, 1000), ==, NET_QUEUED);
+    g_assert_cmpint(wire_give(x, f, 1000), ==, NET_SENT); /* four buffers of 256 */
+    g_assert_cmpint(wire_give(x, f, 1000), ==, NET_QUEUED);
     g_assert_cmpuint(x->writable, ==, 0);
     wr(x, E_RDT, 5);
     g_assert_cmpuint(x->writable, ==, 1);
-    g_assert_cmpint(give(x, f, 1000), ==, NET_SENT);
+    g_assert_cmpint(wire_give(x, f, 1000), ==, NET_SENT);
     /* VLANs: the tag goes to the descriptor; the filter knows its numbers. */
     wr(x, E_RDT, 2);
     wr(x, E_RCTL, RCTL_EN | RCTL_UPE | RCTL_MPE | RCTL_SECRC);
     wr(x, E_CTRL, CTRL_VME);
     memcpy(f + 12, "\x81\x00\x20\x05\x08\x00", 6);
     unsigned at = rd(x, E_RDH);
-    g_assert_cmpint(give(x, f, 100), ==, NET_SENT);
+    g_assert_cmpint(wire_give(x, f, 100), ==, NET_SENT);
     g_assert_cmpuint(vport_r16(&x->b->port, RX_RING + at * 16 + 8), ==, 96);
     g_assert_cmphex(vport_r16(&x->b->port, RX_RING + at * 16 + 14), ==, 0x2005);
     wr(x, E_RCTL, RCTL_EN | RCTL_UPE | RCTL_MPE | RCTL_VFE);
-    g_assert_cmpint(give(x, f, 100), ==, NET_DROPPED);
+    g_assert_cmpint(wire_give(x, f, 100), ==, NET_DROPPED);
     wr(x, E_VFTA, 1 << 5);
-    g_assert_cmpint(give(x, f, 100), ==, NET_SENT);
-    g_assert_cmpint(give(x, f, 13), ==, NET_DROPPED);
+    g_assert_cmpint(wire_give(x, f, 100), ==, NET_SENT);
+    g_assert_cmpint(wire_give(x, f, 13), ==, NET_DROPPED);
 }
 
-static void test_run_and_link(Fix *x, G_GNUC_UNUSED const void *unused)
+static void test_run_and_link(Wire *x, G_GNUC_UNUSED const void *unused)
 {
     uint8_t f[60] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc };
 
@@ -286,12 +197,12 @@ static void test_run_and_link(Fix *x, G_GNUC_UNUSED const void *unused)
     g_assert_true(net_set_link("nic0", false, NULL));
     g_assert_false(rd(x, E_STATUS) & STATUS_LU);
     g_assert_true(rd(x, E_ICR) & INT_LSC);
-    g_assert_cmpint(give(x, f, 60), ==, NET_DROPPED);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_DROPPED);
     g_assert_true(net_set_link("nic0", true, NULL));
     g_assert_true(rd(x, E_STATUS) & STATUS_LU);
     fake_run_set(false);
     ((PciFn *)x->dev)->ops->run_changed((PciFn *)x->dev, false);
-    g_assert_cmpint(give(x, f, 60), ==, NET_QUEUED);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_QUEUED);
     desc(x, 0, BUF, 60 | (uint32_t)EOP << 24, 0);
     wr(x, E_TDT, 1);
     g_assert_cmpuint(x->sent->len, ==, 0);
@@ -301,7 +212,7 @@ static void test_run_and_link(Fix *x, G_GNUC_UNUSED const void *unused)
     g_assert_cmpuint(x->writable, ==, 1);
 }
 
-static unsigned microwire(const Fix *x, unsigned word)
+static unsigned microwire(const Wire *x, unsigned word)
 {
     unsigned in = 6u << 6 | word, v = 0;
 
@@ -321,7 +232,7 @@ static unsigned microwire(const Fix *x, unsigned word)
     return v;
 }
 
-static void test_eeprom_and_phy(Fix *x, G_GNUC_UNUSED const void *unused)
+static void test_eeprom_and_phy(Wire *x, G_GNUC_UNUSED const void *unused)
 {
     uint16_t sum = 0;
 
@@ -347,7 +258,7 @@ static void test_eeprom_and_phy(Fix *x, G_GNUC_UNUSED const void *unused)
 }
 
 /* ITR: the second interrupt waits for its interval. */
-static void test_throttle(Fix *x, G_GNUC_UNUSED const void *unused)
+static void test_throttle(Wire *x, G_GNUC_UNUSED const void *unused)
 {
     clock_virtual_start();
     wr(x, E_ITR, 4000000 / 256);
@@ -364,7 +275,7 @@ static void test_throttle(Fix *x, G_GNUC_UNUSED const void *unused)
 }
 
 /* Nothing of this may crash, hang or grow us. */
-static void test_hostile(Fix *x, G_GNUC_UNUSED const void *unused)
+static void test_hostile(Wire *x, G_GNUC_UNUSED const void *unused)
 {
     uint8_t f[1500] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc };
 
@@ -376,7 +287,7 @@ static void test_hostile(Fix *x, G_GNUC_UNUSED const void *unused)
     wr(x, E_TDH, 0);
     wr(x, E_TDT, 0);
     desc(x, 0, UINT64_C(0xfffffffffffffff0), 4096 | (uint32_t)(EOP | RS) << 24, 0); /* no memory */
-    desc(x, 1, BAR, 64 | (uint32_t)(EOP | RS) << 24, 0); /* its own registers */
+    desc(x, 1, WIRE_BAR, 64 | (uint32_t)(EOP | RS) << 24, 0); /* its own registers */
     desc(x, 2, 14 | 250 << 8 | (uint64_t)255 << 32 | (uint64_t)255 << 40,
         (uint32_t)(DEXT | TSE | 3) << 24, 1 << 16);
     desc(x, 3, BUF, 0xfffff | 1 << 20 | (uint32_t)(DEXT | TSE) << 24,
@@ -398,15 +309,15 @@ static void test_hostile(Fix *x, G_GNUC_UNUSED const void *unused)
     g_assert_cmpuint(rd(x, E_TDH), ==, 1);
     /* Receive: rings that lie nowhere, that are full of nothing. */
     wr(x, E_RDBAH, 0xffffffff);
-    give(x, f, 100);
+    wire_give(x, f, 100);
     wr(x, E_RDBAH, 0);
     wr(x, E_RDH, 0x7777);
-    g_assert_cmpint(give(x, f, 100), ==, NET_QUEUED);
+    g_assert_cmpint(wire_give(x, f, 100), ==, NET_QUEUED);
     wr(x, E_RDLEN, 0);
-    g_assert_cmpint(give(x, f, 100), ==, NET_DROPPED);
+    g_assert_cmpint(wire_give(x, f, 100), ==, NET_DROPPED);
     pci_config_write(&x->b->bus, 0, 4 << 3, 4, 2, 3); /* no bus master */
     wr(x, E_TDT, 5);
-    g_assert_cmpint(give(x, f, 100), ==, NET_DROPPED);
+    g_assert_cmpint(wire_give(x, f, 100), ==, NET_DROPPED);
     for (unsigned i = 0; i < 20000; i++) { /* noise in every register */
         uint32_t r = g_random_int();
 
@@ -414,13 +325,13 @@ static void test_hostile(Fix *x, G_GNUC_UNUSED const void *unused)
         rd(x, g_random_int() % 0x6000 & ~3u);
         if (i % 64 == 0) {
             pci_config_write(&x->b->bus, 0, 4 << 3, 4, 2, 7);
-            give(x, f, r % sizeof f);
+            wire_give(x, f, r % sizeof f);
             board_run(x->b);
         }
     }
 }
 
-#define CASE(name) g_test_add("/e1000/" #name, Fix, NULL, up, test_##name, down)
+#define CASE(name) g_test_add("/e1000/" #name, Wire, NULL, up, test_##name, wire_down)
 
 int main(int argc, char **argv)
 {
