@@ -1,7 +1,7 @@
 /*
  * virtio-input-host: an evdev of the host given to the guest (VIRTIO 1.4, 5.8; linux/input.h). It
  * is grabbed: the host does not see its events. Lights go back. Tested by
- * tests/guest/input.py.
+ * test-virtio-input-host and tests/guest/evdev.py.
  */
 #include "hw/virtio/virtio-input.h"
 #include "hw/virtio/virtio-pci.h"
