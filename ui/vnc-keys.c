@@ -1,5 +1,5 @@
 /* Keys behind X11 keysyms (RFC 6143, 7.5.4; X11/keysymdef.h's numbers) on keyboards of several
- * layouts. Tested by tests/unit/test-vnc-keys.c. */
+ * layouts. Tested by tests/system/test_vnc.py. */
 #include "util/err.h"
 #include "vnc-internal.h"
 
