@@ -64,7 +64,7 @@ bool blk_has_status(const Blk *b); /* its errors can stop the VM */
 void blk_error_fini(Blk *b);       /* the last word: frees b */
 
 extern const BlkDriver blk_file, blk_host_device, blk_raw, blk_qcow2, blk_null_co, blk_null_aio,
-    blk_blkdebug, blk_throttle;
+    blk_blkdebug, blk_throttle, blk_overlay;
 
 /* -drive's and -blockdev's words, NULL-terminated. */
 extern const char *const blk_discard_values[], *const blk_detect_values[];

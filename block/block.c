@@ -6,7 +6,7 @@
 #include <string.h>
 
 const BlkDriver *const blk_drivers[] = { &blk_file, &blk_host_device, &blk_raw, &blk_qcow2,
-    &blk_null_co, &blk_null_aio, &blk_blkdebug, &blk_throttle, NULL };
+    &blk_null_co, &blk_null_aio, &blk_blkdebug, &blk_throttle, &blk_overlay, NULL };
 
 enum { MAX_DEPTH = 200 };
 
@@ -357,6 +357,20 @@ void blk_each(void (*fn)(Blk *b, void *opaque), void *opaque)
     for (unsigned i = 0; graph.blks && i < graph.blks->len; i++) {
         fn(g_ptr_array_index(graph.blks, i), opaque);
     }
+}
+
+bool blk_drive_delete(const char *id, GError **err)
+{
+    Blk *b = blk_find(id);
+
+    if (!b) {
+        return err_set(err, "Device '%s' not found", id);
+    }
+    if (b->dev) {
+        return err_set(err, "Device '%s' is in use", id);
+    }
+    blk_free(b);
+    return true;
 }
 
 void blk_cleanup(void)

@@ -28,8 +28,8 @@ static const PropSpec drive_props[] = {
     PROP_BOOL("readonly", DriveOpts, readonly, false, "refuse writes"),
     PROP_BOOL("auto-read-only", DriveOpts, auto_read_only, true,
         "open read-only when writing is not allowed"),
-    PROP_BOOL("snapshot", DriveOpts, snapshot, false, "refused: no temporary snapshots"),
-    PROP_BOOL("copy-on-read", DriveOpts, copy_on_read, false, "refused: no backing files"),
+    PROP_BOOL("snapshot", DriveOpts, snapshot, false, "writes go to a temporary file"),
+    PROP_BOOL("copy-on-read", DriveOpts, copy_on_read, false, "refused"),
     PROP_BOOL("force-share", DriveOpts, force_share, false, "take no locks"),
     PROP_STR("discard", DriveOpts, discard, "ignore or unmap: pass discards on"),
     PROP_STR("detect-zeroes", DriveOpts, detect_zeroes, "on, off, unmap: look for zero writes"),
@@ -122,7 +122,7 @@ static Json *protocol_args(
     json_set(cache, "no-flush", json_bool(no_flush));
     json_set(p, "cache", cache);
     json_set(p, "auto-read-only", json_bool(o->auto_read_only));
-    json_set(p, "read-only", json_bool(o->read_only));
+    json_set(p, "read-only", json_bool(o->read_only || o->snapshot));
     json_set(p, "discard", json_str(o->discard ? o->discard : "ignore"));
     json_set(p, "force-share", json_bool(o->force_share));
     return keyval_nest(p, err);
@@ -168,8 +168,8 @@ static bool drive_check(const DriveOpts *o, bool below, GError **err)
     if (proto && !one_of(proto, known, &at)) {
         return err_set(err, "Unknown protocol '%s'", proto);
     }
-    if (o->snapshot || o->copy_on_read) {
-        return err_set(err, "'%s' is not supported", o->snapshot ? "snapshot" : "copy-on-read");
+    if (o->copy_on_read) {
+        return err_set(err, "'copy-on-read' is not supported");
     }
     if (fmt && (!blk_driver_find(fmt) || blk_driver_find(fmt)->protocol)) {
         return err_set(err, "Unknown driver '%s'", fmt);
@@ -261,7 +261,7 @@ static BlkNode *drive_node(
 
     json_set(f, "driver", json_str(driver));
     json_set(f, "file", proto);
-    json_set(f, "read-only", json_bool(o->read_only));
+    json_set(f, "read-only", json_bool(o->read_only || o->snapshot));
     json_set(f, "detect-zeroes", json_str(o->detect_zeroes ? o->detect_zeroes : "off"));
     json_set(f, "discard", json_str(o->discard ? o->discard : "ignore"));
     json_set(f, "force-share", json_bool(o->force_share));
@@ -276,6 +276,19 @@ static BlkNode *drive_node(
     }
     blk_node_unref(p);
     return n;
+}
+
+/* Writes go to a temporary file; n is only read. */
+static BlkNode *snapshot_node(BlkNode *n, GError **err)
+{
+    g_autoptr(Json) args = json_object();
+
+    json_set(args, "driver", json_str("x-overlay"));
+    json_set(args, "file", json_str(n->name));
+    BlkNode *top = blk_node_open(args, false, err);
+
+    blk_node_unref(n); /* the overlay has it */
+    return top;
 }
 
 typedef struct IfCount {
@@ -350,6 +363,7 @@ Blk *blk_drive_create(const Json *args, GError **err)
     }
     if (o.file ? *o.file != '\0' : below) {
         n = drive_node(&o, args, direct, no_flush, err);
+        n = n && o.snapshot && !o.read_only ? snapshot_node(n, err) : n;
         if (!n) {
             goto out;
         }

@@ -33,6 +33,8 @@ typedef struct HmpCmd {
 } HmpCmd;
 /* hmp-backend.c: character devices, networks, objects; ends with { NULL } */
 extern const HmpCmd hmp_backend_cmds[];
+/* hmp-block.c: disks */
+extern const HmpCmd hmp_block_cmds[];
 /* hmp-input.c: keys and mice */
 extern const HmpCmd hmp_input_cmds[];
 /* "Error: …" */

@@ -249,6 +249,9 @@ static bool create_drive(Options *o, const OptItem *item, GError **err)
                                         : "unsupported bus type '%s'",
             bus);
     }
+    if (o->snapshot && !json_get(item->args, "snapshot")) {
+        json_set(item->args, "snapshot", json_bool(true));
+    }
     Blk *b = blk_drive_create(item->args, err);
 
     if (!b) {

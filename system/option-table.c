@@ -471,6 +471,7 @@ const OptRow option_rows[] = {
     TABLE("rtc", rtc_props, NULL, "[base=utc|localtime|<datetime>][,clock=host|rt|vm][,driftfix=none|slew]", "set the RTC base and clock"),
     CALL("L", opt_data_dir, "path", "set the directory for the BIOS and other files"),
     FLAG("S", stopped, "freeze CPU at startup (use 'c' to start execution)"),
+    FLAG("snapshot", snapshot, "write to temporary files instead of disk image files"),
     FLAG("no-acpi", no_acpi, "same as -machine acpi=off"),
     FLAG("no-hpet", no_hpet, "same as -machine hpet=off"),
     FLAG("no-reboot", no_reboot, "exit instead of rebooting"),

@@ -146,6 +146,7 @@ bool blk_node_delete(const char *name, GError **err);
 /* -drive: file, if, id, format, cache, aio, media, readonly, snapshot, werror, rerror, serial …;
  * makes a Blk of that id. */
 Blk *blk_drive_create(const Json *args, GError **err);
+bool blk_drive_delete(const char *id, GError **err); /* one that no device has */
 Blk *blk_new_empty(void); /* a drive without a name and without a medium; ends with blk_detach() */
 Blk *blk_find(const char *id); /* -drive ids, then node names (an anonymous handle on the node) */
 void blk_cleanup(void);        /* drains and closes all */

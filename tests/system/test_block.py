@@ -325,6 +325,54 @@ def abort_waiting():
     same(content(path, 4096, 1), b"\0", "nothing was written")
 
 
+
+@test("snapshot=on and -snapshot: the guest reads what it wrote, the image stays as it was")
+def snapshot():
+    fill = os.urandom(3 << 16) + b"tail"
+    path = image(fill=fill, size=(3 << 16) + 512)
+    before = content(path, 0, SIZE)
+    for args in (["-drive", f"if=none,id=r,format=raw,file={path},snapshot=on"], ["-snapshot", "-drive", f"if=none,id=r,format=raw,file={path}"]):
+        with start([*args, "-device", "virtio-blk-pci,drive=r,addr=4"]) as v:
+            b = blk(v)
+            want = bytearray(before)
+            for sector, n in ((0, 1), (127, 2), (130, 128), (384, 1)):
+                data = os.urandom(512 * n)
+                want[512 * sector:512 * (sector + n)] = data
+                same(b.write(sector, data), Blk.OK, f"write of sector {sector}")
+            same(b.flush(), Blk.OK, "flush")
+            for at in range(0, len(want), 32768):
+                same(b.read(at // 512, min(32768, len(want) - at))[1][:len(want) - at], bytes(want[at:at + 32768]), f"read at {at}")
+            same(v.qmp.ok("query-block")[0]["inserted"]["ro"], False, "the guest may write")
+        same(content(path, 0, SIZE), before, "the image")
+    with start(["-snapshot", "-drive", f"if=none,id=r,format=raw,file={path},snapshot=off", "-device", "virtio-blk-pci,drive=r,addr=4"]) as v:
+        same(blk(v).write(0, b"x" * 512), Blk.OK, "write")
+        v.qmp.ok("quit")
+        v.wait()
+    same(content(path, 0, 1), b"x", "snapshot=off goes before -snapshot")
+
+
+@test("HMP: block_resize, drive_add, drive_del, eject, change")
+def monitor():
+    path, other = image(), image("other", 2 * SIZE)
+    with start(["-drive", f"if=none,id=r,format=raw,file={path}", "-device", "virtio-blk-pci,drive=r,addr=4", "-device", "virtio-scsi-pci,id=s,addr=5",
+                "-drive", f"if=none,id=c,format=raw,media=cdrom,file={other}", "-device", "scsi-cd,id=cd,drive=c,bus=s.0"]) as v:
+        b = blk(v)
+        same(b.dev.get(0, 8, qtest.DEVICE), SIZE // 512, "capacity")
+        generation = b.dev.get(21, 1)
+        same(v.qmp.hmp("block_resize r 4"), "", "block_resize")
+        same(b.dev.get(0, 8, qtest.DEVICE), (4 << 20) // 512, "capacity after")
+        assert b.dev.get(21, 1) != generation, "config_generation"
+        same(b.read(8191, 512)[0], Blk.OK, "a read of the last sector")
+        same(v.qmp.hmp("drive_add 0 if=none,id=n,format=raw,file=" + image("new")).strip(), "OK", "drive_add")
+        assert "n (" in v.qmp.hmp("info block"), "info block"
+        same(v.qmp.hmp("drive_del n"), "", "drive_del")
+        same(v.qmp.hmp("drive_del n").strip(), "Error: Device 'n' not found", "drive_del of what is gone")
+        same(v.qmp.hmp("eject c"), "", "eject")
+        assert "c: [not inserted]" in v.qmp.hmp("info block")
+        same(v.qmp.hmp(f"change c {other} raw"), "", "change")
+        assert other in v.qmp.hmp("info block")
+
+
 if __name__ == "__main__":
     vm.TESTS[:] = [t for t in vm.TESTS if t[1].__module__ == "__main__"]
     vm.main()

@@ -504,7 +504,7 @@ static void test_drive_errors(void)
         { "'file': '@/a', 'discard': 'foo'", "Invalid discard option" },
         { "'file': '@/a', 'detect-zeroes': 'foo'", "invalid parameter value: foo" },
         { "'file': '/', 'format': 'raw'", "'file' driver requires '/' to be a regular file" },
-        { "'file': '@/a', 'snapshot': true", "'snapshot' is not supported" },
+        { "'file': '@/a', 'copy-on-read': true", "'copy-on-read' is not supported" },
         { "'file': '@/a', 'id': '1d'", "Parameter 'id' expects an identifier" },
         { "'file': '@/a', 'id': 'twice'", "Duplicate ID 'twice' for drive" },
     };
