@@ -98,7 +98,7 @@ def _():
     with Vm(["-M", "none"]) as v:
         names = {t["name"] for t in v.qmp.ok("qom-list-types")}
     types = [t + kind for t in ROWS for kind in ("", "-transitional", "-non-transitional") if t + kind in names]
-    types += ["scsi-hd", "scsi-cd", "virtconsole", "virtserialport", "pcie-root-port", "pcie-pci-bridge", "e1000", "rtl8139"]
+    types += ["scsi-hd", "scsi-cd", "virtconsole", "virtserialport", "pcie-root-port", "pcie-pci-bridge", "e1000", "rtl8139", "vhost-vsock-pci"]
     ours, theirs, allowed, seen, bad = properties(types), properties(types, vm.oracle()), listed(), set(), []
     for t in types:
         for p in sorted(set(ours[t]) | set(theirs[t])):
@@ -109,6 +109,30 @@ def _():
                     bad.append(f"{t}.{p}: {ours[t].get(p)}, QEMU 10.0 {theirs[t].get(p)}")
     stale = sorted(set(allowed) - seen)
     assert not bad and not stale, "\n".join(bad + [f"listed in compat.md, but the same: {p}" for p in stale])
+
+
+@test("each property takes QEMU 10.0's default, all of them at once")
+def _():
+    theirs = properties(ROWS, vm.oracle())
+    for t, row in ROWS.items():
+        words = row[-1].split()
+        given = dict(o.split("=", 1) for o in words[-1].split(",")[1:])
+        default = {n: d for n, (_, d) in theirs[t].items() if d is not None and n not in ("busnr", "addr")}
+        with Vm(["-M", "q35", "-accel", "qtest", "-nodefaults", "-device", "pcie-root-port,id=rp", *words[:-2]]) as v:
+            r = v.qmp.cmd("device_add", {"driver": t, "id": "x", "bus": "rp", **given, **default})
+            same(r, {"return": {}}, f"{t} with all {len(default)} defaults")
+
+
+@test("the balloon has MSI-X from machine version 10.0 on")
+def _():
+    for machine in ("pc-i440fx-10.0", "pc-i440fx-9.2", "pc-i440fx-7.2", "pc-q35-9.2"):
+        got = []
+        for binary in (None, vm.oracle()):
+            engine = ["-accel", "qtest"] if binary is None else ["-accel", "tcg", "-bios", HLT]
+            with Vm(["-M", machine, "-nodefaults", *engine, "-device", "virtio-balloon-pci,addr=4"], binary=binary, qtest=True) as v:
+                f = qtest.Function(v.qtest, 0, 4, 0)
+                got.append(("; ".join(map(bar, f.size_bars().values())), f.caps()))
+        same(got[0], got[1], machine)
 
 
 @test("every virtio device has its row")
