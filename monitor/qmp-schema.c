@@ -76,6 +76,8 @@ static const char *enum_of(Schema *s, const char *const *values)
     return name;
 }
 
+static const char *written(Schema *s, const QmpTypeRow *table, const char *name);
+
 /* Property tables. */
 static const char *type_of(Schema *s, const PropSpec *row)
 {
@@ -84,7 +86,7 @@ static const char *type_of(Schema *s, const PropSpec *row)
     if (t->values) {
         return enum_of(s, t->values);
     }
-    if (t == &prop_bool || t == &prop_feature) {
+    if (!strcmp(t->name, prop_bool.name)) {
         return "bool";
     }
     if (t == &prop_double) {
@@ -96,7 +98,9 @@ static const char *type_of(Schema *s, const PropSpec *row)
     if (t == &prop_str_list) {
         return array_of(s, "str");
     }
-    return t == &prop_json ? "any" : "str";
+    const char *named = written(s, qmp_named_types, t->name);
+
+    return named ? named : t == &prop_json ? "any" : "str";
 }
 
 static void add_member(Json *members, const char *name, const char *type, bool optional)
@@ -387,11 +391,15 @@ static const char *blockdev_arguments(Schema *s)
     read_members(s, &at, k.members);
     for (unsigned i = 0; blk_drivers[i]; i++) {
         const BlkDriver *d = blk_drivers[i];
+
+        if (g_str_has_prefix(d->name, "x-")) { /* not for users */
+            continue;
+        }
         Json *members = json_array();
         const char *type = remember(s, d->name);
 
         if (!d->protocol) {
-            add_member(members, "file", child, false);
+            add_member(members, d->child ? d->child : "file", child, false);
         }
         add_rows(s, members, d->props);
         json_set(entry(s, type, "object"), "members", members);

@@ -27,6 +27,11 @@ const QmpTypeRow qmp_named_types[] = {
         "*invalid_wr_operations:int,*invalid_flush_operations:int,*invalid_unmap_operations:int,*account_invalid:bool,"
         "*account_failed:bool}" },
     { "BlockStats", "{*device:str,*qdev:str,*node-name:str,stats:$Stats,*parent:$BlockStats,*backing:$BlockStats}" },
+    { "ThrottleLimits", "{*bps-total:int,*bps-total-max:int,*bps-total-max-length:int,*bps-read:int,"
+        "*bps-read-max:int,*bps-read-max-length:int,*bps-write:int,*bps-write-max:int,"
+        "*bps-write-max-length:int,*iops-total:int,*iops-total-max:int,*iops-total-max-length:int,"
+        "*iops-read:int,*iops-read-max:int,*iops-read-max-length:int,*iops-write:int,"
+        "*iops-write-max:int,*iops-write-max-length:int,*iops-size:int}" },
     { "PciRange", "{base:int,limit:int}" },
     { "PciBridge", "{bus:{number:int,secondary:int,subordinate:int,io_range:$PciRange,memory_range:$PciRange,"
         "prefetchable_range:$PciRange},*devices:[$PciDevice]}" },
