@@ -114,6 +114,15 @@ def interrupts(c, _):
         c.add(r.returncode == 0, f"interrupts/{name}", tail(r.stdout))
 
 
+def viewers(c, _):
+    """--full only: viewers from Debian, and many more random messages to a VNC server."""
+    env = dict(os.environ, VIRTUE_BIN=f"{BUILD}/qemu-system-x86_64", VIRTUE_FULL="1")
+    for name, words in (("Debian's", "Debian"), ("random", "random")):
+        r = subprocess.run([sys.executable, "tests/system/test_vnc.py", words], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, env=env, check=False)
+        c.add(r.returncode == 0, f"viewers/{name}", tail(r.stdout))
+
+
 def programs(log):
     """(name, result, output) of every test program in meson's log."""
     for line in open(log, encoding="utf-8", errors="replace"):
@@ -235,7 +244,7 @@ def main():
         suites += [("mutate", mutate), ("fuzz-smoke", meson_suite("fuzz-smoke")), ("cpu", meson_suite("cpu")),
                    ("qtest", meson_suite("qtest")), ("system", meson_suite("system")), ("guest", guest)]
     if args.full:
-        suites += [("interrupts", interrupts), ("fuzz", fuzz)]
+        suites += [("interrupts", interrupts), ("viewers", viewers), ("fuzz", fuzz)]
     unknown = set(args.suite or []) - {n for n, _ in suites}
     if unknown:
         ap.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(n for n, _ in suites)}")

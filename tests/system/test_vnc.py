@@ -3,16 +3,19 @@
 are compared with QEMU 10.0."""
 import os
 import random
+import re
 import socket
 import struct
+import subprocess
 import tempfile
+import zlib
 
 import rfb
 import vm
 from rfb import Rfb
 from input_driver import HLT, Virtio
 from qtest import Function
-from vm import Vm, same, test, until
+from vm import Skip, Vm, same, test, until
 
 tmp = tempfile.TemporaryDirectory(prefix="virtue-vnc-")
 SOCK = f"{tmp.name}/vnc"
@@ -260,6 +263,72 @@ def pixels():
             sees(each, v, (320, 200))
 
 
+def viewer(package, library=None):
+    """A viewer from Debian, unpacked and not installed: its folder and environment."""
+    try:
+        import images
+        root = images.unpack(images.resolve(package, None), None)
+        lib = images.unpack(images.resolve(library, None), None) if library else root
+    except Exception as e:
+        raise Skip(f"{package} cannot be had: {e}") from None
+    return f"{root}/usr/bin", dict(os.environ, LD_LIBRARY_PATH=f"{lib}/usr/lib/x86_64-linux-gnu")
+
+
+def capture(command, env):
+    r = subprocess.run(command, env=env, capture_output=True, text=True, timeout=vm.TIMEOUT, check=False)
+    if r.returncode == 127:
+        raise Skip(f"{command[0]}: {r.stderr.strip()}")
+    assert r.returncode == 0, f"{command}: {r.stdout}{r.stderr}"
+
+
+def png(path):
+    """Width, height and x8r8g8b8 of a PNG of 8 bits with or without alpha (PNG 1.2, 6.3)."""
+    with open(path, "rb") as f:
+        data = f.read()
+    at, packed, size = 8, b"", None
+    while at < len(data):
+        n, kind = struct.unpack(">I4s", data[at:at + 8])
+        body = data[at + 8:at + 8 + n]
+        if kind == b"IHDR":
+            width, height, depth, colour = struct.unpack(">IIBB", body[:10])
+            same((depth, colour in (2, 6)), (8, True))
+            size, bpp = (width, height), 3 + (colour == 6)
+        packed += body if kind == b"IDAT" else b""
+        at += 12 + n
+    raw, out, before = zlib.decompress(packed), bytearray(), bytes(width * bpp)
+    for y in range(height):
+        line = bytearray(raw[y * (width * bpp + 1) + 1:(y + 1) * (width * bpp + 1)])
+        how = raw[y * (width * bpp + 1)]
+        for i, up_ in enumerate(before):
+            left, corner = (line[i - bpp], before[i - bpp]) if i >= bpp else (0, 0)
+            p = left + up_ - corner
+            paeth = min((left, up_, corner), key=lambda v: abs(p - v))
+            line[i] = (line[i] + (0, left, up_, (left + up_) // 2, paeth)[how]) & 255
+        for x in range(width):
+            out += bytes((line[x * bpp + 2], line[x * bpp + 1], line[x * bpp], 0))
+        before = bytes(line)
+    return size, bytes(out)
+
+
+@test("Debian's gvnccapture and vncsnapshot")
+def debian_viewers():
+    if not os.environ.get("VIRTUE_FULL"):
+        raise Skip("with VIRTUE_FULL=1: packages are looked for")
+    gvnc, gvnc_env = viewer("gvncviewer", "libgvnc-1.0-0")
+    snap, snap_env = viewer("vncsnapshot")
+    display, out = rfb.port(), f"{tmp.name}/out"
+    with Vm(["-M", "pc", "-nodefaults", "-accel", "qtest", "-vnc", f"127.0.0.1:{display}", "-device", "VGA,addr=4"], qtest=True) as v:
+        vga = Vga(v)
+        vga.mode(320, 200)
+        vga.paint(0, 0, 320, 200, 3)
+        capture([f"{gvnc}/gvnccapture", f"127.0.0.1:{display}", f"{out}.png"], gvnc_env)
+        same(png(f"{out}.png"), picture(v), "gvnccapture's picture")
+        capture([f"{snap}/vncsnapshot", "-quiet", f"127.0.0.1:{display}", f"{out}.jpg"], snap_env)
+        with open(f"{out}.jpg", "rb") as f:
+            data = f.read()
+        assert re.search(rb"\xff\xc0\0\x11\x08" + struct.pack(">HH", 200, 320), data), "not a JPEG of 320x200"
+
+
 @test("the size a viewer asks for is passed on, or refused")
 def wish():
     with up(qtest=True) as v:  # no display at all
@@ -412,9 +481,10 @@ def half():
 
 @test("random messages in random order")
 def random_messages():
-    rnd = random.Random(os.environ.get("VNC_SEED", "7"))
+    seed = os.environ.get("VNC_SEED") or (os.urandom(4).hex() if os.environ.get("VIRTUE_FULL") else "7")
+    rnd = random.Random(seed)
     kinds = {0: 19, 2: 3, 3: 9, 4: 7, 5: 5, 6: 7, 8: 3, 11: 1, 251: 7, 255: 11, 15: 1, 250: 3, 7: 11}
-    rounds = int(os.environ.get("VNC_ROUNDS", "60"))
+    rounds = int(os.environ.get("VNC_ROUNDS") or (5000 if os.environ.get("VIRTUE_FULL") else 60))
     with up("-device", "virtio-tablet-pci", "-device", "virtio-keyboard-pci", opts=",share=ignore") as v:
         good = Rfb(SOCK)
         for _ in range(rounds):
@@ -445,7 +515,7 @@ def random_messages():
                 pass
             s.close()
             if v.p.poll() is not None:
-                raise AssertionError(f"died: {v.p.returncode}\n{v.text()}")
+                raise AssertionError(f"VNC_SEED={seed}: died: {v.p.returncode}\n{v.text()}")
         good.update()
         until("the end of all", lambda: len(v.qmp.ok("query-vnc")["clients"]) == 1)
         v.qmp.ok("query-status")
