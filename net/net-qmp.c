@@ -98,6 +98,8 @@ static const PropSpec filter_props[] = {
 
 /* ---- announce-self ---- */
 
+enum { HEADER_MAX = 12 };
+
 typedef struct AnnounceArgs {
     int64_t initial, max, rounds, step;
     char **interfaces;
@@ -142,13 +144,36 @@ static void announcer_free(Announcer *a)
     g_free(a);
 }
 
+/* A reverse request of a NIC's own address (RFC 903): switches learn where it is. */
+static void announce_rarp(NetPort *p)
+{
+    uint8_t f[HEADER_MAX + 60] = { 0 };
+    uint32_t head = p->peer ? MIN(p->peer->vnet_hdr_len, (uint32_t)HEADER_MAX) : 0;
+    uint8_t *at = f + head;
+    static const uint8_t kind[10] = { 0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3 };
+    struct iovec v = { f, head + 60 };
+
+    memset(at, 0xff, 6);
+    memcpy(at + 6, p->mac, 6);
+    memcpy(at + 12, kind, sizeof kind);
+    memcpy(at + 22, p->mac, 6);
+    memcpy(at + 32, p->mac, 6);
+    bool waits = p->blocked;
+
+    net_send(p, &v, 1, v.iov_len); /* one that does not fit now is sent again in the next round */
+    p->blocked = p->blocked || waits;
+}
+
 static void announce_one(NetPort *p, void *opaque)
 {
     const Announcer *a = opaque;
 
-    if (!p->backend && !p->index && p->ops->announce &&
+    if (!p->backend && !p->index &&
         (!a->interfaces || g_strv_contains((const char *const *)a->interfaces, p->id))) {
-        p->ops->announce(p);
+        announce_rarp(p);
+        if (p->ops->announce) {
+            p->ops->announce(p);
+        }
     }
 }
 

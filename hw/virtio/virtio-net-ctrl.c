@@ -92,7 +92,7 @@ static Json *mode_json(bool none, bool all)
 
 Json *net_filter_describe(NetPort *p)
 {
-    const VirtioNet *s = (const VirtioNet *)((char *)p - offsetof(VirtioNet, port));
+    const VirtioNet *s = net_pair_of(p)->s;
     bool all = !virtio_has(&s->vd, NET_F_CTRL_VLAN);
     Json *j = json_object();
 
@@ -115,7 +115,7 @@ static void filter_changed(VirtioNet *s)
 {
     g_autofree char *path = obj_path(&s->vd.dev.obj);
 
-    net_rx_filter_changed(&s->port, path);
+    net_rx_filter_changed(&s->pair[0].port, path);
 }
 
 static bool ctrl_rx(VirtioNet *s, uint8_t cmd, GIov *in)
@@ -164,6 +164,7 @@ static bool ctrl_mac(VirtioNet *s, uint8_t cmd, GIov *in)
             return false;
         }
         memcpy(s->mac, mac, 6);
+        memcpy(s->pair[0].port.mac, mac, 6);
         return true;
     }
     if (cmd != 0 || !virtio_has(&s->vd, NET_F_CTRL_RX) || !read_table(in, &uni) ||
@@ -196,7 +197,8 @@ static bool ctrl_offloads(VirtioNet *s, uint8_t cmd, GIov *in)
     le64 want;
     uint64_t can = s->vd.features.word[0] &
                    (1ull << NET_F_GUEST_CSUM | 1ull << NET_F_GUEST_TSO4 | 1ull << NET_F_GUEST_TSO6 |
-                       1ull << NET_F_GUEST_ECN | 1ull << NET_F_GUEST_UFO);
+                       1ull << NET_F_GUEST_ECN | 1ull << NET_F_GUEST_UFO |
+                       1ull << NET_F_GUEST_USO4 | 1ull << NET_F_GUEST_USO6);
 
     if (cmd != 0 || !virtio_has(&s->vd, NET_F_CTRL_GUEST_OFFLOADS) || in->left != 8 ||
         !giov_get(in, &want, sizeof want) || le64_get(want) & ~can) {
@@ -213,15 +215,6 @@ static bool ctrl_announce(VirtioNet *s, uint8_t cmd)
     }
     s->status &= (uint16_t)~NET_S_ANNOUNCE;
     return true;
-}
-
-static bool ctrl_mq(VirtioNet *s, uint8_t cmd, GIov *in)
-{
-    le16 pairs;
-
-    /* One pair is all there is; asking for it is fine. */
-    return cmd == 0 && virtio_has(&s->vd, NET_F_MQ) && in->left == 2 &&
-           giov_get(in, &pairs, sizeof pairs) && le16_get(pairs) == 1;
 }
 
 VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e)
@@ -248,7 +241,7 @@ VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e)
         ok = ctrl_announce(s, head[1]);
         break;
     case CLASS_MQ:
-        ok = ctrl_mq(s, head[1], &e->out);
+        ok = net_ctrl_mq(s, head[1], &e->out);
         break;
     case CLASS_GUEST_OFFLOADS:
         ok = ctrl_offloads(s, head[1], &e->out);

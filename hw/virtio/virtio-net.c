@@ -1,5 +1,5 @@
-/* virtio-net: receive and transmit (VIRTIO 1.4, 5.1), one queue pair. The control queue is in
- * virtio-net-ctrl.c. Tested by test-virtio-net. */
+/* virtio-net: receive and transmit (VIRTIO 1.4, 5.1). The control queue is in virtio-net-ctrl.c,
+ * what concerns several queue pairs in virtio-net-mq.c. Tested by test-virtio-net. */
 #include "virtio-net.h"
 
 #include "util/log.h"
@@ -7,16 +7,10 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { RXQ = 0, TXQ = 1, CTRLQ = 2, FRAME_MAX = 65536 + 64, HDR_MAX = 12, NET_MTU_MIN = 68 };
+enum { FRAME_MAX = 65536 + 64, HDR_PEER = 12, NET_MTU_MIN = 68 };
 
-typedef struct NetHeader {
-    uint8_t flags, gso_type;
-    le16 hdr_len, gso_size, csum_start, csum_offset,
-        num_buffers; /* num_buffers only in the 12-byte form */
-} NetHeader;
-_Static_assert(sizeof(NetHeader) == 12, "VIRTIO 1.4, 5.1.6");
 enum { HDR_NEEDS_CSUM = 1, HDR_DATA_VALID = 2 };
-enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_UDP = 3, GSO_TCPV6 = 4, GSO_ECN = 0x80 };
+enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_UDP = 3, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80 };
 
 /* Each kind of segmentation has its feature, and none has one that tunnels (VIRTIO 1.4, 5.1.9.2.2,
  * 5.1.9.4.1). */
@@ -26,15 +20,16 @@ static bool segments_ok(const VirtioNet *s, const NetHeader *h, bool rx)
         uint8_t type, rx, tx;
     } kind[] = { { GSO_TCPV4, NET_F_GUEST_TSO4, NET_F_HOST_TSO4 },
         { GSO_TCPV6, NET_F_GUEST_TSO6, NET_F_HOST_TSO6 },
-        { GSO_UDP, NET_F_GUEST_UFO, NET_F_HOST_UFO } };
+        { GSO_UDP, NET_F_GUEST_UFO, NET_F_HOST_UFO },
+        { GSO_UDP_L4, NET_F_GUEST_USO4, NET_F_HOST_USO },
+        { GSO_UDP_L4, NET_F_GUEST_USO6, NET_F_HOST_USO } };
     uint8_t type = h->gso_type & (uint8_t)~GSO_ECN;
     bool any = !rx && virtio_has(&s->vd, NET_F_GSO); /* legacy: every kind at once */
 
     for (unsigned i = 0; i < G_N_ELEMENTS(kind); i++) {
-        if (type == kind[i].type) {
-            return (any || virtio_has(&s->vd, rx ? kind[i].rx : kind[i].tx)) &&
-                   (any || !(h->gso_type & GSO_ECN) ||
-                       virtio_has(&s->vd, rx ? NET_F_GUEST_ECN : NET_F_HOST_ECN));
+        if (type == kind[i].type && (any || virtio_has(&s->vd, rx ? kind[i].rx : kind[i].tx))) {
+            return any || !(h->gso_type & GSO_ECN) ||
+                   virtio_has(&s->vd, rx ? NET_F_GUEST_ECN : NET_F_HOST_ECN);
         }
     }
     return type == GSO_NONE;
@@ -53,13 +48,14 @@ static void header_clean(NetHeader *h, uint8_t flags)
 
 /* The packet behind the back end's header, which is put in ret_hdr. */
 static bool rx_header(
-    const VirtioNet *s, const struct iovec *iov, unsigned n, NetHeader *ret_hdr, GIov *ret_data)
+    const NetPair *q, const struct iovec *iov, unsigned n, NetHeader *ret_hdr, GIov *ret_data)
 {
-    size_t have = s->port.peer ? s->port.peer->vnet_hdr_len : 0;
+    const VirtioNet *s = q->s;
+    size_t have = q->port.peer ? q->port.peer->vnet_hdr_len : 0;
 
     *ret_hdr = (NetHeader){ 0 };
     giov_init(ret_data, iov, n);
-    if (have && !giov_get(ret_data, ret_hdr, MIN(have, sizeof *ret_hdr))) {
+    if (have && !giov_get(ret_data, ret_hdr, MIN(have, (size_t)HDR_PEER))) {
         return false;
     }
     if (!virtio_has(&s->vd, NET_F_GUEST_CSUM)) {
@@ -92,9 +88,8 @@ static void copy_some(GIov *dst, GIov *src)
     }
 }
 
-static NetVerdict rx_deliver(VirtioNet *s, NetHeader *h, GIov *data)
+static NetVerdict rx_deliver(VirtioNet *s, VirtQueue *rxq, NetHeader *h, GIov *data)
 {
-    VirtQueue *rxq = virtio_queue(&s->vd, RXQ);
     bool mergeable = virtio_has(&s->vd, NET_F_MRG_RXBUF);
     VqElem **e = s->rx;
     unsigned n;
@@ -127,7 +122,9 @@ static NetVerdict rx_deliver(VirtioNet *s, NetHeader *h, GIov *data)
 
 static NetVerdict net_receive(NetPort *p, const struct iovec *iov, unsigned n, size_t len)
 {
-    VirtioNet *s = (VirtioNet *)((char *)p - offsetof(VirtioNet, port));
+    NetPair *q = net_pair_of(p);
+    VirtioNet *s = q->s;
+    unsigned to = p->index;
     uint8_t head[18] = { 0 };
     NetHeader h;
     GIov data;
@@ -136,7 +133,7 @@ static NetVerdict net_receive(NetPort *p, const struct iovec *iov, unsigned n, s
         /* A stopped machine's packets wait; a driver that is not there has no use for them. */
         return s->vd.status & VIRTIO_STATUS_DRIVER_OK && !s->vd.broken ? NET_QUEUED : NET_DROPPED;
     }
-    if (len > FRAME_MAX || !rx_header(s, iov, n, &h, &data)) {
+    if (len > FRAME_MAX || !rx_header(q, iov, n, &h, &data)) {
         return NET_DROPPED;
     }
     size_t look = MIN(data.left, sizeof head);
@@ -144,34 +141,37 @@ static NetVerdict net_receive(NetPort *p, const struct iovec *iov, unsigned n, s
         over_mtu(s, &h, head, data.left)) {
         return NET_DROPPED;
     }
-    return rx_deliver(s, &h, &data);
+    if (G_UNLIKELY(s->special)) {
+        to = net_steer(s, to, &data, &h);
+    }
+    return rx_deliver(s, net_rxq(s, to), &h, &data);
 }
 
 static void rx_refilled(VirtioDev *d, G_GNUC_UNUSED VirtQueue *vq)
 {
-    net_ready(&((VirtioNet *)d)->port);
+    VirtioNet *s = (VirtioNet *)d;
+
+    /* With hashes and resting pairs any port may have waited for this queue. */
+    for (unsigned i = 0; i < s->npairs; i++) {
+        net_ready(&s->pair[i].port);
+    }
 }
 
 /* ---- transmit ---- */
 
-static VqVerdict net_tx(VirtioDev *d, VqElem *e)
+/* To the peer. */
+static G_NO_INLINE VqVerdict tx_send(VirtioNet *s, NetPair *q, const VqElem *e)
 {
-    VirtioNet *s = (VirtioNet *)d;
-    const NetPort *peer = s->port.peer;
+    const NetPort *peer = q->port.peer;
     struct iovec *iov = s->tx_iov;
     NetHeader h = { 0 };
     GIov g = e->out;
-
-    if (!giov_get(&g, &h, s->hdr_len)) {
-        vq_fail(e->vq, "virtio-net: packet of %zu bytes has no header", e->out.left);
-        return VQ_DONE;
-    }
-    if (!peer || g.left > FRAME_MAX) {
-        return VQ_DONE; /* no cable, or no wire takes such a frame: gone */
-    }
     unsigned at = 0;
+    bool ok = giov_get(&g, &h, s->hdr_len);
+
+    g_assert(ok);
     if (peer->vnet_hdr_len) {
-        if (!virtio_has(d, NET_F_CSUM)) {
+        if (!virtio_has(&s->vd, NET_F_CSUM)) {
             h = (NetHeader){ 0 }; /* offloads that were not negotiated are not asked of the host */
         }
         header_clean(&h, HDR_NEEDS_CSUM);
@@ -179,27 +179,45 @@ static VqVerdict net_tx(VirtioDev *d, VqElem *e)
             log_guest_error("virtio-net: segmentation %u was not negotiated", h.gso_type);
             return VQ_DONE;
         }
-        iov[at++] = (struct iovec){ &h, MIN(peer->vnet_hdr_len, sizeof h) };
+        iov[at++] = (struct iovec){ &h, MIN(peer->vnet_hdr_len, (uint32_t)HDR_PEER) };
     }
     at += giov_iovec(&g, iov + at, NET_TX_IOV - at);
-    return net_send(&s->port, iov, at, g.left + (peer->vnet_hdr_len ? peer->vnet_hdr_len : 0)) ==
+    return net_send(&q->port, iov, at, g.left + (peer->vnet_hdr_len ? peer->vnet_hdr_len : 0)) ==
                    NET_QUEUED
                ? VQ_STOP
                : VQ_DONE;
 }
 
+static VqVerdict net_tx(VirtioDev *d, VqElem *e)
+{
+    VirtioNet *s = (VirtioNet *)d;
+    NetPair *q = s->npairs == 1 ? s->pair : &s->pair[vq_index(e->vq) / 2];
+
+    if (G_UNLIKELY(s->tx_timed) && !net_tx_turn(q, e->vq)) {
+        return VQ_STOP;
+    }
+    if (e->out.left < s->hdr_len) {
+        vq_fail(e->vq, "virtio-net: packet of %zu bytes has no header", e->out.left);
+        return VQ_DONE;
+    }
+    if (!q->port.peer || e->out.left - s->hdr_len > FRAME_MAX) {
+        return VQ_DONE; /* no cable, or no wire takes such a frame: gone */
+    }
+    return tx_send(s, q, e);
+}
+
 static void net_writable(NetPort *p)
 {
-    VirtioNet *s = (VirtioNet *)((char *)p - offsetof(VirtioNet, port));
+    const VirtioNet *s = net_pair_of(p)->s;
 
     if (s->vd.started) {
-        vq_resume(virtio_queue(&s->vd, TXQ));
+        vq_resume(virtio_queue(&net_pair_of(p)->s->vd, p->index * 2 + 1));
     }
 }
 
 static void net_link(NetPort *p, bool up)
 {
-    VirtioNet *s = (VirtioNet *)((char *)p - offsetof(VirtioNet, port));
+    VirtioNet *s = net_pair_of(p)->s;
     uint16_t was = s->status;
 
     s->status = (uint16_t)(up ? was | NET_S_LINK_UP : was & ~NET_S_LINK_UP);
@@ -208,18 +226,32 @@ static void net_link(NetPort *p, bool up)
     }
 }
 
-static const NetPortOps net_ops = { .receive = net_receive,
+static void net_announce(NetPort *p)
+{
+    VirtioNet *s = net_pair_of(p)->s;
+
+    /* The guest knows its addresses better than anybody: it is asked (VIRTIO 1.4, 5.1.6.5.4). */
+    if (s->vd.started && virtio_has(&s->vd, NET_F_GUEST_ANNOUNCE) &&
+        virtio_has(&s->vd, NET_F_CTRL_VQ)) {
+        s->status |= NET_S_ANNOUNCE;
+        virtio_config_changed(&s->vd);
+    }
+}
+
+static const NetPortOps net_ops = { .announce = net_announce,
+    .receive = net_receive,
     .writable = net_writable,
     .link = net_link,
     .rx_filter = net_filter_describe };
 
 /* ---- configuration ---- */
 
-static bool peer_has_header(const VirtioNet *s)
+static uint64_t peer_offloads(const VirtioNet *s)
 {
     const NetPort *b = s->netdev;
-    return b && b->backend && b->backend->offloads &&
-           b->backend->offloads((NetPort *)(uintptr_t)b) != 0;
+
+    return b && b->backend && b->backend->offloads ? b->backend->offloads((NetPort *)(uintptr_t)b)
+                                                   : 0;
 }
 
 static VirtioFeatures net_offer(VirtioDev *d, VirtioFeatures f)
@@ -227,15 +259,24 @@ static VirtioFeatures net_offer(VirtioDev *d, VirtioFeatures f)
     const VirtioNet *s = (VirtioNet *)d;
     static const unsigned offload[] = { NET_F_CSUM, NET_F_GUEST_CSUM, NET_F_GUEST_TSO4,
         NET_F_GUEST_TSO6, NET_F_GUEST_ECN, NET_F_GUEST_UFO, NET_F_HOST_TSO4, NET_F_HOST_TSO6,
-        NET_F_HOST_ECN, NET_F_HOST_UFO };
+        NET_F_HOST_ECN, NET_F_HOST_UFO, NET_F_GUEST_USO4, NET_F_GUEST_USO6, NET_F_HOST_USO,
+        /* QEMU compat: where there is no header there is no hash report. */
+        NET_F_HASH_REPORT };
+    uint64_t can = peer_offloads(s);
 
     vf_set(&f, NET_F_MAC, true);
-    for (unsigned i = 0; !peer_has_header(s) && i < G_N_ELEMENTS(offload); i++) {
+    for (unsigned i = 0; !can && i < G_N_ELEMENTS(offload); i++) {
         vf_set(&f, offload[i], false);
     }
-    /* Segmentation of UDP needs a header form no back end of ours has. */
+    if (!(can & NET_OFFLOAD_UFO)) {
+        vf_set(&f, NET_F_GUEST_UFO, false);
+        vf_set(&f, NET_F_HOST_UFO, false);
+    }
+    /* tun(4) segments both kinds of UDP or none. */
     for (unsigned b = NET_F_GUEST_USO4; b <= NET_F_HOST_USO; b++) {
-        vf_set(&f, b, false);
+        if (!(can & NET_OFFLOAD_USO4) || !(can & NET_OFFLOAD_USO6)) {
+            vf_set(&f, b, false);
+        }
     }
     vf_set(&f, NET_F_GSO, false);
     vf_set(&f, NET_F_MTU, s->host_mtu != 0);
@@ -256,11 +297,12 @@ static size_t net_config_len(VirtioDev *d)
     VirtioFeatures f = d->host_features;
 
     /* QEMU compat: as long as the last field whose feature is offered. */
-    return vf_has(f, NET_F_SPEED_DUPLEX) ? sizeof(NetConfig)
-           : s->host_mtu                 ? offsetof(NetConfig, speed)
-           : vf_has(f, NET_F_MQ)         ? offsetof(NetConfig, mtu)
-           : vf_has(f, NET_F_STATUS)     ? offsetof(NetConfig, max_virtqueue_pairs)
-                                         : offsetof(NetConfig, status);
+    return vf_has(f, NET_F_RSS) || vf_has(f, NET_F_HASH_REPORT) ? sizeof(NetConfig)
+           : vf_has(f, NET_F_SPEED_DUPLEX) ? offsetof(NetConfig, rss_max_key_size)
+           : s->host_mtu                   ? offsetof(NetConfig, speed)
+           : vf_has(f, NET_F_MQ)           ? offsetof(NetConfig, mtu)
+           : vf_has(f, NET_F_STATUS)       ? offsetof(NetConfig, max_virtqueue_pairs)
+                                           : offsetof(NetConfig, status);
 }
 
 static void net_config(VirtioDev *d, void *cfg)
@@ -268,10 +310,13 @@ static void net_config(VirtioDev *d, void *cfg)
     const VirtioNet *s = (VirtioNet *)d;
     NetConfig c = {
         .status = le16_of(s->status),
-        .max_virtqueue_pairs = le16_of(1),
+        .max_virtqueue_pairs = le16_of((uint16_t)s->npairs),
         .mtu = le16_of(s->host_mtu),
         .speed = le32_of((uint32_t)s->speed),
         .duplex = !s->duplex ? 0xff : !strcmp(s->duplex, "full"),
+        .rss_max_key_size = NET_RSS_KEY,
+        .rss_max_indirection_table_length = le16_of(NET_RSS_TABLE),
+        .supported_hash_types = le32_of(NET_HASH_TYPES),
     };
 
     memcpy(c.mac, s->mac, 6);
@@ -285,12 +330,12 @@ static void net_config_wrote(VirtioDev *d, const void *cfg, size_t off, G_GNUC_U
     /* Only a legacy driver sets its address here (VIRTIO 1.4, 5.1.4.3). */
     if (d->legacy && off < 6 && !virtio_has(d, NET_F_CTRL_MAC_ADDR)) {
         memcpy(s->mac, cfg, 6);
+        memcpy(s->pair[0].port.mac, cfg, 6);
     }
 }
 
 void net_apply_offloads(VirtioNet *s, uint64_t features)
 {
-    NetPort *peer = s->port.peer;
     static const struct {
         unsigned bit;
         uint64_t offload;
@@ -300,14 +345,41 @@ void net_apply_offloads(VirtioNet *s, uint64_t features)
         { NET_F_GUEST_TSO6, NET_OFFLOAD_TSO6 },
         { NET_F_GUEST_ECN, NET_OFFLOAD_ECN },
         { NET_F_GUEST_UFO, NET_OFFLOAD_UFO },
+        { NET_F_GUEST_USO4, NET_OFFLOAD_USO4 },
+        { NET_F_GUEST_USO6, NET_OFFLOAD_USO6 },
     };
 
     s->guest_offloads = 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(map); i++) {
         s->guest_offloads |= features >> map[i].bit & 1 ? map[i].offload : 0;
     }
-    if (peer && peer->backend && peer->backend->set_offload && peer->vnet_hdr_len) {
-        peer->backend->set_offload(peer, s->guest_offloads, (uint32_t)s->hdr_len);
+    if (!(s->guest_offloads & NET_OFFLOAD_CSUM)) {
+        s->guest_offloads = 0; /* what is segmented has no checksums yet (5.1.3.1) */
+    }
+    for (unsigned i = 0; i < s->npairs; i++) {
+        NetPort *peer = s->pair[i].port.peer;
+
+        if (peer && peer->backend && peer->backend->set_offload && peer->vnet_hdr_len) {
+            peer->backend->set_offload(
+                peer, s->guest_offloads, (uint32_t)MIN(s->hdr_len, (size_t)HDR_PEER));
+        }
+    }
+}
+
+/* VIRTIO 1.4, 5.1.2: where the control queue is depends on MQ and RSS; the queues behind it are
+ * nobody's then. */
+static void net_roles(VirtioNet *s, bool multi)
+{
+    unsigned pairs = multi ? s->npairs : 1;
+
+    for (unsigned i = 0; i <= s->npairs * 2; i++) {
+        VqSpec *v = &s->spec[i];
+        bool data = i < pairs * 2;
+
+        v->name = data ? (i & 1 ? "transmitq" : "receiveq") : "controlq";
+        v->request = data ? (i & 1 ? net_tx : NULL) : i == pairs * 2 ? net_ctrl_request : NULL;
+        v->refilled = data && !(i & 1) ? rx_refilled : NULL;
+        v->batch_end = data && i & 1 && s->tx_timed ? net_tx_batch_end : NULL;
     }
 }
 
@@ -315,15 +387,24 @@ static bool net_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
 {
     VirtioNet *s = (VirtioNet *)d;
 
-    s->hdr_len = virtio_has(d, VIRTIO_F_VERSION_1) || virtio_has(d, NET_F_MRG_RXBUF) ? 12 : 10;
+    s->hdr_len = virtio_has(d, NET_F_HASH_REPORT)                                      ? 20
+                 : virtio_has(d, VIRTIO_F_VERSION_1) || virtio_has(d, NET_F_MRG_RXBUF) ? 12
+                                                                                       : 10;
+    net_roles(s, virtio_has(d, NET_F_MQ) || virtio_has(d, NET_F_RSS));
     net_apply_offloads(s, d->features.word[0]);
-    net_ready(&s->port);
+    rx_refilled(d, NULL);
     return true;
 }
 
-static void net_stop(G_GNUC_UNUSED VirtioDev *d)
+static void net_stop(VirtioDev *d)
 {
-    /* Nothing is held: a packet that waits for its peer is still in the queue (VQ_STOP). */
+    const VirtioNet *s = (VirtioNet *)d;
+
+    /* Nothing is held: a packet that waits for its peer or a timer is still in the queue (VQ_STOP).
+     */
+    for (unsigned i = 0; i < s->npairs; i++) {
+        timer_del(&s->pair[i].tx_timer);
+    }
 }
 
 static void net_reset(VirtioDev *d)
@@ -333,12 +414,15 @@ static void net_reset(VirtioDev *d)
     net_filter_reset(s);
     s->status &= (uint16_t)~NET_S_ANNOUNCE;
     memcpy(s->mac, s->mac_prop.a, 6);
-    net_ready(&s->port); /* what waited for the old driver's buffers is dropped now */
+    memcpy(s->pair[0].port.mac, s->mac, 6);
+    net_rss_reset(s);
+    net_set_pairs(s, 1);
+    rx_refilled(d, NULL); /* what waited for the old driver's buffers is dropped now */
 }
 
-static unsigned net_queue_count(G_GNUC_UNUSED VirtioDev *d)
+static unsigned net_queue_count(VirtioDev *d)
 {
-    return 3;
+    return ((VirtioNet *)d)->npairs * 2 + 1;
 }
 
 static const VqSpec *net_queue_spec(VirtioDev *d, unsigned i, uint16_t *ret_size)
@@ -362,8 +446,6 @@ static bool net_props_ok(VirtioNet *s, GError **err)
         unsigned bit;
         const char *name;
     } refused[] = {
-        { NET_F_HASH_REPORT, "hash" },
-        { NET_F_RSS, "rss" },
         { NET_F_RSC_EXT, "guest_rsc_ext" },
     };
 
@@ -398,6 +480,47 @@ static bool net_props_ok(VirtioNet *s, GError **err)
     return true;
 }
 
+/* The pairs, each with its end of the cable to a queue of the back end. */
+static void net_pairs_new(VirtioNet *s)
+{
+    const Dev *proxy = (const Dev *)s->vd.transport;
+    const char *id = proxy ? proxy->id : NULL;
+    bool multi = vf_has(s->vd.prop_features, NET_F_MQ) || vf_has(s->vd.prop_features, NET_F_RSS);
+    unsigned n = s->netdev && multi ? net_queues(s->netdev) : 1;
+
+    s->npairs = MIN(n, (unsigned)(VIRTIO_QUEUE_MAX - 1) / 2);
+    s->pair = g_new0(NetPair, s->npairs);
+    s->ports = g_new0(NetPort *, s->npairs);
+    s->spec = g_new0(VqSpec, s->npairs * 2 + 1);
+    for (unsigned i = 0; i < s->npairs; i++) {
+        NetPair *q = &s->pair[i];
+        g_autofree char *name = id ? g_strdup(id) : net_nic_name("virtio-net-pci");
+
+        q->s = s;
+        net_port_init(&q->port, &net_ops, "nic", name);
+        timer_init(&q->tx_timer, loop_main(), CLOCK_KIND_VIRTUAL, net_tx_timer, q);
+        q->port.index = i;
+        s->spec[i * 2] = (VqSpec){ .size = s->rx_size, .elem_size = sizeof(VqElem) };
+        s->spec[i * 2 + 1] = (VqSpec){ .size = s->tx_size, .elem_size = sizeof(VqElem) };
+        if (i) {
+            s->ports[i - 1] = &q->port;
+        }
+        if (s->netdev) {
+            net_connect(&q->port, net_queue(s->netdev, i));
+        }
+    }
+    s->spec[s->npairs * 2] = (VqSpec){ .size = 64, .elem_size = sizeof(VqElem) };
+    s->tx_timed = !g_strcmp0(s->tx, "timer");
+    net_roles(s, s->npairs > 1);
+    NetPort *p = &s->pair[0].port;
+
+    p->queue = s->ports;
+    p->nqueues = s->npairs;
+    memcpy(p->mac, s->mac, 6);
+    net_set_info(p, "model=virtio-net-pci,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", s->mac[0],
+        s->mac[1], s->mac[2], s->mac[3], s->mac[4], s->mac[5]);
+}
+
 static bool net_realize(VirtioDev *d, GError **err)
 {
     VirtioNet *s = (VirtioNet *)d;
@@ -409,26 +532,11 @@ static bool net_realize(VirtioDev *d, GError **err)
         net_default_mac(&s->mac_prop);
     }
     memcpy(s->mac, s->mac_prop.a, 6);
-    s->spec[RXQ] = (VqSpec){
-        .name = "receiveq", .size = s->rx_size, .elem_size = sizeof(VqElem), .refilled = rx_refilled
-    };
-    s->spec[TXQ] = (VqSpec){
-        .name = "transmitq", .size = s->tx_size, .elem_size = sizeof(VqElem), .request = net_tx
-    };
-    s->spec[CTRLQ] = (VqSpec){
-        .name = "controlq", .size = 64, .elem_size = sizeof(VqElem), .request = net_ctrl_request
-    };
-    const Dev *proxy = (const Dev *)d->transport;
-    net_port_init(&s->port, &net_ops, "nic", proxy && proxy->id ? proxy->id : "virtio-net-pci.0");
-    s->port_ready = true;
-    s->port.info = g_strdup_printf("model=virtio-net-pci,macaddr=%02x:%02x:%02x:%02x:%02x:%02x",
-        s->mac[0], s->mac[1], s->mac[2], s->mac[3], s->mac[4], s->mac[5]);
+    net_pairs_new(s);
     s->hdr_len = 12;
     s->status = NET_S_LINK_UP;
-    if (s->netdev) {
-        net_connect(&s->port, s->netdev);
-    }
     net_filter_reset(s);
+    net_set_pairs(s, 1);
     return true;
 }
 
@@ -436,10 +544,14 @@ static void net_unrealize(VirtioDev *d)
 {
     VirtioNet *s = (VirtioNet *)d;
 
-    if (s->port_ready) {
-        net_port_fini(&s->port);
-        s->port_ready = false;
+    for (unsigned i = s->npairs; i-- > 0;) {
+        timer_del(&s->pair[i].tx_timer);
+        net_port_fini(&s->pair[i].port);
     }
+    s->npairs = 0;
+    g_clear_pointer(&s->pair, g_free);
+    g_clear_pointer(&s->ports, g_free);
+    g_clear_pointer(&s->spec, g_free);
 }
 
 #define FEATURE(n, b, d, h) PROP_FEATURE(n, VirtioNet, vd.prop_features, b, d, h)
@@ -456,9 +568,9 @@ const PropSpec virtio_net_props[] = {
     FEATURE("guest_ecn", NET_F_GUEST_ECN, true, "large TCP with ECN, receive"),
     FEATURE("guest_ufo", NET_F_GUEST_UFO, true, "large UDP, receive"),
     FEATURE("guest_announce", NET_F_GUEST_ANNOUNCE, true, "ask the guest to announce itself"),
-    FEATURE("guest_uso4", NET_F_GUEST_USO4, true, "UDPv4 segmentation, receive; never offered"),
-    FEATURE("guest_uso6", NET_F_GUEST_USO6, true, "UDPv6 segmentation, receive; never offered"),
-    FEATURE("host_uso", NET_F_HOST_USO, true, "UDP segmentation, transmit; never offered"),
+    FEATURE("guest_uso4", NET_F_GUEST_USO4, true, "UDPv4 segmentation, receive"),
+    FEATURE("guest_uso6", NET_F_GUEST_USO6, true, "UDPv6 segmentation, receive"),
+    FEATURE("host_uso", NET_F_HOST_USO, true, "UDP segmentation, transmit"),
     FEATURE("host_tso4", NET_F_HOST_TSO4, true, "large TCPv4, transmit"),
     FEATURE("host_tso6", NET_F_HOST_TSO6, true, "large TCPv6, transmit"),
     FEATURE("host_ecn", NET_F_HOST_ECN, true, "large TCP with ECN, transmit"),
@@ -471,9 +583,9 @@ const PropSpec virtio_net_props[] = {
     FEATURE("ctrl_rx_extra", NET_F_CTRL_RX_EXTRA, true, "more receive modes"),
     FEATURE("ctrl_mac_addr", NET_F_CTRL_MAC_ADDR, true, "setting the address"),
     FEATURE("ctrl_guest_offloads", NET_F_CTRL_GUEST_OFFLOADS, true, "switching receive offloads"),
-    FEATURE("mq", NET_F_MQ, false, "several queue pairs; one is offered"),
-    FEATURE("rss", NET_F_RSS, false, "refused: no receive-side scaling"),
-    FEATURE("hash", NET_F_HASH_REPORT, false, "refused: no hash report"),
+    FEATURE("mq", NET_F_MQ, false, "several queue pairs, as many as the back end has"),
+    FEATURE("rss", NET_F_RSS, false, "receive-side scaling"),
+    FEATURE("hash", NET_F_HASH_REPORT, false, "hash report; needs a back end with a header"),
     FEATURE("guest_rsc_ext", NET_F_RSC_EXT, false, "refused: no segment coalescing"),
     PROP_JSON("ebpf-rss-fds", VirtioNet, ebpf_fds, "accepted, unused"),
     PROP_U32("rsc_interval", VirtioNet, rsc_interval, 300000, "accepted, unused"),
@@ -484,9 +596,9 @@ const PropSpec virtio_net_props[] = {
     PROP_STR("duplex", VirtioNet, duplex, "half or full"),
     PROP_U16("rx_queue_size", VirtioNet, rx_size, 256, "receive descriptors"),
     PROP_U16("tx_queue_size", VirtioNet, tx_size, 256, "transmit descriptors"),
-    PROP_STR("tx", VirtioNet, tx, "timer or bh; both send at once"),
-    PROP_U32("x-txtimer", VirtioNet, tx_timer, 150000, "accepted, unused"),
-    PROP_I32("x-txburst", VirtioNet, tx_burst, 256, "accepted, unused"),
+    PROP_STR("tx", VirtioNet, tx, "timer: sending waits for x-txtimer; bh: it does not"),
+    PROP_U32("x-txtimer", VirtioNet, tx_timer, 150000, "nanoseconds tx=timer waits"),
+    PROP_I32("x-txburst", VirtioNet, tx_burst, 256, "packets sent at once with tx=timer"),
     PROP_END,
 };
 /* clang-format on */
@@ -506,6 +618,11 @@ static const VirtioNeed net_needs[] = {
     { NET_F_CTRL_RX_EXTRA, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } }, /* 5.1.4.1 */
     { NET_F_GUEST_ANNOUNCE, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
     { NET_F_MQ, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_RSS, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_HASH_REPORT, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_GUEST_USO4, { NET_F_GUEST_CSUM, NET_F_GUEST_CSUM } },
+    { NET_F_GUEST_USO6, { NET_F_GUEST_CSUM, NET_F_GUEST_CSUM } },
+    { NET_F_HOST_USO, { NET_F_CSUM, NET_F_CSUM } },
     { NET_F_CTRL_MAC_ADDR, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
 };
 

@@ -3,6 +3,9 @@
 
 #include "hw/virtio/virtio-pci.h"
 #include "net/net.h"
+#include "util/timer.h"
+
+#include <stddef.h>
 
 enum {
     NET_F_CSUM = 0,
@@ -37,6 +40,7 @@ enum {
     NET_F_STANDBY = 62,
     NET_F_SPEED_DUPLEX = 63,
 };
+enum { NET_HDR_MAX = 20, NET_RSS_KEY = 40, NET_RSS_TABLE = 128, NET_HASH_TYPES = 0x1ff };
 enum { NET_TX_IOV = 1100, NET_RX_CHAINS = 1024 };
 enum { NET_S_LINK_UP = 1, NET_S_ANNOUNCE = 2, NET_MAC_TABLE = 64, NET_VLANS = 4096 };
 
@@ -44,9 +48,11 @@ typedef struct NetConfig {
     uint8_t mac[6];
     le16 status, max_virtqueue_pairs, mtu;
     le32 speed;
-    uint8_t duplex;
+    uint8_t duplex, rss_max_key_size;
+    le16 rss_max_indirection_table_length;
+    le32 supported_hash_types;
 } __attribute__((packed)) NetConfig;
-_Static_assert(sizeof(NetConfig) == 17, "VIRTIO 1.4, 5.1.4");
+_Static_assert(sizeof(NetConfig) == 24, "VIRTIO 1.4, 5.1.4");
 
 typedef struct MacTable {
     unsigned n;
@@ -54,9 +60,39 @@ typedef struct MacTable {
     uint8_t a[NET_MAC_TABLE][6];
 } MacTable;
 
+/* In front of each packet (VIRTIO 1.4, 5.1.6): 10 bytes, 12, or 20 with a hash. */
+typedef struct NetHeader {
+    uint8_t flags, gso_type;
+    le16 hdr_len, gso_size, csum_start, csum_offset, num_buffers;
+    le32 hash_value;
+    le16 hash_report, padding;
+} NetHeader;
+_Static_assert(sizeof(NetHeader) == NET_HDR_MAX, "VIRTIO 1.4, 5.1.6");
+
+/* A receive and a transmit queue, and their end of the cable. */
+typedef struct NetPair {
+    NetPort port;
+    struct VirtioNet *s;
+    Timer tx_timer;    /* tx=timer */
+    unsigned tx_quota; /* packets that may go before the timer is asked again */
+} NetPair;
+
+/* Receive-side scaling and hashing as the driver wants it (VIRTIO 1.4, 5.1.6.4.3). */
+typedef struct NetRss {
+    bool steer;     /* RSS_CONFIG chooses the queue */
+    uint32_t types; /* of hashes */
+    uint16_t mask, unclassified, table[NET_RSS_TABLE];
+    uint8_t key[NET_RSS_KEY];
+} NetRss;
+
 typedef struct VirtioNet {
     VirtioDev vd;
-    NetPort port;
+    NetPair *pair; /* npairs */
+    unsigned npairs, active;
+    bool special; /* frames are looked at for more than the filter: hashes, pairs that rest */
+    bool tx_timed;
+    NetRss rss;
+    NetPort **ports; /* of pairs 1 and up */
     NetPort *netdev; /* property: the back end */
     MacAddr mac_prop;
     uint8_t mac[6];
@@ -66,11 +102,11 @@ typedef struct VirtioNet {
     char *duplex, *tx, *failover_id;
     bool failover, mtu_bypass, port_ready;
     Json *ebpf_fds;
-    VqSpec spec[3];
+    VqSpec *spec; /* of npairs * 2 + 1 queues; by role, which features decide */
     struct iovec
         tx_iov[NET_TX_IOV]; /* of the packet at hand, as the element holds for one call only */
     VqElem *rx[NET_RX_CHAINS];
-    size_t hdr_len; /* 10 or 12: VIRTIO 1.4, 5.1.6.1 */
+    size_t hdr_len; /* 10, 12 or 20: VIRTIO 1.4, 5.1.6.1 */
     uint16_t status;
     /* Receive filter (control queue). */
     bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
@@ -86,3 +122,24 @@ Json *net_filter_describe(NetPort *p);
 bool net_filter_accepts(const VirtioNet *s, const uint8_t *frame,
     size_t len); /* len: at least 18 are looked at if there */
 void net_apply_offloads(VirtioNet *s, uint64_t features);
+
+/* virtio-net-mq.c */
+static inline NetPair *net_pair_of(const NetPort *p)
+{
+    return (NetPair *)((char *)(uintptr_t)p - offsetof(NetPair, port));
+}
+static inline VirtQueue *net_rxq(const VirtioNet *s, unsigned i)
+{
+    return virtio_queue((VirtioDev *)(uintptr_t)&s->vd, i * 2);
+}
+/* The pair whose queue a frame goes to, and its hash in h. data: behind the header. */
+unsigned net_steer(const VirtioNet *s, unsigned from, const GIov *data, NetHeader *h);
+/* That many pairs are in use: the back end's others rest. */
+void net_set_pairs(VirtioNet *s, unsigned n);
+void net_rss_reset(VirtioNet *s);
+bool net_ctrl_mq(VirtioNet *s, uint8_t cmd, GIov *in);
+/* tx=timer: whether a packet may go now. */
+bool net_tx_turn(NetPair *q, VirtQueue *vq);
+void net_tx_timer(void *opaque);
+void net_tx_batch_end(VirtioDev *d, VirtQueue *vq);
+uint32_t net_hash(const NetRss *r, const uint8_t *frame, size_t len, uint16_t *ret_report);

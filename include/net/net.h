@@ -35,6 +35,7 @@ struct NetPort {
     bool filter_told;      /* NIC_RX_FILTER_CHANGED went out, and nobody has asked since */
     bool blocked;          /* its last send was NET_QUEUED: it waits for writable() */
     uint32_t vnet_hdr_len; /* bytes of virtio-net header in front of each packet; 0: none */
+    uint8_t mac[6];        /* a NIC's, as announce-self tells it */
     unsigned index;        /* which queue of its NIC or back end */
     NetPort **queue;       /* queue 0: the others, borrowed from the owner; NULL: none */
     unsigned nqueues;      /* queue 0: how many there are with it; 0: one */

@@ -30,6 +30,11 @@ enum {
     ANNOUNCE = 21,
     MQ = 22,
     MAC_ADDR = 23,
+    G_USO4 = 54,
+    G_USO6 = 55,
+    H_USO = 56,
+    HASH = 57,
+    RSS = 60,
     SPEED = 63
 };
 
@@ -57,6 +62,11 @@ const FeatBit feat_net_bits[] = {
     { ANNOUNCE, NEEDS(CTRL_VQ), "the acknowledgement is answered" },
     { MQ, NEEDS(CTRL_VQ), "one pair is set, two are refused" },
     { MAC_ADDR, NEEDS(CTRL_VQ), "frames for the new address arrive" },
+    { G_USO4, NEEDS(GUEST_CSUM), "gso_type 5 received" },
+    { G_USO6, NEEDS(GUEST_CSUM), "gso_type 5 received" },
+    { H_USO, NEEDS(CSUM), "gso_type 5 sent" },
+    { HASH, NEEDS(CTRL_VQ), "a frame's hash stands in its header" },
+    { RSS, NEEDS(CTRL_VQ), "a table is set, wrong ones are refused; frames come" },
     { SPEED, ALONE, "configuration" },
     { NONE, ALONE, NULL },
 };
@@ -89,7 +99,7 @@ static NetVerdict wire_receive(NetPort *p, const struct iovec *iov, unsigned n, 
 static uint64_t wire_offloads(NetPort *p)
 {
     return NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN |
-           NET_OFFLOAD_UFO;
+           NET_OFFLOAD_UFO | NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6;
 }
 
 static bool wire_set_offload(NetPort *p, uint64_t offloads, uint32_t vnet_hdr_len)
@@ -129,7 +139,7 @@ void feat_net_down(Feat *x)
 
 static unsigned header_len(const Feat *x)
 {
-    return feat_has(x, 32) || feat_has(x, MRG_RXBUF) ? 12 : 10;
+    return feat_has(x, HASH) ? 20 : feat_has(x, 32) || feat_has(x, MRG_RXBUF) ? 12 : 10;
 }
 
 /* A frame from the guest, with a header of its choice. */
@@ -140,10 +150,12 @@ static void transmit(Feat *x, const Header *h, size_t len, unsigned seed)
     unsigned before = wire.nsent;
     const VBuf buf[] = { { x->page, hlen, false }, { x->page + 64, 14, false },
         { x->page + 78, (uint32_t)len - 14, false } };
+    const uint8_t zero[20] = { 0 };
     Header got;
 
     feat_pattern(x, f, len, seed);
-    feat_put(x, x->page, h, hlen);
+    feat_put(x, x->page, zero, hlen);
+    feat_put(x, x->page, h, MIN(hlen, (unsigned)sizeof *h));
     feat_put(x, x->page + 64, f, len);
     g_assert_cmpuint(feat_go(x, TX, buf, 3), ==, 0);
     g_assert_cmpuint(wire.nsent, ==, before + 1);
@@ -197,31 +209,37 @@ static void receive(Feat *x, const Header *h, size_t len, unsigned seed)
     send_frame(x, h, f, len);
     g_assert_cmpuint(feat_taken(x, RX, id), ==, hlen + len);
     feat_get(x, x->page + 0x10000, got, hlen + len);
-    memcpy(&in, got, hlen);
+    memcpy(&in, got, MIN(hlen, (unsigned)sizeof in));
     g_assert_cmphex(in.flags, ==, h->flags);
     g_assert_cmphex(in.gso_type, ==, h->gso_type);
     g_assert_cmphex(in.gso_size, ==, h->gso_size);
-    if (hlen == 12) {
+    if (hlen >= 12) {
         g_assert_cmpuint(in.num_buffers, ==, 1);
     }
     g_assert_cmpmem(got + hlen, len, f, len);
 }
 
-/* Does a frame with these first bytes come through? The buffer stays for the next one if not. */
-static bool passes(Feat *x, const uint8_t *head, uint16_t id)
+static bool passes_whole(Feat *x, const uint8_t *f, uint16_t id)
 {
     static const Header none;
-    uint8_t f[64] = { 0 };
     uint32_t got_id, len;
 
-    memcpy(f, head, 18);
-    send_frame(x, &none, f, sizeof f);
+    send_frame(x, &none, f, 64);
     if (!vring_used(&x->d.ring[RX], &got_id, &len)) {
         return false;
     }
     g_assert_cmpuint(got_id, ==, id);
-    g_assert_cmpuint(len, ==, header_len(x) + sizeof f);
+    g_assert_cmpuint(len, ==, header_len(x) + 64);
     return true;
+}
+
+/* Does a frame with these first bytes come through? The buffer stays for the next one if not. */
+static bool passes(Feat *x, const uint8_t *head, uint16_t id)
+{
+    uint8_t f[64] = { 0 };
+
+    memcpy(f, head, 18);
+    return passes_whole(x, f, id);
 }
 
 static uint8_t command(Feat *x, uint8_t class, uint8_t cmd, const void *data, uint32_t len)
@@ -288,6 +306,39 @@ static void move_rx_filters(Feat *x)
     }
 }
 
+/* The key is zero but for its first bit, so that the first bit of the source address decides. */
+static void move_hash(Feat *x)
+{
+    uint8_t config[8 + 2 + 2 + 1 + 40] = { 1 }, f[64] = { 0 };
+    bool rss = feat_has(x, RSS);
+    uint16_t id, report;
+    uint32_t value;
+
+    config[12] = 40;
+    config[13] = 0x80;
+    if (rss) {
+        config[10] = 1; /* max_tx_vq, behind a table of one */
+    }
+    g_assert_cmpuint(command(x, 4, rss ? 1 : 2, config, sizeof config), ==, 0);
+    config[0] = 0;
+    config[2] = 1; /* a type that is not there */
+    g_assert_cmpuint(command(x, 4, rss ? 1 : 2, config, sizeof config), ==, 1);
+    to_us(x, f);
+    f[12] = 8;
+    f[14] = 0x45;
+    f[26] = 0x80;
+    id = rx_buffer(x, 1, 0x1000);
+    g_assert_true(passes_whole(x, f, id));
+    if (feat_has(x, HASH)) {
+        feat_get(x, x->page + 0x20000 + 12, &value, 4);
+        feat_get(x, x->page + 0x20000 + 16, &report, 2);
+        g_assert_cmphex(value, ==, 0x80000000);
+        g_assert_cmpuint(report, ==, 1);
+    }
+    config[2] = 0;
+    g_assert_cmpuint(command(x, 4, rss ? 1 : 2, config, sizeof config), ==, 0);
+}
+
 static void move_control(Feat *x)
 {
     uint8_t one[8] = { 1 }, mac[18] = { 0x52, 0x54, 0, 1, 2, 3, 1, 1, 1, 1, 1, 1, 8 };
@@ -305,6 +356,9 @@ static void move_control(Feat *x)
         pairs = 0;
         g_assert_cmpuint(command(x, 4, 0, &pairs, 2), ==, 1);
     }
+    if (feat_has(x, RSS) || feat_has(x, HASH)) {
+        move_hash(x);
+    }
     if (feat_has(x, GUEST_OFFLOADS)) {
         uint64_t before = wire.offloads;
 
@@ -313,7 +367,7 @@ static void move_control(Feat *x)
         want = feat_has(x, GUEST_CSUM) ? 1 << GUEST_CSUM : 0;
         g_assert_cmpuint(command(x, 5, 0, &want, 8), ==, 0);
         g_assert_cmphex(wire.offloads, ==, want ? NET_OFFLOAD_CSUM : 0);
-        want = x->f & (1 << GUEST_CSUM | 15 << G_TSO4);
+        want = x->f & (1 << GUEST_CSUM | 15 << G_TSO4 | 3ull << G_USO4);
         g_assert_cmpuint(command(x, 5, 0, &want, 8), ==, 0);
         g_assert_cmphex(wire.offloads, ==, before);
     }
@@ -357,8 +411,10 @@ static void move_merged(Feat *x)
     }
     feat_get(x, x->page + 0x10000 + 10, &n, 2);
     g_assert_cmpuint(n, ==, 2);
-    feat_get(x, x->page + 0x10000 + 12, got, 500);
-    feat_get(x, x->page + 0x20000, got + 500, 500);
+    unsigned first = 512 - header_len(x);
+
+    feat_get(x, x->page + 0x10000 + header_len(x), got, first);
+    feat_get(x, x->page + 0x20000, got + first, (uint32_t)sizeof got - first);
     g_assert_cmpmem(got, sizeof f, f, sizeof f);
 }
 
@@ -395,7 +451,7 @@ static void move_config(Feat *x)
 
 /* Header fields that a bit allows, in a direction: GSO types of 5.1.6. */
 static void move_gso(Feat *x, void (*move)(Feat *x, const Header *h, size_t len, unsigned seed),
-    unsigned csum, unsigned tso4)
+    unsigned csum, unsigned tso4, bool uso)
 {
     static const uint8_t type[] = { 1, 4, 0, 3 };
     Header h = { .flags = 1, .hdr_len = 54, .csum_start = 34, .csum_offset = 16 };
@@ -415,6 +471,10 @@ static void move_gso(Feat *x, void (*move)(Feat *x, const Header *h, size_t len,
             }
         }
     }
+    if (uso) {
+        h.gso_type = 5;
+        move(x, &h, 4000, 12);
+    }
 }
 
 void feat_net_move(Feat *x)
@@ -426,8 +486,8 @@ void feat_net_move(Feat *x)
     transmit(x, &none, most, 2);
     receive(x, &none, 60, 1);
     receive(x, &none, most, 2);
-    move_gso(x, transmit, CSUM, H_TSO4);
-    move_gso(x, receive, GUEST_CSUM, G_TSO4);
+    move_gso(x, transmit, CSUM, H_TSO4, feat_has(x, H_USO));
+    move_gso(x, receive, GUEST_CSUM, G_TSO4, feat_has(x, G_USO4) || feat_has(x, G_USO6));
     move_config(x);
     if (feat_has(x, MRG_RXBUF)) {
         move_merged(x);
