@@ -320,13 +320,71 @@ void addrspace_store(AddrSpace *as, uint64_t at, unsigned size, uint64_t val, bo
     }
 }
 
-uint64_t addrspace_load_near(AddrSpace *as, uint64_t at, unsigned size, unsigned *hint)
+/* The range met last, if the access is one that its device takes as it is. */
+static const FlatRange *near_io(const FlatMap *m, uint64_t at, unsigned size, const unsigned *hint)
+{
+    const FlatRange *f = &m->range[*hint];
+
+    if (*hint >= m->n || at - f->at >= f->size || size > f->size - (at - f->at) ||
+        f->region->kind != REGION_IO || !(f->region->whole_sizes & size) ||
+        (((f->off + (at - f->at)) & (size - 1)) && !f->region->ops->unaligned)) {
+        return NULL;
+    }
+    return f;
+}
+
+/* The usual device read, without the general way's bookkeeping. False: nothing was done. */
+static bool near_read(
+    AddrSpace *as, uint64_t at, unsigned size, const unsigned *hint, uint64_t *ret)
+{
+    const FlatMap *m = atomic_load_explicit(&as->map, memory_order_acquire); /* addrspace_map() */
+    const FlatRange *f = near_io(m, at, size, hint);
+
+    if (G_UNLIKELY(!f)) {
+        return false;
+    }
+    Region *r = f->region;
+    const RegionOps *o = r->ops;
+    uint64_t off = f->off + (at - f->at);
+
+    if (o->peek && o->peek(r->opaque, off, size, ret)) {
+        return true;
+    }
+    if (o->lockless) {
+        *ret = o->read(r->opaque, off, size) & mask_of(size);
+        return true;
+    }
+    if (vm_lock_held()) {
+        return false;
+    }
+    vm_lock();
+    /* While we waited the map may have become another one. */
+    bool ok = addrspace_map(as) == m && !(r->guard_reentry && r->in_dispatch);
+
+    if (ok) {
+        r->in_dispatch = r->guard_reentry;
+        *ret = o->read(r->opaque, off, size) & mask_of(size);
+        r->in_dispatch = false;
+    }
+    vm_unlock();
+    return ok;
+}
+
+static __attribute__((noinline)) uint64_t far_load(
+    AddrSpace *as, uint64_t at, unsigned size, unsigned *hint)
 {
     Access a = { .as = as, .exact = true, .ok = true, .hint = hint };
     uint64_t val = 0;
 
     access_all(&a, at, &val, size);
     return val;
+}
+
+uint64_t addrspace_load_near(AddrSpace *as, uint64_t at, unsigned size, unsigned *hint)
+{
+    uint64_t val;
+
+    return near_read(as, at, size, hint, &val) ? val : far_load(as, at, size, hint);
 }
 
 void addrspace_store_near(AddrSpace *as, uint64_t at, unsigned size, uint64_t val, unsigned *hint)

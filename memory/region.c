@@ -24,6 +24,13 @@ void region_init_io(
 {
     g_assert(ops->read && ops->write);
     region_init(r, REGION_IO, owner, name, size);
+    for (unsigned n = 1; n <= 8; n *= 2) {
+        bool whole = n >= ops->min_access && n >= ops->valid_min &&
+                     n <= (ops->max_access ? ops->max_access : 8u) &&
+                     n <= (ops->valid_max ? ops->valid_max : 8u);
+
+        r->whole_sizes |= (uint8_t)(whole ? n : 0);
+    }
     r->ops = ops;
     r->opaque = opaque;
     r->guard_reentry = true;

@@ -3,15 +3,16 @@
 
 #include "insn-fns.h"
 
-/* Runs an instruction by its InsnFn. True: go on with the next Op. */
-static inline bool run_insn(SoftCpu *c, const Op *op, const Insn *in)
+static inline void insn_begins(SoftCpu *c, const Op *op, uint64_t ip, uint64_t next)
 {
-    uint64_t key = jump_key(c), next = mode_ip(c->mode, in->ip + in->len);
-
     c->op = op;
-    c->ip_cur = in->ip;
+    c->ip_cur = ip;
     c->ip_next = next;
-    in->fn(c, in);
+}
+
+/* True: go on with the next Op. */
+static inline bool insn_ended(SoftCpu *c, const Op *op, uint64_t key, uint64_t next)
+{
     c->op = NULL;
     uint32_t poll = atomic_load_explicit(&c->poll, memory_order_relaxed);
     uint32_t stop = c->irq_shadow | c->halted | c->db_pending | (poll & ~(uint32_t)SOFT_POLL_IRQ) |
@@ -31,6 +32,43 @@ static inline bool run_insn(SoftCpu *c, const Op *op, const Insn *in)
     c->icount += op->idx + 1u;
     c->ip = c->ip_next;
     return false;
+}
+
+/* Runs an instruction by its InsnFn. True: go on with the next Op. */
+static inline bool run_insn(SoftCpu *c, const Op *op, const Insn *in)
+{
+    uint64_t key = jump_key(c), next = mode_ip(c->mode, in->ip + in->len);
+
+    insn_begins(c, op, in->ip, next);
+    in->fn(c, in);
+    return insn_ended(c, op, key, next);
+}
+
+OpDevLoad op_dev_load(SoftCpu *c, const Op *op, uint64_t la, unsigned size)
+{
+    const SoftTlbMmio *m = c->slow_checks ? NULL : soft_mmio_hit(c, la, size, 1);
+    uint64_t key = jump_key(c), next = mode_ip(c->mode, op->ip + op->len);
+
+    if (!m) {
+        return (OpDevLoad){ 0, OP_DEV_NONE };
+    }
+    insn_begins(c, op, op->ip, next);
+    uint64_t v = c->bus->mmio_read(c->bus_opaque, m->gpa | (la & 0xfff), size);
+
+    return (OpDevLoad){ v, insn_ended(c, op, key, next) ? OP_DEV_NEXT : OP_DEV_LEAVE };
+}
+
+OpDev op_dev_store(SoftCpu *c, const Op *op, uint64_t la, unsigned size, uint64_t v)
+{
+    const SoftTlbMmio *m = c->slow_checks ? NULL : soft_mmio_hit(c, la, size, 3);
+    uint64_t key = jump_key(c), next = mode_ip(c->mode, op->ip + op->len);
+
+    if (!m) {
+        return OP_DEV_NONE;
+    }
+    insn_begins(c, op, op->ip, next);
+    c->bus->mmio_write(c->bus_opaque, m->gpa | (la & 0xfff), size, v);
+    return insn_ended(c, op, key, next) ? OP_DEV_NEXT : OP_DEV_LEAVE;
 }
 
 void op_cold(SoftCpu *c, const Op *op)

@@ -131,8 +131,20 @@ static inline Block *op_block(const Op *op)
 }
 
 /* exec.c: handlers and what the hot ones fall back to. */
-OpFn op_cold;  /* op->insn by its InsnFn */
-OpFn op_slow;  /* a hot Op's instruction the complete way */
+OpFn op_cold; /* op->insn by its InsnFn */
+OpFn op_slow; /* a hot Op's instruction the complete way */
+/*
+ * A hot load or store that met no RAM: a register on a device's page that was met before, without
+ * decoding. The whole instruction is done but for the destination register, unless the answer is
+ * NONE; LEAVE: the block ends here.
+ */
+typedef enum OpDev { OP_DEV_NONE, OP_DEV_NEXT, OP_DEV_LEAVE } OpDev;
+typedef struct OpDevLoad { /* in two registers: no local of a handler is in memory */
+    uint64_t v;
+    OpDev dev;
+} OpDevLoad;
+OpDevLoad op_dev_load(SoftCpu *c, const Op *op, uint64_t la, unsigned size);
+OpDev op_dev_store(SoftCpu *c, const Op *op, uint64_t la, unsigned size, uint64_t v);
 OpFn op_leave; /* end of a block without a transfer: to the dispatcher at op->ip */
 OpFn op_break; /* gdb breakpoint */
 OpFn op_taken_slow, op_fall_slow; /* a branch without a chained target, or polled */

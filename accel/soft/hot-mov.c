@@ -5,10 +5,17 @@
 
 INLINE void mov_load(SoftCpu *c, const Op *op, unsigned bits, unsigned form)
 {
-    const uint8_t *p = hot_r(c, op_ea(c, op, form), bits);
+    uint64_t la = op_ea(c, op, form);
+    const uint8_t *p = hot_r(c, la, bits);
 
     if (__builtin_expect(!p, 0)) {
-        return op_slow(c, op);
+        OpDevLoad d = op_dev_load(c, op, la, bits / 8);
+
+        if (d.dev == OP_DEV_NONE) {
+            return op_slow(c, op);
+        }
+        reg_set(c, op->dst, bits, d.v);
+        return d.dev == OP_DEV_NEXT ? OP_NEXT(c, op) : (void)0;
     }
     reg_set(c, op->dst, bits, host_get(p, bits));
     return OP_NEXT(c, op);
@@ -16,10 +23,16 @@ INLINE void mov_load(SoftCpu *c, const Op *op, unsigned bits, unsigned form)
 
 INLINE void mov_store(SoftCpu *c, const Op *op, unsigned bits, unsigned form, uint64_t v)
 {
-    uint8_t *p = hot_w(c, op_ea(c, op, form), bits);
+    uint64_t la = op_ea(c, op, form);
+    uint8_t *p = hot_w(c, la, bits);
 
     if (__builtin_expect(!p, 0)) {
-        return op_slow(c, op);
+        OpDev dev = op_dev_store(c, op, la, bits / 8, v);
+
+        if (dev == OP_DEV_NONE) {
+            return op_slow(c, op);
+        }
+        return dev == OP_DEV_NEXT ? OP_NEXT(c, op) : (void)0;
     }
     host_set(p, bits, v);
     return OP_NEXT(c, op);
@@ -80,10 +93,19 @@ INLINE uint64_t extend(uint64_t v, unsigned from, unsigned to, bool zero)
 
 INLINE void movx_mem(SoftCpu *c, const Op *op, unsigned from, unsigned to, bool zero, unsigned form)
 {
-    const uint8_t *p = hot_r(c, op_ea(c, op, form), from);
+    uint64_t la = op_ea(c, op, form);
+    const uint8_t *p = hot_r(c, la, from);
 
     if (__builtin_expect(!p, 0)) {
-        return op_slow(c, op);
+        OpDevLoad d = op_dev_load(c, op, la, from / 8);
+
+        if (d.dev == OP_DEV_NONE) {
+            return op_slow(c, op);
+        }
+        /* Sign-extended like what host_get() gives. */
+        d.v = (uint64_t)((int64_t)(d.v << (64 - from)) >> (64 - from));
+        reg_set(c, op->dst, 64, extend(d.v, from, to, zero));
+        return d.dev == OP_DEV_NEXT ? OP_NEXT(c, op) : (void)0;
     }
     reg_set(c, op->dst, 64, extend(host_get(p, from), from, to, zero));
     return OP_NEXT(c, op);

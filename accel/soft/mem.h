@@ -121,6 +121,17 @@ void soft_tlb_free(SoftTlb *t);
 
 #define SOFT_MEM_IDX(la) (((la) >> 12) & (SOFT_TLB_SIZE - 1))
 
+/* A device's page that was met before; want: 1, or 3 for writing. NULL: the long way. */
+static inline const SoftTlbMmio *soft_mmio_hit(
+    SoftCpu *c, uint64_t la, unsigned size, uint64_t want)
+{
+    const SoftTlbMmio *m = &c->views[c->cpl == 3]->mmio[SOFT_MEM_IDX(la) % SOFT_TLB_MMIO];
+
+    return ((m->page ^ la) & ~0xfffull) || (m->page & want) != want || (la & 0xfff) + size > 0x1000
+               ? NULL
+               : m;
+}
+
 /* Host address of [la, la + size) if the fast path may read or write it, else NULL. */
 static inline uint8_t *soft_hit_r(const SoftTlb *t, uint64_t la, unsigned size)
 {

@@ -494,16 +494,25 @@ static void slow_checks(SoftCpu *c, uint64_t la, unsigned size, bool write)
 
 uint64_t soft_ld_slow(SoftCpu *c, uint64_t la, unsigned size)
 {
+    const SoftTlbMmio *m;
+
     if (c->slow_checks) {
         slow_checks(c, la, size, false);
+    } else if ((m = soft_mmio_hit(c, la, size, 1))) {
+        return c->bus->mmio_read(c->bus_opaque, m->gpa | (la & 0xfff), size);
     }
     return soft_ld_acc(c, la, size, soft_acc(c));
 }
 
 void soft_st_slow(SoftCpu *c, uint64_t la, unsigned size, uint64_t val)
 {
+    const SoftTlbMmio *m;
+
     if (c->slow_checks) {
         slow_checks(c, la, size, true);
+    } else if ((m = soft_mmio_hit(c, la, size, 3))) {
+        c->bus->mmio_write(c->bus_opaque, m->gpa | (la & 0xfff), size, val);
+        return;
     }
     soft_st_acc(c, la, size, val, soft_acc(c));
 }

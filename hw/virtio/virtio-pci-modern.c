@@ -297,6 +297,13 @@ static uint64_t common_read(void *opaque, uint64_t off, unsigned size)
     return regs_read(common_regs, G_N_ELEMENTS(common_regs), opaque, off, size);
 }
 
+/* What drivers poll. Its writers hold the VM lock, and so does whatever follows from it. */
+static bool common_peek(void *opaque, uint64_t off, unsigned size, uint64_t *ret)
+{
+    *ret = atomic_load_explicit(&((VirtioPci *)opaque)->vd->status, memory_order_acquire);
+    return off == 0x14 && size == 1;
+}
+
 static void common_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
 {
     regs_write(common_regs, G_N_ELEMENTS(common_regs), opaque, off, size, val);
@@ -351,7 +358,9 @@ static void pio_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
     virtio_kick(p->vd, (uint16_t)val);
 }
 
-const RegionOps vpci_common_ops = { .read = common_read, .write = common_write, .max_access = 4 };
+const RegionOps vpci_common_ops = {
+    .read = common_read, .write = common_write, .max_access = 4, .peek = common_peek
+};
 const RegionOps vpci_isr_ops = { .read = isr_read, .write = isr_write, .max_access = 4 };
 const RegionOps vpci_device_ops = {
     .read = device_read, .write = device_write, .max_access = 4, .unaligned = true

@@ -17,6 +17,9 @@ typedef struct RegionOps {
     bool unaligned;               /* takes unaligned accesses as they are */
     bool lockless;                /* callable without the VM lock (doorbells, clocks) */
     uint8_t valid_min, valid_max; /* guest accesses outside are ignored/read 0 (0: 1..8) */
+    /* Optional, without the VM lock: what read() would say where reading changes nothing. False:
+     * read() has to be asked. */
+    bool (*peek)(void *opaque, uint64_t off, unsigned size, uint64_t *ret);
 } RegionOps;
 
 typedef enum RegionKind {
@@ -38,6 +41,7 @@ struct Region {
     /* being accessed by its own device: re-entry is refused (hostile guests) */
     bool in_dispatch;
     bool guard_reentry;
+    uint8_t whole_sizes; /* 1, 2, 4, 8 or-ed: what ops take as one access */
     const RegionOps *ops;
     void *opaque;
     RamBlock *ram;

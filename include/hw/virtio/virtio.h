@@ -119,7 +119,7 @@ struct VirtioDev {
     VirtioFeatures host_features, features;
     /* set by PROP_FEATURE rows of devices and transport */
     VirtioFeatures prop_features;
-    uint8_t status;
+    _Atomic uint8_t status; /* written under the VM lock, read without it too */
     /* driven through the legacy interface (VERSION_1 not accepted) */
     bool legacy;
     /* the transport has no modern interface; set before virtio_realize() */
