@@ -28,8 +28,8 @@ const QmpCmd *const qmp_tables[] = {
     virtio_balloon_cmds,
     display_qmp_cmds,
     input_qmp_cmds,
-    NULL,
     vnc_qmp_cmds,
+    NULL,
 };
 
 const QomTypes *const qom_types[] = { &system_cpu_types, NULL };
