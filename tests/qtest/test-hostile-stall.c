@@ -73,9 +73,9 @@ static void revive_rng(Hostile *x)
 }
 
 /* Nothing comes in: the driver's buffers wait. */
-static void stall_net(Hostile *x)
+static void stall_receive(Hostile *x)
 {
-    for (unsigned i = 0; i < 100; i++) {
+    for (unsigned i = 0; i < MIN(x->d.ring[0].size - 1u, 100u); i++) {
         const VBuf b = { LIST + 4096 * i, 4096, true };
 
         vring_add(&x->d.ring[0], &b, 1, 0);
@@ -219,7 +219,7 @@ static const Stall stalls[] = {
         revive_rng },
     { { "virtio-blk-pci", SLOW, ",drive=d", "", 0, 0, 16, 513, { 0 } }, stall_requests, NULL },
     { { "virtio-net-pci", "-netdev hubport,hubid=0,id=n", ",netdev=n", "", 0, 1, 76, 0, { 0 } },
-        stall_net, NULL },
+        stall_receive, NULL },
     { { "virtio-serial-pci", "-chardev socket,id=c,path=DIR/c,server=on,wait=off", ",id=s",
           "-device virtconsole,chardev=c,bus=s.0", 2, 1, 8, 0, { 'h', 'e', 'l', 'l', 'o' } },
         stall_serial, revive_serial },
@@ -335,12 +335,41 @@ static void c9(const Stall *s, bool express)
 
 static void test_c9(const void *data)
 {
-    c9(&stalls[GPOINTER_TO_UINT(data)], false);
+    c9(data, false);
 }
 
 static void test_c9_function(const void *data)
 {
-    c9(&stalls[GPOINTER_TO_UINT(data)], true);
+    c9(data, true);
+}
+
+static void add_c9(const Stall *s)
+{
+    g_autofree char *plain = g_strdup_printf("/stall/%s/c9-resets", s->t.driver),
+                    *flr = g_strdup_printf("/stall/%s/c9-function-reset", s->t.driver);
+
+    g_test_add_data_func(plain, s, test_c9);
+    g_test_add_data_func(flr, s, test_c9_function);
+}
+
+/* A device type that has no line above: requests, and buffers that wait for what comes in. */
+static void add_others(Stall *more, unsigned nmore)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < hostile_ntypes; i++) {
+        bool known = false;
+
+        for (unsigned k = 0; k < G_N_ELEMENTS(stalls); k++) {
+            known |= !strcmp(stalls[k].t.driver, hostile_types[i].driver);
+        }
+        if (!known) {
+            g_assert_cmpuint(n, <, nmore);
+            more[n] = (Stall){ hostile_types[i],
+                hostile_types[i].queue == 1 ? stall_receive : stall_requests, NULL };
+            add_c9(&more[n++]);
+        }
+    }
 }
 
 /* ---- C7 ---- */
@@ -522,15 +551,13 @@ static void test_c8_vsock(void)
 
 int main(int argc, char **argv)
 {
+    static Stall more[32];
+
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(stalls); i++) {
-        g_autofree char *c9_path = g_strdup_printf("/stall/%s/c9-resets", stalls[i].t.driver),
-                        *flr_path =
-                            g_strdup_printf("/stall/%s/c9-function-reset", stalls[i].t.driver);
-
-        g_test_add_data_func(c9_path, GUINT_TO_POINTER(i), test_c9);
-        g_test_add_data_func(flr_path, GUINT_TO_POINTER(i), test_c9_function);
+        add_c9(&stalls[i]);
     }
+    add_others(more, G_N_ELEMENTS(more));
     g_test_add_func("/stall/virtio-balloon-pci/c7-malformed", test_c7_balloon);
     g_test_add_func("/stall/virtio-vsock-pci/c7-malformed", test_c7_vsock);
     g_test_add_func("/stall/virtio-rng-pci/c8-large-request", test_c8_rng);
