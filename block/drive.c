@@ -202,7 +202,10 @@ static bool format_args(const Json *args, const char *fmt, Json *f, GError **err
         if (is_drive_key(key)) {
             continue;
         }
-        while (p && p->name && (strcmp(p->name, key) || p->flags & PROP_INTERNAL)) {
+        size_t len = strcspn(key, "."); /* of "overlap-check.template" the first */
+
+        while (p && p->name &&
+               (strncmp(p->name, key, len) || p->name[len] || p->flags & PROP_INTERNAL)) {
             p++;
         }
         bool backing =

@@ -8,15 +8,44 @@
 #include <inttypes.h>
 #include <string.h>
 
+static bool switch_set(void *field, const Json *val, GError **err)
+{
+    Q2Switch *s = field;
+
+    s->said = true;
+    return prop_bool.set(&s->on, val, err);
+}
+
+static bool switch_parse(void *field, const char *text, GError **err)
+{
+    Q2Switch *s = field;
+
+    s->said = true;
+    return prop_bool.parse(&s->on, text, err);
+}
+
+static void switch_get(const void *field, JsonWriter *w, const char *name)
+{
+    jw_bool(w, name, ((const Q2Switch *)field)->on);
+}
+
+static const PropType prop_switch = {
+    .name = "bool", .set = switch_set, .parse = switch_parse, .get = switch_get
+};
+
+#define SWITCH(n, f, h)                                                                            \
+    {                                                                                              \
+        .name = (n), .type = &prop_switch, .offset = PROP_AT(Q2Opts, f, Q2Switch), .bit = -1,      \
+        .flags = PROP_NO_DEFAULT, .help = (h)                                                      \
+    }
 #define OPT(n, f, h) PROP_JSON(n, Q2Opts, f, h)
 static const PropSpec qcow2_props[] = {
-    OPT("lazy-refcounts", lazy, "postpone reference counts; default: the image's"),
-    OPT("pass-discard-request", pass_request, "discard below; default: discard=unmap"),
-    OPT("pass-discard-snapshot", pass_snapshot, "no effect: snapshots are not deleted"),
-    OPT("pass-discard-other", pass_other, "give back other freed space too"),
-    OPT("discard-no-unref", no_unref, "a discarded cluster keeps its place"),
+    SWITCH("lazy-refcounts", lazy, "postpone reference counts; default: the image's"),
+    SWITCH("pass-discard-request", pass_request, "discard below; default: discard=unmap"),
+    SWITCH("pass-discard-snapshot", pass_snapshot, "no effect: snapshots are not deleted"),
+    SWITCH("pass-discard-other", pass_other, "give back other freed space too"),
+    SWITCH("discard-no-unref", no_unref, "a discarded cluster keeps its place"),
     OPT("overlap-check", overlap, "none, constant, cached, all"),
-    OPT("overlap-check.template", overlap_template, "none, constant, cached, all"),
     PROP_SIZE("cache-size", Q2Opts, cache_size, 0, "both caches, in bytes"),
     PROP_SIZE("l2-cache-size", Q2Opts, l2_cache_size, 0, "L2 tables kept, in bytes"),
     PROP_SIZE("l2-cache-entry-size", Q2Opts, l2_entry_size, 0, "piece of an L2 table, in bytes"),
@@ -27,17 +56,9 @@ static const PropSpec qcow2_props[] = {
     PROP_END,
 };
 
-/* A switch that may be left out. */
-static bool opt_bool(const Json *v, const char *name, bool def, bool *ret, GError **err)
+static bool is_on(const Q2Switch *s, bool def)
 {
-    const char *s = v && json_type(v) == JSON_STR ? json_get_str(v) : NULL;
-
-    *ret = !v                          ? def
-           : json_type(v) == JSON_BOOL ? json_get_bool(v)
-                                       : s && (!strcmp(s, "on") || !strcmp(s, "yes"));
-    return !v || json_type(v) == JSON_BOOL || *ret ||
-           (s && (!strcmp(s, "off") || !strcmp(s, "no"))) ||
-           err_set(err, "Parameter '%s' expects 'on' or 'off'", name);
+    return s->said ? s->on : def;
 }
 
 static bool opt_overlap(Qcow2 *q, const Json *v, GError **err)
@@ -56,20 +77,17 @@ static bool opt_overlap(Qcow2 *q, const Json *v, GError **err)
 static bool read_options(Qcow2 *q, GError **err)
 {
     const Q2Opts *o = q->n->opts;
-    bool unused;
 
     if (o->encrypt || o->data_file) {
         return err_set(err, "'%s' is not supported", o->encrypt ? "encrypt" : "data-file");
     }
-    if (!opt_bool(o->lazy, "lazy-refcounts", q->compat & Q2_LAZY, &q->lazy, err) ||
-        !opt_bool(
-            o->pass_request, "pass-discard-request", q->n->discard_unmap, &q->pass_request, err) ||
-        !opt_bool(o->pass_snapshot, "pass-discard-snapshot", true, &unused, err) ||
-        !opt_bool(o->pass_other, "pass-discard-other", false, &q->pass_other, err) ||
-        !opt_bool(o->no_unref, "discard-no-unref", false, &q->no_unref, err) ||
-        !opt_overlap(q, o->overlap, err) || !opt_overlap(q, o->overlap_template, err)) {
+    if (!opt_overlap(q, o->overlap, err)) {
         return false;
     }
+    q->lazy = is_on(&o->lazy, q->compat & Q2_LAZY);
+    q->pass_request = is_on(&o->pass_request, q->n->discard_unmap);
+    q->pass_other = is_on(&o->pass_other, false);
+    q->no_unref = is_on(&o->no_unref, false);
     if (q->version < 3 && (q->lazy || q->no_unref)) {
         return err_set(err,
             q->lazy ? "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility "

@@ -48,9 +48,12 @@ enum {
     Q2_AT_AUTOCLEAR = 88
 };
 
+typedef struct Q2Switch { /* an option that may be left out */
+    bool on, said;
+} Q2Switch;
 typedef struct Q2Opts {
-    Json *lazy, *pass_request, *pass_snapshot, *pass_other, *no_unref; /* NULL: not said */
-    Json *overlap, *overlap_template, *encrypt, *data_file;
+    Q2Switch lazy, pass_request, pass_snapshot, pass_other, no_unref;
+    Json *overlap, *encrypt, *data_file;
     uint64_t cache_size, l2_cache_size, l2_entry_size, ref_cache_size, clean_interval;
 } Q2Opts;
 

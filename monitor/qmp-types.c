@@ -18,7 +18,9 @@ const QmpTypeRow qmp_named_types[] = {
         "image:$Image,cache:{writeback:bool,direct:bool,no-flush:bool},write_threshold:int}" },
     { "Image", "{filename:str,format:str,*dirty-flag:bool,*actual-size:int,virtual-size:int,*cluster-size:int,"
         "*encrypted:bool,*compressed:bool,*backing-filename:str,*full-backing-filename:str,*backing-filename-format:str,"
-        "*backing-image:$Image}" },
+        "*backing-image:$Image,*format-specific:$ImageSpecific}" },
+    { "ImageSpecific", "{type:<file|qcow2>@type file={data:{}} qcow2={data:{compat:str,*extended-l2:bool,"
+        "*lazy-refcounts:bool,*corrupt:bool,refcount-bits:int,compression-type:<zlib>}}}" },
     { "Stats", "{rd_bytes:int,wr_bytes:int,unmap_bytes:int,*zone_append_bytes:int,rd_operations:int,wr_operations:int,"
         "flush_operations:int,unmap_operations:int,*zone_append_operations:int,*rd_total_time_ns:int,"
         "*wr_total_time_ns:int,*flush_total_time_ns:int,*unmap_total_time_ns:int,*wr_highest_offset:int,*rd_merged:int,"
@@ -168,6 +170,7 @@ const QmpTypeRow qmp_event_types[] = {
     { "GUEST_CRASHLOADED", "{action:<pause|run>}" },
     { "BLOCK_IO_ERROR", "{qom-path:str,device:str,*node-name:str,operation:<read|write>,action:<ignore|report|stop>,"
         "*nospace:bool,reason:str}" },
+    { "BLOCK_IMAGE_CORRUPTED", "{device:str,*node-name:str,msg:str,*offset:int,*size:int,fatal:bool}" },
     { "DEVICE_TRAY_MOVED", "{device:str,id:str,tray-open:bool}" },
     { "RTC_CHANGE", "{offset:int,qom-path:str}" },
     { "VSERPORT_CHANGE", "{id:str,open:bool}" },

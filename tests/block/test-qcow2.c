@@ -170,7 +170,8 @@ static void test_options(void)
     fails(OPEN(",'l2-cache-entry-size':100"), "L2 cache entry size must be a power of two between "
                                               "512 and the cluster size (65536)");
     fails(OPEN(",'overlap-check':'foo'"), "Parameter 'overlap-check' does not accept value 'foo'");
-    fails(OPEN(",'lazy-refcounts':'foo'"), "Parameter 'lazy-refcounts' expects 'on' or 'off'");
+    fails(OPEN(",'lazy-refcounts':'foo'"),
+        "Invalid parameter type for 'lazy-refcounts', expected: boolean");
     fails(OPEN(",'data-file':'x'"), "'data-file' is not supported");
     sh("qemu-img create -q -f qcow2 -o compat=0.10 i 64M");
     fails(OPEN(",'lazy-refcounts':true"),
