@@ -134,6 +134,20 @@ def needed(_, b):
     return len(re.findall(r"^ +NEEDED ", said, re.M))
 
 
+def ring(layout, beside=False):
+    """The queue core without a device: one descriptor, two pinned threads polling; beside: how it compares to a bare loop."""
+    def go(c, _):
+        program = f"{os.path.dirname(c.ours)}/tests/bench/bench-vq"
+        if not os.path.exists(program):
+            raise mb.Missing("no tests/bench/bench-vq beside the program")
+
+        def ns(side):
+            return float(subprocess.run([program, layout, "1", "1", "200000", side, "two"], check=True, timeout=300, stdout=subprocess.PIPE,
+                                        text=True).stdout)
+        return ns("core") / min(ns("bare"), ns("bare-each")) if beside else ns("core")
+    return go
+
+
 def missing(why):
     def go(_, __):
         raise mb.Missing(why)
@@ -189,7 +203,11 @@ def table_rows():
         Row("21", "direct boot of the cloud kernel to power-off, CPU", "s", boot(1), 0.8, rounds=3),
         Row("22", "device_add reply, pc", "ms", lambda c, b: measure.device_add(b, ["-M", "pc"], "pci.0") * 1e3, 0.25),
         Row("22", "device_add reply, q35", "ms", lambda c, b: measure.device_add(b, ["-M", "q35", "-device", "pcie-root-port,id=rp"], "rp") * 1e3, 0.25),
-        *(Row("24", f"{what}, {way}", "us" if of == "trip" else "ms/MiB", sockbench.row(name, of), rounds=3)
+        *(Row("24", f"ring code alone, {layout}, two cores polling", "ns/request", ring(layout), most=most, pair=False)
+          for layout, most in (("split", 280), ("packed", 35), ("split-in-order", 200), ("packed-in-order", 35))),
+        *(Row("24", f"ring code alone, {layout}, beside a bare loop", "ratio", ring(layout, beside=True), most=1.3, pair=False)
+          for layout in ("split", "packed", "split-in-order", "packed-in-order")),
+        *(Row("25", f"{what}, {way}", "us" if of == "trip" else "ms/MiB", sockbench.row(name, of), rounds=3)
           for way, of in (("guest to host", "out"), ("host to guest", "in"), ("round trip", "trip"))
           for what, name in (("unix socket pair in the guest, tcg", "pair"), ("virtio-vsock, tcg", "vsock"), ("TCP by virtio-net and user, tcg", "net"))),
         Row("23", "migration of 512 MB to a file", "ms", missing("no migration"), 0.75, rounds=1),

@@ -51,7 +51,7 @@ def check(program):
 
 
 def table(program, rounds):
-    """One thread, every batch; then two pinned threads that poll, one descriptor per request."""
+    """One thread, every batch; then two."""
     print(f"{'layout':16} {'chain':>5} {'batch':>5} {'instr':>6} {'event':>6} {'ns':>7} {'bare ns':>8}")
     for layout in LAYOUTS:
         for chain in (1, 3):
@@ -59,6 +59,11 @@ def table(program, rounds):
                 count = per_request(program, layout, chain, batch), per_request(program, layout, chain, batch, "event-idx")
                 best = {side: min(ns(program, layout, chain, batch, 50000, side, "one") for _ in range(rounds)) for side in ("core", "bare")}
                 print(f"{layout:16} {chain:5} {batch:5} {count[0]:6.0f} {count[1]:6.0f} {best['core']:7.1f} {best['bare']:8.1f}", flush=True)
+    two(program, rounds)
+
+
+def two(program, rounds):
+    """Two pinned threads that poll, one descriptor per request, as rings are compared elsewhere (performance row 24)."""
     if os.cpu_count() < 2:
         print("two threads: only one CPU here")
         return
@@ -77,11 +82,12 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("program", nargs="?", default="build/tests/bench/bench-vq")
     p.add_argument("--check", action="store_true")
+    p.add_argument("--two", action="store_true", help="two polling threads alone")
     p.add_argument("--rounds", type=int, default=12)
     args = p.parse_args()
     if args.check:
         return check(args.program)
-    table(args.program, args.rounds)
+    (two if args.two else table)(args.program, args.rounds)
     return 0
 
 
