@@ -1,5 +1,6 @@
 /* Creates what -object, -chardev, -netdev, -nic, -blockdev, -drive and -device ask for. */
 #include "block/block.h"
+#include "config-host.h"
 #include "net/net.h"
 #include "system.h"
 #include "util/keyval.h"
@@ -212,10 +213,31 @@ static bool setup_nets(Nics *n, GError **err)
     return true;
 }
 
+/* QEMU compat: without a word about networks there is a card, and the user network behind it. */
+static void default_net(const Machine *m, Options *o)
+{
+#ifdef CONFIG_SLIRP
+    static const char *const type[] = { "nic", "user" };
+
+    if (o->nodefaults || !m->mc->default_nic || o->items[OPT_NETDEV]->len ||
+        o->items[OPT_NIC]->len || o->items[OPT_NET]->len) {
+        return;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(type); i++) {
+        g_autofree char *typed = g_strdup_printf("-net %s", type[i]);
+        Json *args = json_object();
+
+        json_set(args, "type", json_text(type[i]));
+        options_add(o, OPT_NET, typed, type[i], args);
+    }
+#endif
+}
+
 bool setup_netdevs(Machine *m, Options *o, GError **err)
 {
     Nics n = { o, m->mc->default_nic ? m->mc->default_nic : "virtio-net-pci", 0 };
 
+    default_net(m, o);
     if (!each(m, o, OPT_NETDEV, create_netdev, err)) {
         return false;
     }
