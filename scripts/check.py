@@ -123,6 +123,23 @@ def viewers(c, _):
         c.add(r.returncode == 0, f"viewers/{name}", tail(r.stdout))
 
 
+def images(c, _):
+    """--full only: qcow2 by 120 000 random operations, 200 kills, 20 rounds of power cuts, ten minutes of hostile images under ASan."""
+    for prog, args in (("random", ["--ops", "120000"]), ("crash", ["--rounds", "200"]), ("cut", ["--rounds", "20"])):
+        r = run([f"{BUILD}/tests/block/qcow2-{prog}", *args, "--seed", "2"])
+        bad = r.returncode or "not ok" in r.stdout
+        c.add(not bad, f"images/{prog}", tail(r.stdout), r.stdout.strip() if "# SKIP" in r.stdout else None)
+    asan = f"{BUILD}-asan"
+    if not os.path.exists(f"{asan}/build.ninja"):
+        run(["meson", "setup", asan, ROOT, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dwerror=false"])
+    r = run(["ninja", "-C", asan, "tests/block/qcow2-fuzz"])
+    if r.returncode == 0:
+        r = run([f"{asan}/tests/block/qcow2-fuzz", "--seconds", "600", "--seed", "1000000"],
+                env=dict(os.environ, UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1"))
+    c.add(r.returncode == 0 and "not ok" not in r.stdout, "images/hostile", tail(r.stdout),
+          r.stdout.strip() if "# SKIP" in r.stdout else None)
+
+
 def programs(log):
     """(name, result, output) of every test program in meson's log."""
     for line in open(log, encoding="utf-8", errors="replace"):
@@ -244,7 +261,7 @@ def main():
         suites += [("mutate", mutate), ("fuzz-smoke", meson_suite("fuzz-smoke")), ("cpu", meson_suite("cpu")),
                    ("qtest", meson_suite("qtest")), ("system", meson_suite("system")), ("guest", guest)]
     if args.full:
-        suites += [("interrupts", interrupts), ("viewers", viewers), ("fuzz", fuzz)]
+        suites += [("interrupts", interrupts), ("viewers", viewers), ("fuzz", fuzz), ("images", images)]
     unknown = set(args.suite or []) - {n for n, _ in suites}
     if unknown:
         ap.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(n for n, _ in suites)}")
