@@ -35,14 +35,32 @@ static void pointer(VncClient *c, const VncEvent *ev)
     input_sync();
 }
 
-/* The key that a press was lets go, whatever the keysym stands for by now. */
+static gboolean is_key(gpointer id, gpointer key, gpointer wanted)
+{
+    return key == wanted;
+}
+
+/* What a release lets go: the key that a press of the same name was, whatever the name stands for
+ * by now; or, as viewers may press "a" and release "A", one that is held and stands for the same.
+ */
+static uint16_t released(VncClient *c, gpointer id, uint16_t k)
+{
+    uint16_t was = (uint16_t)GPOINTER_TO_UINT(g_hash_table_lookup(c->held, id));
+    gpointer key = GUINT_TO_POINTER(k);
+
+    if (was) {
+        g_hash_table_remove(c->held, id);
+        return was;
+    }
+    return k && g_hash_table_foreach_remove(c->held, is_key, key) ? k : 0;
+}
+
 static void key(VncClient *c, uint32_t code, uint16_t k, bool down)
 {
     gpointer id = GUINT_TO_POINTER(code);
 
     if (!down) {
-        k = (uint16_t)GPOINTER_TO_UINT(g_hash_table_lookup(c->held, id));
-        g_hash_table_remove(c->held, id);
+        k = released(c, id, k);
     } else if (k && g_hash_table_size(c->held) < VNC_EVENTS) {
         g_hash_table_insert(c->held, id, GUINT_TO_POINTER(k));
     } else {

@@ -290,7 +290,9 @@ void vnc_client_ended(void *opaque)
     VncClient *c = opaque;
     VncServer *s = c->server;
 
-    g_thread_join(c->thread);
+    if (c->thread) {
+        g_thread_join(c->thread);
+    }
     if (!c->stop) {
         vnc_client_events(c); /* what it sent last */
     }
@@ -328,7 +330,11 @@ static void client_new(VncServer *s, const VncSocket *at, int fd)
     if (s->clients->len == 1) {
         look(s, true);
     }
-    c->thread = g_thread_new("vnc", vnc_client_thread, c);
+    c->thread = g_thread_try_new("vnc", vnc_client_thread, c, NULL);
+    if (!c->thread) { /* the host has no room for one more */
+        close(fd);
+        vnc_client_ended(c);
+    }
 }
 
 static void on_accept(void *opaque, G_GNUC_UNUSED uint32_t events)

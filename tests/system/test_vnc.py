@@ -14,7 +14,7 @@ import rfb
 import vm
 from rfb import Rfb
 from input_driver import HLT, Virtio
-from qtest import Function
+from qtest import DEVICE, Function, VirtioPci
 from vm import Skip, Vm, same, test, until
 
 tmp = tempfile.TemporaryDirectory(prefix="virtue-vnc-")
@@ -341,6 +341,21 @@ def wish():
         same((c.width, c.height), (640, 480))
 
 
+    with up("-device", "virtio-gpu-pci,addr=4", qtest=True) as v:
+        f = Function(v.qtest, 0, 4, 0)
+        f.map()
+        gpu = VirtioPci(f)
+        same(gpu.get(0, 4, DEVICE), 0, "events before")
+        c = Rfb(SOCK)
+        c.update()
+        size = (c.width, c.height)
+        c.wish(1024, 600)
+        until("the guest's event", lambda: gpu.get(0, 4, DEVICE) & 1)  # VIRTIO_GPU_EVENT_DISPLAY: VIRTIO 1.4, 5.7.4
+        c.request(True)
+        until("an answer", lambda: c.quiet(0.1) or c.message() and c.resizes)
+        same((c.width, c.height), size, "nothing changes before the guest does")
+
+
 # ---- input ----
 
 def wire(v, expected):
@@ -373,6 +388,10 @@ def keys():
         c.scan_code(0x61, 0x9d, 1)  # right control, whatever the keysym says
         c.scan_code(0x61, 0x9d, 0)
         wire(v, pressed((97, 1), (97, 0)))
+        c.key(0x61, True)  # "a" pressed, "A" released: the same key
+        c.key(0x41, False)
+        wire(v, pressed((30, 1), (30, 0)))
+        c.key(0x41, False)  # nobody holds it
         c.key(0xffe3, True)
         c.key(0x63, True)
         wire(v, pressed((29, 1), (46, 1)))
