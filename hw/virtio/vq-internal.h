@@ -153,6 +153,7 @@ struct VirtQueue {
     bool signalled_wrap;
     VqRingState rs;
     uint16_t avail_seen; /* split: avail.idx as read last */
+    uint16_t wish;       /* split: avail.flags, read with it */
     uint16_t signalled;  /* used index at the last interrupt, for EVENT_IDX */
     VqLayout at;
     RingMap desc, driver, device;

@@ -477,7 +477,8 @@ static VqBlock *packed_use(VirtQueue *vq, VqBlock *b, unsigned n, bool in_order)
 
 static bool packed_empty(VirtQueue *vq)
 {
-    return !map(vq) || !is_new(ring_desc(vq, vq->rs.avail).flags, wanted_now(vq));
+    return !map(vq) ||
+           !is_new(load16(vq_ring_at(&vq->desc, vq->rs.avail * 16u + 14)), wanted_now(vq));
 }
 
 /* The driver named a descriptor: has it been used since the last interrupt (2.8.10)? */

@@ -151,6 +151,7 @@ static inline bool look(VirtQueue *vq)
         return false;
     }
     vq->avail_seen = idx;
+    vq->wish = load16(vq_ring_at(&vq->driver, 0));
     return idx != vq->rs.avail;
 }
 
@@ -378,9 +379,13 @@ static bool split_wants_notify(VirtQueue *vq, bool sure)
     if (!map(vq)) {
         return false;
     }
-    /* The used index must be visible before the driver's wish is read. Pairs with the driver's
-     * barrier: 2.7.7.2. */
+    if (!sure && !vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
+        /* As it was beside the index: the driver's core may have that line again. */
+        return !(vq->wish & AVAIL_NO_INTERRUPT);
+    }
     if (sure && !vq->shown) {
+        /* The used index must be visible before the driver's wish is read. Pairs with the driver's
+         * barrier: 2.7.7.2. */
         atomic_thread_fence(memory_order_seq_cst);
         vq->shown = true;
     }
