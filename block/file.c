@@ -120,10 +120,12 @@ static bool file_open(BlkNode *n, GError **err)
         close(f->fd);
         return false;
     }
-    if (o->aio && strcmp(o->aio, "threads")) {
+    /* Asynchronous by one interface, whichever name was given, or none; without it by threads. */
+    if (!o->aio) {
+        f->uring = true; /* each loop finds out for itself whether the host lets it */
+    } else if (strcmp(o->aio, "threads")) {
         g_autoptr(GError) why = NULL;
 
-        /* Asynchronous by one interface, whichever name was given; without it by threads. */
         f->uring = uring_available(&why);
         if (!f->uring) {
             report_warning("%s; aio=threads is used for '%s'", why->message, o->filename);

@@ -37,6 +37,7 @@ struct Loop {
     TimerHeap heap[CLOCK_KINDS];
     int64_t planned[CLOCK_KINDS]; /* the expiry the sleeper took into account */
     struct Uring *uring;          /* made by the first who asks */
+    bool no_uring;                /* the host refused it */
     void (*fini)(Loop *l);        /* frees it */
     Loop *next;                   /* in the list of all loops */
 };

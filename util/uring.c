@@ -106,12 +106,13 @@ bool uring_available(GError **err)
 Uring *uring_of(Loop *l)
 {
     loop_assert(l);
-    if (l->uring) {
+    if (l->uring || l->no_uring) {
         return l->uring;
     }
     Uring *u = g_new0(Uring, 1);
 
     if (io_uring_queue_init(ENTRIES, &u->ring, 0) < 0) {
+        l->no_uring = true; /* asked once */
         g_free(u);
         return NULL;
     }

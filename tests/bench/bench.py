@@ -79,10 +79,11 @@ def uring(c):
     return ["-blockdev", f"driver=file,node-name=f,filename={c.tmpfs()},aio=io_uring", "-blockdev", "driver=raw,node-name=d,file=f"]
 
 
-def pool(c):
-    return ["-blockdev", f"driver=file,node-name=f,filename={c.tmpfs()},aio=threads", "-blockdev", "driver=raw,node-name=d,file=f"]
+def pool(c, aio=",aio=threads"):
+    return ["-blockdev", f"driver=file,node-name=f,filename={c.tmpfs()}{aio}", "-blockdev", "driver=raw,node-name=d,file=f"]
 
 
+GAP = " gap=1"
 TAP = ["-netdev", "tap,id=n,ifname=bench0,script=no,downscript=no"]
 
 
@@ -177,18 +178,30 @@ def table_rows():
         Row("10", "blk null, depth 1, iothread, KVM", "us/request", kvm_only(timed(lambda c: mb.blk(1, thread=True), 20000, "kvm")), 0.60),
         Row("11", "blk raw on tmpfs, io_uring, depth 64, iothread", "us/request",
             timed(lambda c: mb.blk(64, thread=True, backend=uring(c)), 100000), 0.65),
-        Row("12", "blk null, depth 64", "instructions/request", counted(mb.instructions, lambda c: mb.blk(64, thread=True)), 0.12, rounds=1),
-        Row("13", "blk io_uring, depth 64", "instructions/request",
-            counted(mb.instructions, lambda c: mb.blk(64, thread=True, backend=uring(c))), 0.15, rounds=1),
+        # Scattered: requests that are no neighbours on the disk, so that nobody can merge them, as in the table's anchors.
+        Row("12", "blk null, depth 64, scattered", "instructions/request",
+            counted(mb.instructions, lambda c: mb.blk(64, thread=True, more=GAP)), 0.12, rounds=1),
+        Row("12", "blk null, depth 64, neighbours", "instructions/request",
+            counted(mb.instructions, lambda c: mb.blk(64, thread=True)), rounds=1),
+        Row("13", "blk io_uring, depth 64, scattered", "instructions/request",
+            counted(mb.instructions, lambda c: mb.blk(64, thread=True, backend=uring(c), more=GAP)), 0.15, rounds=1),
+        Row("13", "blk io_uring, depth 64, neighbours", "instructions/request",
+            counted(mb.instructions, lambda c: mb.blk(64, thread=True, backend=uring(c))), rounds=1),
         Row("13", "blk null, depth 1", "instructions/request", counted(mb.instructions, lambda c: mb.blk(1)), 0.20, rounds=1),
         Row("14", "net TX without peer, split", "instructions/packet", counted(mb.instructions, lambda c: mb.net()), 0.15, rounds=1),
         Row("14", "net TX without peer, packed", "instructions/packet", counted(mb.instructions, lambda c: mb.net(True)), 0.12, rounds=1),
-        Row("15", "blk null, depth 1, main loop", "system calls/request", counted(mb.syscalls, lambda c: mb.blk(1)), most=0.5, rounds=1),
-        Row("15", "blk io_uring, depth 1", "system calls/request",
-            counted(mb.syscalls, lambda c: mb.blk(1, thread=True, backend=uring(c))), most=0.6, rounds=1),
-        Row("15", "blk thread pool, depth 64", "system calls/request",
-            counted(mb.syscalls, lambda c: mb.blk(64, backend=pool(c))), most=0.1, rounds=1),
-        Row("15", "net TX to tap", "system calls/packet", counted(mb.syscalls, tap), most=0.5, rounds=1),
+        Row("15", "blk null, depth 1, main loop", "system calls/request", counted(mb.syscalls, lambda c: mb.blk(1)), 0.5, rounds=1),
+        Row("15", "blk io_uring, depth 1, main loop", "system calls/request",
+            counted(mb.syscalls, lambda c: mb.blk(1, backend=uring(c))), 0.6, rounds=1),
+        Row("15", "blk io_uring, depth 1, iothread", "system calls/request",
+            counted(mb.syscalls, lambda c: mb.blk(1, thread=True, backend=uring(c))), rounds=1),
+        Row("15", "blk file, no aio= given, depth 64, scattered", "system calls/request",
+            counted(mb.syscalls, lambda c: mb.blk(64, backend=pool(c, ""), more=GAP)), 0.1, rounds=1),
+        Row("15", "blk thread pool, depth 64, scattered", "system calls/request",
+            counted(mb.syscalls, lambda c: mb.blk(64, backend=pool(c), more=GAP)), rounds=1),
+        Row("15", "blk thread pool, depth 64, neighbours", "system calls/request",
+            counted(mb.syscalls, lambda c: mb.blk(64, backend=pool(c))), rounds=1),
+        Row("15", "net TX to tap", "system calls/packet", counted(mb.syscalls, tap), 0.5, rounds=1),
         Row("16", "blk null, depth 64, iothread", "kicks/1000 requests",
             lambda c, b: mb.kicks(mb.blk(64, thread=True), b, c.accel(), c.elf, 200000), most=0.5, rounds=5),
         Row("17", "net TX without peer, split", "us/packet", timed(lambda c: mb.net()), 0.40),

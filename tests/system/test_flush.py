@@ -34,7 +34,8 @@ class Disk:
         with open(self.path, "wb") as f:
             f.truncate(16 << 20)
         wrap = strace(self.log, *([inject] if inject else [])) if traced else ()
-        self.vm = Vm(["-accel", "qtest", "-nodefaults", "-drive", f"if=none,id=d,file={self.path},format=raw{drive}",
+        # aio=threads: system calls that strace sees and can fail.
+        self.vm = Vm(["-accel", "qtest", "-nodefaults", "-drive", f"if=none,id=d,file={self.path},format=raw,aio=threads{drive}",
                       "-device", "virtio-blk-pci,drive=d,addr=4"], qtest=True, wrap=wrap)
         self.blk = BLK(qtest.Function(self.vm.qtest, 0, 4, 0), features)
 
