@@ -123,6 +123,11 @@ static void *loop_thread(void *loop)
     return NULL;
 }
 
+static void begun(void *queue)
+{
+    g_async_queue_push(queue, queue);
+}
+
 static void run_two(BenchRing *r, Side *s)
 {
     const Args *a = s->a;
@@ -236,6 +241,10 @@ int main(int argc, char **argv)
         pin(0);
         bench_loop = loop_new("bench");
         thread = g_thread_new("bench", loop_thread, bench_loop);
+        g_autoptr(GAsyncQueue) queue = g_async_queue_new();
+        /* Before it has an owner a loop belongs to everybody. */
+        loop_post(bench_loop, begun, queue);
+        g_async_queue_pop(queue);
     }
     printf("%.2f\n", run(&a));
     if (thread) {

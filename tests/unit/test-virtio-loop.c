@@ -22,10 +22,20 @@ typedef struct Fix {
     uint64_t page;
 } Fix;
 
+static void begun(void *queue)
+{
+    g_async_queue_push(queue, queue);
+}
+
 static void up(Fix *x, const void *msix)
 {
+    g_autoptr(GAsyncQueue) queue = g_async_queue_new();
+
     dummy_loop = loop_new("io");
     x->thread = g_thread_new("io", thread_body, dummy_loop);
+    /* Before it has an owner a loop belongs to everybody. */
+    loop_post(dummy_loop, begun, queue);
+    g_async_queue_pop(queue);
     x->b = board_new(false);
     x->s = dummy_of(board_add(x->b, "{'driver': 'dummy-pci', 'addr': '4'}"));
     vd_open(&x->d, &x->b->port, 0, 4 << 3, false);
