@@ -403,7 +403,7 @@ void vsock_accept(VirtioVsock *s, unsigned kind)
         bool ready = vq_ready(virtio_queue(&s->vd, 0));
         unsigned n = s->conns ? g_hash_table_size(s->conns) : 0;
 
-        if (!ready || s->handshakes.length >= HANDSHAKES_MAX || n >= VSOCK_CONNS_MAX) {
+        if (!ready || s->handshakes.length >= HANDSHAKES_MAX || n >= s->conns_max) {
             close(fd);
             continue;
         }
@@ -462,7 +462,7 @@ bool vsock_connect(VirtioVsock *s, const VsockHeader *h)
     struct sockaddr_un a = { .sun_family = AF_UNIX };
     unsigned n = s->conns ? g_hash_table_size(s->conns) : 0;
 
-    if (!s->path || n >= VSOCK_CONNS_MAX ||
+    if (!s->path || n >= s->conns_max ||
         snprintf(a.sun_path, sizeof a.sun_path, "%s_%u", s->path, le32_get(h->dst_port)) >=
             (int)sizeof a.sun_path) {
         return false;

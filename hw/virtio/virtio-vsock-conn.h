@@ -20,8 +20,8 @@ enum {
     VSOCK_LINE_MAX = 32,
     VSOCK_BUFFER = 256 << 10, /* bytes of one connection that wait for the host, at most */
     VSOCK_PIECE = 64 << 10,   /* read from the host at once */
-    VSOCK_CONNS_MAX = 16384,
-    VSOCK_RESETS_MAX = 1024, /* replies to strangers that wait for a receive buffer */
+    VSOCK_CONNS_MAX = 16384,  /* or half of the descriptors this process may have */
+    VSOCK_RESETS_MAX = 1024,  /* replies to strangers that wait for a receive buffer */
 };
 
 typedef struct VsockHeader {
@@ -40,11 +40,12 @@ typedef struct VirtioVsock {
     OnOffAuto seqpacket;
     int listen_fd[2]; /* stream, seqpacket */
     LoopFd *listen_watch[2];
-    GHashTable *conns;  /* VsockConn by ports and type; the value owns itself */
-    GQueue handshakes;  /* accepted, "CONNECT <port>" has not come yet */
-    GQueue control;     /* VsockConn* that have a packet for the guest besides data */
-    GQueue waiting;     /* VsockConn* whose data waits for a receive buffer */
-    GQueue resets;      /* VsockHeader*: answers to packets of no connection */
+    GHashTable *conns; /* VsockConn by ports and type; the value owns itself */
+    GQueue handshakes; /* accepted, "CONNECT <port>" has not come yet */
+    GQueue control;    /* VsockConn* that have a packet for the guest besides data */
+    GQueue waiting;    /* VsockConn* whose data waits for a receive buffer */
+    GQueue resets;     /* VsockHeader*: answers to packets of no connection */
+    unsigned conns_max;
     uint32_t next_port; /* for connections the host begins */
     bool event_missed, pumping;
     VqSpec rx, tx, event;

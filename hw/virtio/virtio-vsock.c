@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -302,6 +303,15 @@ static void listen_end(VirtioVsock *s)
     }
 }
 
+/* A guest cannot take the descriptors that the rest of the emulator needs. */
+static unsigned connections_max(void)
+{
+    struct rlimit r;
+
+    return getrlimit(RLIMIT_NOFILE, &r) < 0 ? VSOCK_CONNS_MAX
+                                            : (unsigned)MIN(r.rlim_cur / 2, VSOCK_CONNS_MAX);
+}
+
 static bool vsock_realize(VirtioDev *d, GError **err)
 {
     VirtioVsock *s = (VirtioVsock *)d;
@@ -313,6 +323,7 @@ static bool vsock_realize(VirtioDev *d, GError **err)
         return err_set(err, "x-path property not set");
     }
     s->next_port = 1 << 30;
+    s->conns_max = connections_max();
     s->rx = (VqSpec){ "rx", 128, sizeof(VqElem), .refilled = rx_refilled };
     s->tx = (VqSpec){ "tx", 128, sizeof(VqElem), tx_request };
     s->event = (VqSpec){ "event", 128, sizeof(VqElem), .refilled = event_refilled };

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -548,6 +549,55 @@ static void test_reset(Fix *x, const void *unused)
     close(fd);
 }
 
+/* No more connections than half of the descriptors there may be; one that ends makes room. */
+static void test_many(Fix *x, const void *unused)
+{
+    g_autofree char *path = g_build_filename(x->dir, "w", NULL),
+                    *port = g_strconcat(path, "_80", NULL),
+                    *json = g_strdup_printf("{'driver': 'virtio-vsock-pci', 'guest-cid': 3, "
+                                            "'x-path': '%s', 'addr': '5'}",
+                        path);
+    struct rlimit was, few;
+    int fd[20];
+
+    g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &was), ==, 0);
+    few = was;
+    few.rlim_cur = 40;
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &few), ==, 0);
+    x->v.dev = board_add(x->v.b, json);
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &was), ==, 0);
+    close(x->listener);
+    x->listener = listen_on(port, SOCK_STREAM);
+    vd_open_at(&x->v.d, &x->v.b->port, 0, 5 << 3, false, 0xe8000000);
+    x->v.d.alloc = x->tx + (1 << 20);
+    start(x, 0);
+    Packet p = to_host(REQUEST);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(fd); i++) {
+        p.src_port = 2000 + i;
+        send_packet(x, p, NULL, 0);
+        EXPECT(x, RESPONSE);
+        give(x, 1);
+        fd[i] = accept4(x->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        g_assert_cmpint(fd[i], >=, 0);
+    }
+    p.src_port = 3000;
+    send_packet(x, p, NULL, 0);
+    EXPECT(x, RST);
+    give(x, 1);
+    p.src_port = 2000;
+    p.op = RST;
+    send_packet(x, p, NULL, 0);
+    p.src_port = 3000;
+    p.op = REQUEST;
+    send_packet(x, p, NULL, 0);
+    EXPECT(x, RESPONSE);
+    for (unsigned i = 0; i < G_N_ELEMENTS(fd); i++) {
+        close(fd[i]);
+    }
+    g_unlink(port);
+}
+
 static char *refusal(Fix *x, const char *path, const char *more)
 {
     g_autofree char *json =
@@ -619,6 +669,7 @@ int main(int argc, char **argv)
     ADD("short-packets", test_short_packets);
     ADD("host-never-reads", test_host_never_reads);
     ADD("reset", test_reset);
+    ADD("many", test_many);
     ADD("errors", test_errors);
     return g_test_run();
 }
