@@ -5,7 +5,9 @@
 #include "util/keyval.h"
 
 #include <errno.h>
+#include <glib/gstdio.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct Rule {
     char *event;
@@ -132,7 +134,8 @@ static bool read_config(BlkDebug *d, const char *path, GError **err)
     bool set = false;
 
     if (!g_file_get_contents(path, &text, NULL, &why)) {
-        return err_set(err, "Could not read blkdebug config file: %s", why->message);
+        return err_set(err, "Could not read blkdebug config file: %s",
+            g_access(path, R_OK) < 0 ? strerror(errno) : why->message);
     }
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 

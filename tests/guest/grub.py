@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""GRUB from a disk, started by SeaBIOS from virtio-blk: a small image with the cloud kernel, and the Debian disk that systemd.py
+"""GRUB from a disk, started by SeaBIOS from virtio-blk or virtio-scsi: a small image with the cloud kernel, and the Debian disk that systemd.py
 boots too."""
 import inspect
 import os
@@ -17,8 +17,9 @@ from packages import CACHE, run
 PROBE = r"""
 dmesg -n 1
 mkdir -p /mnt
-n=0; while [ ! -b /dev/vda1 ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
-mount -t ext4 /dev/vda1 /mnt && echo "mounted: $(cat /mnt/etc/greeting)"
+n=0; while [ ! -b /dev/vda1 ] && [ ! -b /dev/sdb1 ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
+d=/dev/vda1; [ -b /dev/sdb1 ] && d=/dev/sdb1
+mount -t ext4 $d /mnt && echo "mounted: $(cat /mnt/etc/greeting)"
 echo "second=$(cat /mnt/second 2>/dev/null)"
 echo "cmdline=$(cat /proc/cmdline)"
 echo kept > /mnt/second && sync && umount /mnt && echo "write=ok"
@@ -27,7 +28,7 @@ echo kept > /mnt/second && sync && umount /mnt && echo "write=ok"
 
 def image(kernel):
     """Path of the cached small image; copy it before use."""
-    initrd = images.initramfs(kernel, PROBE)
+    initrd = images.initramfs(kernel, PROBE, [*images.MODULES, "virtio_scsi", "sd_mod"])
     cfg = userland.CFG.format(kernel="vmlinuz", initrd="initrd.img", append="console=ttyS0 panic=-1 virtue=probe from=grub")
     made_by = [inspect.getsource(f) for f in (image, userland.core_image, userland.assemble)]
     out = f"{CACHE}/guest/grub-{images.digest(*made_by, cfg, *userland.GRUB_MODULES, kernel.image, initrd)}.raw"
@@ -46,7 +47,15 @@ def image(kernel):
     return out
 
 
-def from_disk(binary, machine, folder, original, mem, virtio, fmt="raw"):
+def devices(disk, virtio, fmt, bus):
+    """The disk to boot from behind one that is none."""
+    if bus == "blk":
+        return systemd.devices(disk, virtio, fmt)
+    return ["-device", "virtio-scsi-pci,id=s", "-drive", "if=none,id=other,file=null-co://,format=raw", "-device", "scsi-hd,drive=other,bus=s.0,scsi-id=0",
+            "-drive", f"if=none,id=d,file={disk},format={fmt}", "-device", "scsi-hd,drive=d,bus=s.0,scsi-id=1,lun=3,bootindex=1"]
+
+
+def from_disk(binary, machine, folder, original, mem, virtio, fmt="raw", bus="blk"):
     """A copy of the image, and the arguments that boot it."""
     disk, port = f"{folder}/disk.{fmt}", f"{folder}/sercon"
     if fmt == "qcow2":
@@ -57,7 +66,7 @@ def from_disk(binary, machine, folder, original, mem, virtio, fmt="raw"):
         subprocess.run(["cp", "--sparse=always", original, disk], check=True)
     with open(port, "wb") as f:
         f.write(struct.pack("<H", 0x3f8))
-    return ["-accel", "tcg", "-M", machine, "-m", mem, *systemd.devices(disk, virtio, fmt), "-fw_cfg", f"name=etc/sercon-port,file={port}",
+    return ["-accel", "tcg", "-M", machine, "-m", mem, *devices(disk, virtio, fmt, bus), "-fw_cfg", f"name=etc/sercon-port,file={port}",
             "-no-reboot"]
 
 
@@ -67,10 +76,10 @@ def until_kernel(g, timeout):
         g.expect(what, timeout)
 
 
-def boot(binary, machine, timeout=240, log=None, virtio="", fmt="raw", turns=2):
+def boot(binary, machine, timeout=240, log=None, virtio="", fmt="raw", turns=2, bus="blk"):
     """Boots the small image, twice; raises when something does not come."""
     with tempfile.TemporaryDirectory(prefix="virtue-grub-") as d:
-        args = from_disk(binary, machine, d, image(images.Kernel()), "256", virtio, fmt)
+        args = from_disk(binary, machine, d, image(images.Kernel()), "256", virtio, fmt, bus)
         for turn in ("", "kept")[:turns]:
             with Guest(binary, args, log=log) as g:
                 until_kernel(g, timeout)

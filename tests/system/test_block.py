@@ -373,6 +373,43 @@ def monitor():
         assert other in v.qmp.hmp("info block")
 
 
+
+@test("wrong use: one clear line, QEMU 10.0's")
+def wrong():
+    path, odd, dirname = image(), image("odd", 1000), tmp.name
+    ok = f"if=none,id=d,format=raw,file={path}"
+    ro = json.dumps({"driver": "raw", "node-name": "d", "read-only": True, "file": {"driver": "file", "filename": path}})
+    hosts = {"virtio-blk-pci": [], "scsi-hd": ["-device", "virtio-scsi-pci,id=s"]}
+    cases = [["-drive", "if=none,id=d,format=raw,file=/nope/x"], ["-drive", f"if=none,id=d,format=raw,file={dirname}"],
+             ["-drive", "if=none,id=d,format=raw,file="], ["-drive", f"if=none,id=d,format=raw,offset=4096,size=2M,file={path}"],
+             ["-drive", f"if=none,id=d,format=raw,size=1000,file={odd},werror=nope"], ["-drive", f"{ok},rerror=enospc"],
+             ["-blockdev", "driver=file,node-name=d,filename=/nope/x"],
+             ["-blockdev", "driver=raw,node-name=d,file=nope"], ["-blockdev", "driver=nope,node-name=d"],
+             ["-blockdev", '{"driver":"throttle","node-name":"t","throttle-group":"x","file":{"driver":"null-co"}}'],
+             ["-drive", f"if=none,id=d,file=blkdebug:/nope/rules:{path},format=raw"]]
+    for dev, host in hosts.items():
+        cases += [[*host, "-drive", ok, "-device", f"{dev},drive={d}"] for d in
+                  ("d,logical_block_size=100", "d,logical_block_size=4096,physical_block_size=512", "d,min_io_size=100", "d,cyls=1",
+                   "d,discard_granularity=1000", "nope", "d,werror=nope", "d,write-cache=nope")]
+        cases += [[*host, "-device", dev], [*host, "-blockdev", ro, "-device", f"{dev},drive=d,share-rw=nope"],
+                  [*host, "-drive", "if=none,id=e", "-device", f"{dev},drive=e"],
+                  [*host, "-drive", ok, "-device", f"{dev},drive=d", "-device", f"{dev},drive=d"]]
+    cases += [[*hosts["scsi-hd"], "-drive", ok, "-device", f"scsi-hd,drive=d,{x}"] for x in
+              ("scsi-id=256", "lun=20000", "channel=1", "rotation_rate=nope")]
+    bad = []
+    for args in cases:
+        args = ["-display", "none", "-nodefaults", "-S", "-monitor", "none", *args]
+        ours, theirs = vm.run(args), vm.run([*args, "-accel", "tcg"], binary=vm.oracle())
+        if (ours.rc, ours.err) != (theirs.rc, theirs.err):
+            bad.append(f"{' '.join(args[6:])}\n  ours {ours.rc} {ours.err.strip()}\n  QEMU {theirs.rc} {theirs.err.strip()}")
+    with start(["-drive", ok, "-device", "virtio-blk-pci,drive=d"]):
+        args = ["-display", "none", "-nodefaults", "-S", "-monitor", "none", "-drive", ok, "-device", "virtio-blk-pci,drive=d"]
+        ours, theirs = vm.run(args), vm.run([*args, "-accel", "tcg"], binary=vm.oracle())
+        if (ours.rc, "Is another process using the image" in ours.err) != (theirs.rc, "Is another process using the image" in theirs.err):
+            bad.append(f"locked: {ours.err} {theirs.err}")
+    assert not bad, "\n" + "\n".join(bad)
+
+
 if __name__ == "__main__":
     vm.TESTS[:] = [t for t in vm.TESTS if t[1].__module__ == "__main__"]
     vm.main()
