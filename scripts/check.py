@@ -114,6 +114,13 @@ def interrupts(c, _):
         c.add(r.returncode == 0, f"interrupts/{name}", tail(r.stdout))
 
 
+def packets(c, _):
+    """--full only: 10^7 packets through everything that makes packets wait."""
+    r = subprocess.run([f"{BUILD}/tests/unit/test-virtio-net-mq", "-p", "/virtio-net-mq/storm"], cwd=ROOT, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ, VIRTUE_NET_PACKETS="10000000"), check=False)
+    c.add(r.returncode == 0, "packets/storm", tail(r.stdout))
+
+
 def viewers(c, _):
     """--full only: viewers from Debian, and many more random messages to a VNC server."""
     env = dict(os.environ, VIRTUE_BIN=f"{BUILD}/qemu-system-x86_64", VIRTUE_FULL="1")
@@ -261,7 +268,7 @@ def main():
         suites += [("mutate", mutate), ("fuzz-smoke", meson_suite("fuzz-smoke")), ("cpu", meson_suite("cpu")),
                    ("qtest", meson_suite("qtest")), ("system", meson_suite("system")), ("guest", guest)]
     if args.full:
-        suites += [("interrupts", interrupts), ("viewers", viewers), ("fuzz", fuzz), ("images", images)]
+        suites += [("interrupts", interrupts), ("viewers", viewers), ("packets", packets), ("fuzz", fuzz), ("images", images)]
     unknown = set(args.suite or []) - {n for n, _ in suites}
     if unknown:
         ap.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(n for n, _ in suites)}")

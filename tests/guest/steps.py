@@ -6,6 +6,7 @@ import images
 import introspect
 import kernels
 import lifecycle
+import nets
 import nic
 import ports
 import scsi
@@ -50,7 +51,7 @@ def check(test, binary):
 def rows(binary, full):
     """(name, function) of every test for run.py."""
     tests = []
-    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("introspect", introspect), ("tap", tap), ("nic", nic), ("vsock", vsock), ("scsi", scsi), ("input", evdev), ("serial", ports)):
+    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("introspect", introspect), ("tap", tap), ("nic", nic), ("nets", nets), ("vsock", vsock), ("scsi", scsi), ("input", evdev), ("serial", ports)):
         tests += [(f"{group}/{name}", t) for name, t in {**module.TESTS, **(module.FULL if full else {})}.items()]
     if full:
         tests.append(("restarts", restarts))

@@ -35,9 +35,10 @@ class Blob(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.send_response(200)
-        self.send_header("Content-Length", str(len(self.blob)))
+        blob = self.blob[:100] if self.path == "/small" else self.blob
+        self.send_header("Content-Length", str(len(blob)))
         self.end_headers()
-        self.wfile.write(self.blob)
+        self.wfile.write(blob)
 
     def log_message(self, *_):
         pass
@@ -57,9 +58,10 @@ def transfer(binary, device):
     kernel = images.Kernel()
     Blob.blob = os.urandom(1 << 20) * MB
     want = hashlib.sha256(Blob.blob).hexdigest()
+    queues = ",queues=4" if "mq=on" in device else ""
     args = ["-accel", "tcg", "-M", "q35", "-m", "256", "-kernel", kernel.image, "-initrd", images.initramfs(kernel), "-append",
-            "console=ttyS0 quiet panic=-1", "-no-reboot", "-netdev", f"tap,id=n0,ifname={IFNAME},script=no,downscript=no",
-            "-device", f"virtio-net-pci,netdev=n0{device}"]
+            "console=ttyS0 quiet panic=-1", "-no-reboot", "-netdev", f"tap,id=n0,ifname={IFNAME},script=no,downscript=no{queues}",
+            "-device", f"virtio-net-pci,netdev=n0{device}", *(["-smp", "2"] if queues else [])]
     with Guest(binary, args) as g:
         g.expect("VIRTUE-DONE", 120)
         g.expect("# ", 30)
@@ -77,7 +79,13 @@ def transfer(binary, device):
         yield f"tap: {MB} MB from the guest", rc == 0 and got == want, (out, got)
         down = (middle[2] - before[2]) / max(middle[3] - before[3], 1)
         up = (after[0] - middle[0]) / max(after[1] - middle[1], 1)
-        big = not device
+        if queues:
+            # One stream each way has one queue; many short ones reach both pairs that two CPUs have.
+            rc, out = g.shell("for i in $(seq 40); do wget -q -O /dev/null http://%s:%d/small; done; "
+                              "grep -E 'virtio[0-9]+-(in|out)put' /proc/interrupts" % (HOST, server.server_port), 240)
+            used = {m[1]: sum(map(int, m[0].split())) for m in re.findall(r"^\s*\d+:((?:\s+\d+)+).*virtio\d+-(\w+\.\d)\s*$", out, re.M)}
+            yield "tap: both queue pairs are used", {q for q, n in used.items() if n} >= {"input.0", "input.1", "output.0", "output.1"}, out
+        big = not device or bool(queues)
         yield f"tap: average frame to the guest {down:.0f}, from it {up:.0f} bytes", (down > 1514) == big and (up > 1514) == big, \
             (before, middle, after)
         g.send("poweroff -f\n")
@@ -138,7 +146,7 @@ def in_namespace(binary, device):
 
 def main(binary, device):
     ip("link", "set", "lo", "up")
-    ip("tuntap", "add", "dev", IFNAME, "mode", "tap", "vnet_hdr")
+    ip("tuntap", "add", "dev", IFNAME, "mode", "tap", "vnet_hdr", *(["multi_queue"] if "mq=on" in device else []))
     ip("addr", "add", f"{HOST}/24", "dev", IFNAME)
     ip("link", "set", IFNAME, "up")
     failed = 0
@@ -151,6 +159,6 @@ def main(binary, device):
 
 
 TESTS = {"offload": lambda b: in_namespace(b, ""), "named": lambda b: in_namespace(b, "named")}
-FULL = {"plain": lambda b: in_namespace(b, ",csum=off,guest_csum=off,gso=off,mrg_rxbuf=off")}
+FULL = {"queues": lambda b: in_namespace(b, ",mq=on"), "plain": lambda b: in_namespace(b, ",csum=off,guest_csum=off,gso=off,mrg_rxbuf=off")}
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1], sys.argv[2]))
