@@ -371,6 +371,12 @@ static bool split_empty(VirtQueue *vq)
     return vq->avail_seen == vq->rs.avail && !look(vq);
 }
 
+/* The driver's wish without EVENT_IDX (2.7.7.2). */
+static inline bool flags_want(const VirtQueue *vq, uint16_t flags)
+{
+    return !(flags & AVAIL_NO_INTERRUPT);
+}
+
 static bool split_wants_notify(VirtQueue *vq, bool sure)
 {
     uint16_t before = vq->signalled;
@@ -381,7 +387,7 @@ static bool split_wants_notify(VirtQueue *vq, bool sure)
     }
     if (!sure && !vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
         /* As it was beside the index: the driver's core may have that line again. */
-        return !(vq->wish & AVAIL_NO_INTERRUPT);
+        return flags_want(vq, vq->wish);
     }
     if (sure && !vq->shown) {
         /* The used index must be visible before the driver's wish is read. Pairs with the driver's
@@ -393,7 +399,7 @@ static bool split_wants_notify(VirtQueue *vq, bool sure)
         return true;
     }
     if (!vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
-        return !(load16(vq_ring_at(&vq->driver, 0)) & AVAIL_NO_INTERRUPT);
+        return flags_want(vq, load16(vq_ring_at(&vq->driver, 0)));
     }
     uint16_t event = load16(vq_ring_at(&vq->driver, 4 + vq->at.size * 2u));
     bool wanted = !valid || (uint16_t)(vq->rs.used - event - 1) < (uint16_t)(vq->rs.used - before);
