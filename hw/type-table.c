@@ -31,6 +31,7 @@ extern const ObjClass netfilter_class, filter_dump_class, filter_mirror_class, f
 extern const ObjClass rng_backend_class, rng_builtin_class, rng_random_class, rng_egd_class;
 extern const ObjClass memory_backend_class, memory_backend_ram_class, memory_backend_file_class, memory_backend_memfd_class,
     memory_backend_shm_class, iothread_class, throttle_group_class;
+extern const ObjClass pflash_class;
 extern const ObjClass vga_pci_base_class, vga_pci_class;
 extern const ObjClass virtio_gpu_class, virtio_gpu_base_class, virtio_gpu_pci_base_class, virtio_gpu_pci_class, virtio_vga_base_class,
     virtio_vga_class; /* virtio-gpu, virtio-vga */
@@ -90,6 +91,7 @@ const ObjClass *const obj_classes[] = {
     &memory_backend_shm_class, &iothread_class, &throttle_group_class,
     &virtio_vsock_class, &virtio_vsock_pci_base_class, &virtio_vsock_pci_class,
     &vhost_vsock_class, &vhost_vsock_pci_base_class, &vhost_vsock_pci_class,
+    &pflash_class,
     &vga_pci_base_class, &vga_pci_class,
     &virtio_gpu_class, &virtio_gpu_base_class, &virtio_gpu_pci_base_class, &virtio_gpu_pci_class, &virtio_vga_base_class, &virtio_vga_class,
     &virtio_scsi_class, &virtio_scsi_pci_base_class, &virtio_scsi_pci_class,

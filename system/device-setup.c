@@ -257,14 +257,50 @@ static bool create_blockdev(G_GNUC_UNUSED Machine *m, const OptItem *item, GErro
     return blk_node_create(item->args, err) != NULL;
 }
 
-static bool create_drive(Options *o, const OptItem *item, GError **err)
+/* if=pflash: the machine's flash chip `unit`, or the first one that is free. */
+static bool take_flash(Machine *m, const OptItem *item, GError **err)
+{
+    const char *unit =
+        json_get_str_or(item->args, "unit", json_get_str_or(item->args, "index", NULL));
+    g_autoptr(Json) args = json_copy(item->args);
+    unsigned n = 0;
+
+    if (!prop_find(&m->obj, "pflash0", NULL)) {
+        return err_set(err, "machine type does not support if=pflash,bus=0,unit=0");
+    }
+    if (unit && strcmp(unit, "0") != 0 && strcmp(unit, "1") != 0) {
+        return err_set(err, "machine type does not support if=pflash,bus=0,unit=%s", unit);
+    }
+    for (n = unit ? (unsigned)(*unit - '0') : 0; n < 2; n++) {
+        g_autofree char *prop = g_strdup_printf("pflash%u", n);
+        g_autoptr(Json) now = prop_get(&m->obj, prop, NULL);
+
+        if (now && json_get_str(now) && *json_get_str(now)) {
+            if (unit) {
+                return err_set(err, "drive with bus=0, unit=%u (index=%u) exists", n, n);
+            }
+            continue;
+        }
+        if (!json_get(args, "id")) {
+            json_set(args, "id", json_text(prop));
+        }
+        Blk *b = blk_drive_create(args, err);
+
+        return b && prop_set_text(&m->obj, prop, blk_id(b), err);
+    }
+    return err_set(err, "machine type does not support if=pflash,bus=0,unit=2");
+}
+
+static bool create_drive(Machine *m, Options *o, const OptItem *item, GError **err)
 {
     const char *bus = json_get_str_or(item->args, "if", "ide");
     bool virtio = !strcmp(bus, "virtio");
 
+    if (!strcmp(bus, "pflash")) {
+        return take_flash(m, item, err);
+    }
     if (!virtio && strcmp(bus, "none") != 0) {
-        static const char *const known[] = { "ide", "scsi", "floppy", "pflash", "sd", "mtd", "xen",
-            NULL };
+        static const char *const known[] = { "ide", "scsi", "floppy", "sd", "mtd", "xen", NULL };
 
         return err_set(err,
             g_strv_contains(known, bus) ? "if=%s is not available: use if=virtio"
@@ -297,7 +333,7 @@ bool setup_drives(Machine *m, Options *o, GError **err)
     for (unsigned i = 0; i < o->items[OPT_DRIVE]->len; i++) {
         const OptItem *item = o->items[OPT_DRIVE]->pdata[i];
 
-        if (!create_drive(o, item, err)) {
+        if (!create_drive(m, o, item, err)) {
             options_prefix(err, item->typed);
             return false;
         }

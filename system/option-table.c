@@ -136,6 +136,17 @@ static bool opt_no_floppy(Options *o, const char *arg, GError **err)
     return err_set(err, "floppy disks are not available");
 }
 
+static bool opt_pflash(Options *o, const char *arg, GError **err)
+{
+    Json *args = json_object();
+    g_autofree char *typed = g_strdup_printf("-pflash %s", arg);
+
+    json_set(args, "if", json_text("pflash"));
+    json_set(args, "file", json_text(arg));
+    options_add(o, OPT_DRIVE, typed, arg, args);
+    return true;
+}
+
 static bool opt_enable_kvm(Options *o, const char *arg, GError **err)
 {
     Json *args = json_object();
@@ -437,6 +448,7 @@ const OptRow option_rows[] = {
     KIND("object", OPT_OBJECT, "qom-type", true, "TYPENAME[,PROP1=VALUE1,...]", "create a new object ('-object help' for list)"),
     KIND("blockdev", OPT_BLOCKDEV, "driver", true, "[driver=]driver[,node-name=N][,option=value][,...]", "configure a block back end"),
     KIND("drive", OPT_DRIVE, NULL, false, "[file=file][,if=virtio|none][,id=name][,format=f][,cache=mode][,...]", "use 'file' as a drive image"),
+    CALL("pflash", opt_pflash, "file", "use 'file' as a parallel flash image"),
     CALL("hda", opt_no_ide, "file", NULL),
     CALL("hdb", opt_no_ide, "file", NULL),
     CALL("hdc", opt_no_ide, "file", NULL),

@@ -65,9 +65,9 @@ static uint8_t *bus_page(void *opaque, uint64_t gpa, unsigned *ret_flags,
     *ret_codemask = NULL;
     *ret_dirty_logged = false;
     *ret_flags = SOFT_PAGE_MMIO;
-    /* A page that is RAM in part only, or ROM that hears writes, goes the slow way. */
-    if (!f || !f->region->ram || f->size - (gpa - f->at) < PAGE ||
-        (f->readonly && f->region->ops)) {
+    /* A page that is RAM in part only goes the slow way. ROM that hears writes is read and run like
+     * any other: all stores to ROM come back to the bus. */
+    if (!f || !f->region->ram || f->size - (gpa - f->at) < PAGE) {
         return NULL;
     }
     uint64_t off = f->off + (gpa - f->at);

@@ -17,6 +17,8 @@ static PROP_ENUM_TYPE(prop_smbios_entry, "SmbiosEntryPointType", smbios_entry_na
     PROP_SIZE("max-ram-below-4g", PcMachine, opt_max_below_4g, 0, "RAM below 4 GiB at most"), \
     PROP_ENUM("smbios-entry-point-type", PcMachine, opt_smbios_entry, prop_smbios_entry, 0, "SMBIOS entry point"), \
     PROP_STR("pcspk-audiodev", PcMachine, opt_pcspk, "audio back end of the PC speaker"), \
+    PROP_STR("pflash0", PcMachine, opt_pflash[0], "block node of the first flash chip, at 4 GiB"), \
+    PROP_STR("pflash1", PcMachine, opt_pflash[1], "block node of the second one, below"), \
     PROP_STR("x-oem-id", PcMachine, opt_oem_id, "OEM ID of ACPI tables"), \
     PROP_STR("x-oem-table-id", PcMachine, opt_oem_table_id, "OEM table ID of ACPI tables")
 

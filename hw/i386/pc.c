@@ -2,6 +2,7 @@
  * and tests/guest. */
 #include "hw/i386/pc.h"
 
+#include "hw/misc/pflash.h"
 #include "util/log.h"
 
 #include <string.h>
@@ -12,6 +13,7 @@ enum {
     LOW_Q35 = 0xb0000000,
     LOW_Q35_ALIGNED = 0x80000000
 };
+enum { FLASH_MAX = 8 << 20 }; /* together */
 enum { ROM_SHADOW_MAX = 0x20000, ROM_GRANULE = 0x10000, ROM_MAX = 16 << 20 };
 static const uint64_t four_gib = UINT64_C(1) << 32;
 
@@ -48,31 +50,90 @@ static void map_ram(PcMachine *pc)
     region_map(&m->mem_root, 0, &pc->pci_mem, -1);
 }
 
-/* The firmware ends at 4 GiB; its last 128 KiB show below 1 MiB as well. */
+/* Flash chips: the first one ends at 4 GiB, the second one lies below it. */
+static bool map_flash(PcMachine *pc, GError **err)
+{
+    Machine *m = &pc->m;
+    static const char *const names[] = { "system.flash0", "system.flash1" };
+    uint64_t end = four_gib, max = FLASH_MAX;
+
+    if (!pc->opt_pflash[0] && pc->opt_pflash[1]) {
+        return err_set(err, "pflash0 is required when pflash1 is there");
+    }
+    if (m->firmware && pc->opt_pflash[0]) {
+        return err_set(err, "-bios and flash chips are not possible together");
+    }
+    for (unsigned i = 0; i < 2 && pc->opt_pflash[i]; i++) {
+        GError *why = NULL;
+        Blk *b = prop_drive.ref->find(pc->opt_pflash[i], &why);
+
+        if (why) {
+            g_propagate_error(err, why);
+            return false;
+        }
+        if (!b) {
+            return err_set(err, "Property '%s.pflash%u' can't find value '%s'", m->mc->name, i,
+                pc->opt_pflash[i]);
+        }
+        if (blk_size(b) > max) {
+            return err_set(
+                err, "combined size of system firmware exceeds %u bytes", (unsigned)FLASH_MAX);
+        }
+        pc->flash[i] = pflash_new(&m->obj, names[i], b, err);
+        if (!pc->flash[i]) {
+            return false;
+        }
+        max -= pflash_size(pc->flash[i]);
+        end -= pflash_size(pc->flash[i]);
+        pflash_map(pc->flash[i], &pc->pci_mem, end);
+    }
+    return true;
+}
+
+static bool map_option_rom(PcMachine *pc, GError **err)
+{
+    if (!region_init_rom(&pc->option_rom, &pc->m.obj, "pc.rom", NULL, 0, 0x20000, err)) {
+        return false;
+    }
+    region_map(&pc->pci_mem, 0xc0000, &pc->option_rom, 1);
+    return true;
+}
+
+/* The firmware's last 128 KiB show below 1 MiB as well. */
+static void map_shadow(PcMachine *pc, Region *rom)
+{
+    uint64_t shadow = MIN(rom->size, ROM_SHADOW_MAX);
+
+    region_init_alias(&pc->rom_shadow, &pc->m.obj, "isa-bios", rom, rom->size - shadow, shadow);
+    region_map(&pc->pci_mem, 0x100000 - shadow, &pc->rom_shadow, 1);
+}
+
+/* The firmware ends at 4 GiB. */
 static bool map_rom(PcMachine *pc, GError **err)
 {
     Machine *m = &pc->m;
     const char *name = m->firmware ? m->firmware : "bios-256k.bin";
     g_autofree char *path = machine_find_file(m, name);
     g_autofree char *data = NULL;
-    gsize len, shadow;
+    gsize len;
 
+    if (!map_flash(pc, err)) {
+        return false;
+    }
+    if (pc->flash[0]) {
+        map_shadow(pc, pflash_rom(pc->flash[0]));
+        return map_option_rom(pc, err);
+    }
     if (!path || !g_file_get_contents(path, &data, &len, NULL) || !len || len % ROM_GRANULE ||
         len > ROM_MAX) {
         return err_set(err, "could not load PC BIOS '%s'", name);
     }
-    shadow = MIN(len, ROM_SHADOW_MAX);
     if (!region_init_rom(&pc->rom, &m->obj, "pc.bios", data, len, len, err)) {
         return false;
     }
     region_map(&pc->pci_mem, four_gib - len, &pc->rom, 0);
-    region_init_alias(&pc->rom_shadow, &m->obj, "isa-bios", &pc->rom, len - shadow, shadow);
-    region_map(&pc->pci_mem, 0x100000 - shadow, &pc->rom_shadow, 1);
-    if (!region_init_rom(&pc->option_rom, &m->obj, "pc.rom", NULL, 0, 0x20000, err)) {
-        return false;
-    }
-    region_map(&pc->pci_mem, 0xc0000, &pc->option_rom, 1);
-    return true;
+    map_shadow(pc, &pc->rom);
+    return map_option_rom(pc, err);
 }
 
 /* Local APICs and vCPUs. */

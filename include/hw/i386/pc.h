@@ -75,10 +75,12 @@ struct PcMachine {
     OnOffAuto opt_smm, opt_vmport;
     int opt_smbios_entry;
     uint64_t opt_max_below_4g;
+    char *opt_pflash[2]; /* names of drives or block nodes */
     char *opt_pcspk, *opt_oem_id, *opt_oem_table_id;
 
     uint64_t below_4g, above_4g;
     Region ram, ram_low, ram_high, pci_mem, option_rom, rom, rom_shadow, apic_page;
+    struct Pflash *flash[2]; /* instead of rom */
     LapicBus *lapics;
     Gsi gsi;
     Pic *pic;
