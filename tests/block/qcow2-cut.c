@@ -221,6 +221,7 @@ static void look(Round *r, uint32_t flushed, uint32_t submitted)
     int rc = img_sh(&out, "qemu-img check cut.qcow2 2>&1");
     if (rc && (rc != 3 || repaired)) {
         printf("%s\nnot ok - %s seed %u: qemu-img check\n", out, r->k->name, (unsigned)r->seed);
+        fflush(stdout);
         abort();
     }
     r->cuts++;
@@ -231,6 +232,7 @@ static void look(Round *r, uint32_t flushed, uint32_t submitted)
         if (!plan_may_hold(r->plan, r->seed, nothing, flushed, submitted, i, v[i])) {
             printf("not ok - %s seed %u: sector %u holds %llx, flushed %u of %u\n", r->k->name,
                 (unsigned)r->seed, i, (unsigned long long)v[i], flushed, submitted);
+            fflush(stdout);
             abort();
         }
     }
@@ -279,6 +281,10 @@ static void one_round(Round *r)
     disk_put(blk_node(b)->file);
     plan_run(b, p, r->seed, 600, on_tell, r);
     img_close();
+    if (disk.cut) { /* while it was closed */
+        look(r, disk.cut_flushed, disk.cut_submitted);
+        disk.cut = false;
+    }
     disk_end();
 }
 
