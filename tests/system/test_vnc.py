@@ -356,6 +356,49 @@ def wish():
         same((c.width, c.height), size, "nothing changes before the guest does")
 
 
+@test("the shape of the guest's pointer")
+def cursor():
+    with up("-device", "virtio-gpu-pci,addr=4", qtest=True) as v:
+        q, f = v.qtest, Function(v.qtest, 0, 4, 0)
+        f.map()
+        gpu = VirtioPci(f)
+        gpu.start(0)
+        queues = [gpu.queue(0), gpu.queue(1)]
+        gpu.ready()
+
+        def command(queue, kind, body):  # VIRTIO 1.4, 5.7.6.7
+            data = struct.pack("<IIQII", kind, 0, 0, 0, 0) + body
+            out, into = q.alloc(len(data)), q.alloc(24)
+            q.write(out, data)
+            queues[queue].add([(out, len(data))], [(into, 24)] if queue == 0 else [])
+            queues[queue].kick()
+            queues[queue].wait()
+            return q.get(into, 4)
+        shape = [(0xff000000 if x > y else 0) | x * 0x30005 + y * 0x500 for y in range(64) for x in range(64)]
+        at = q.alloc(4 * 64 * 64)
+        q.write(at, struct.pack("<4096I", *shape))
+        same(command(0, 0x101, struct.pack("<4I", 1, 1, 64, 64)), 0x1100, "create")
+        same(command(0, 0x106, struct.pack("<IIQII", 1, 1, at, 4 * 4096, 0)), 0x1100, "attach")
+        same(command(0, 0x105, struct.pack("<4IQII", 0, 0, 64, 64, 0, 1, 0)), 0x1100, "transfer")
+        c = Rfb(SOCK)
+        c.update()
+        command(1, 0x300, struct.pack("<4I4I", 0, 10, 10, 0, 1, 3, 5, 0))
+
+        def shown():
+            c.request(True)
+            while not c.quiet(0.2):
+                c.message()
+            return c.cursor and c.cursor[2] == 64
+        until("the shape", shown)
+        x, y, w, h, pixels, mask = c.cursor
+        same((x, y, w, h), (3, 5, 64, 64), "hot spot and size")
+        for i, argb in enumerate(shape):
+            bit = mask[i // 64 * 8 + i % 64 // 8] >> (7 - i % 8) & 1
+            same(bit, argb >> 31, f"mask at {i % 64},{i // 64}")
+            if bit:
+                same(struct.unpack_from("<I", pixels, 4 * i)[0] & 0xffffff, argb & 0xffffff, f"colour at {i % 64},{i // 64}")
+
+
 # ---- input ----
 
 def wire(v, expected):
