@@ -347,6 +347,63 @@ static void leg_mq_1(Norm *x)
     norm_net_close(x);
 }
 
+static void cfg_7(Norm *x)
+{
+    NORM("NET-CFG-7");
+    for (unsigned i = 0; i < 2; i++) {
+        norm_net_open(x, i ? ", 'hash': true" : ", 'rss': true", 0, true);
+        g_assert_cmphex(vd_offered(&x->d) & NORM_BIT(i ? NET_F_HASH_REPORT : NET_F_RSS), !=, 0);
+        g_assert_cmpuint(norm_dev(x, 17, 1), >=, 40);
+        norm_net_close(x);
+    }
+}
+
+static void cfg_8(Norm *x)
+{
+    NORM("NET-CFG-8");
+    norm_net_open(x, ", 'rss': true", 0, true);
+    g_assert_cmpuint(norm_dev(x, 18, 2), >=, 128);
+    norm_net_close(x);
+}
+
+/* RSS_CONFIG and HASH_CONFIG: a table of one entry, and what stands at its place there; a key. */
+static uint8_t hash_command(Norm *x, uint8_t cmd)
+{
+    uint8_t c[8 + 2 + 2 + 1 + 40] = { 1 };
+
+    c[10] = cmd == 1; /* max_tx_vq */
+    c[12] = 40;
+    c[13] = 0x80;
+    return norm_net_command(x, MQ, cmd, c, sizeof c);
+}
+
+static void hash_1(Norm *x)
+{
+    NORM("TXT-NET-HASH-1");
+    norm_net_open(x, ", 'rss': true, 'hash': true", 0, true);
+    norm_net_start(x, 0);
+    g_assert_cmpuint(hash_command(x, 1), ==, 0);
+    norm_net_close(x);
+}
+
+static void hash_2(Norm *x)
+{
+    NORM("TXT-NET-HASH-2");
+    norm_net_open(x, ", 'hash': true", 0, true);
+    norm_net_start(x, 0);
+    g_assert_cmpuint(hash_command(x, 2), ==, 0);
+    norm_net_close(x);
+}
+
+static void hash2_1(Norm *x)
+{
+    NORM("TXT-NET-HASH2-1");
+    norm_net_open(x, ", 'hash': true, 'mq': true", 0, true);
+    norm_net_start(x, 0);
+    g_assert_cmpuint(hash_command(x, 2), ==, 0);
+    norm_net_close(x);
+}
+
 static void leg_offloads_1(Norm *x)
 {
     static const uint8_t csum[8] = { 2 };
@@ -387,6 +444,11 @@ int main(int argc, char **argv)
         { "TXT-NET-MULTIQUEUE-MODE-1", mode_1, NORM_BARE, NULL },
         { "NET-CTRL-MQ-1", mq_1, NORM_BARE, NULL },
         { "LEG-NET-CTRL-MQ-1", leg_mq_1, NORM_BARE, NULL },
+        { "NET-CFG-7", cfg_7, NORM_BARE, NULL },
+        { "NET-CFG-8", cfg_8, NORM_BARE, NULL },
+        { "TXT-NET-HASH-1", hash_1, NORM_BARE, NULL },
+        { "TXT-NET-HASH-2", hash_2, NORM_BARE, NULL },
+        { "TXT-NET-HASH2-1", hash2_1, NORM_BARE, NULL },
         { "LEG-NET-CTRL-OFFLOADS-1", leg_offloads_1, NORM_BARE, NULL },
     };
 
