@@ -1,5 +1,6 @@
 /* net/stream.c, net/dgram.c, net/framing.c: peers that are full, slow, gone, hostile. What a back
  * end accepted arrives once and in order. */
+#include "net/framing.h"
 #include "net/net.h"
 
 #include <errno.h>
@@ -293,6 +294,59 @@ static void stream_lengths(void)
     }
 }
 
+/* Random packets cut anywhere come out whole; random bytes never lead beyond the buffer. */
+static void framing_random(void)
+{
+    GRand *r = g_rand_new_with_seed(7);
+    uint64_t want = 200000;
+
+    for (unsigned round = 0; round < 40; round++) {
+        bool hostile = round % 2, bad = false;
+        g_autoptr(GByteArray) stream = g_byte_array_new();
+        size_t head = round % 4 < 2 ? 4 : 8, at = 0, room, len;
+        unsigned sent = 0, got = 0;
+        const uint8_t *data;
+        uint32_t vnet;
+        Framing f;
+
+        while (stream->len < want) {
+            uint32_t n = (uint32_t)g_rand_int_range(r, 8, g_rand_boolean(r) ? 100 : FRAMING_MAX);
+            uint32_t be = GUINT32_TO_BE(n), none = 0;
+            unsigned from = stream->len + (unsigned)head;
+
+            g_byte_array_append(stream, (const uint8_t *)&be, 4);
+            g_byte_array_append(stream, (const uint8_t *)&none, (guint)head - 4);
+            g_byte_array_set_size(stream, from + n);
+            fill(stream->data + from, n, sent++);
+        }
+        for (unsigned i = 0; hostile && i < 3; i++) {
+            stream->data[g_rand_int_range(r, 0, (gint32)stream->len)] ^= (uint8_t)g_rand_int(r);
+        }
+        framing_init(&f, head);
+        while (at < stream->len && !bad) {
+            uint8_t *to = framing_space(&f, &room);
+
+            g_assert_cmpuint(room, >, 0);
+            len = (size_t)g_rand_int_range(r, 1, 70000);
+            len = MIN(MIN(room, len), stream->len - at);
+            memcpy(to, stream->data + at, len);
+            framing_add(&f, len);
+            at += len;
+            while (framing_next(&f, &data, &len, &vnet, &bad)) {
+                g_assert_cmpuint(len, <=, FRAMING_MAX);
+                g_assert_true(data >= f.buf && data + len <= f.buf + f.end);
+                if (!hostile) {
+                    check(data, len, len, got++);
+                }
+                framing_done(&f);
+            }
+        }
+        g_assert_true(hostile || (!bad && got == sent));
+        framing_fini(&f);
+    }
+    g_rand_free(r);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -303,6 +357,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net-socket/dgram/receive", dgram_receive);
     g_test_add_func("/net-socket/stream/both-ways", stream_both);
     g_test_add_func("/net-socket/stream/lengths", stream_lengths);
+    g_test_add_func("/net-socket/framing/random", framing_random);
     int rc = g_test_run();
     g_autofree char *peer = g_build_filename(dir, "peer", NULL);
 
