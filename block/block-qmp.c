@@ -326,6 +326,15 @@ static void describe_one(Blk *b, void *opaque)
             b->write_cache ? "writeback" : "writethrough",
             b->node->file && b->node->file->cache_direct ? ", direct" : "");
     }
+    if (b->node && b->node->backing) {
+        unsigned depth = 0;
+
+        for (const BlkNode *at = b->node->backing; at; at = at->backing) {
+            depth++;
+        }
+        g_string_append_printf(out, "    Backing file:     %s (chain depth: %u)\n",
+            b->node->backing->filename ? b->node->backing->filename : "", depth);
+    }
     if (b->node && b->limits.g) {
         ThrottleLimits l = throttle_group_limits(b->limits.g);
 
