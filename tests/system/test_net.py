@@ -312,5 +312,22 @@ def texts():
     assert not bad, "\n".join(bad)
 
 
+@test("announce-self: reverse requests of each card named, as often as asked")
+def announce():
+    text, d, _ = dgram("an")
+    mac = bytes.fromhex("525400aabb01")
+    want = b"\xff" * 6 + mac + bytes.fromhex("80350001080006040003") + mac + bytes(4) + mac + bytes(22)
+    with Vm(["-accel", "qtest", "-M", "pc", "-nodefaults", "-netdev", text.replace("dgram,", "dgram,id=n,"),
+             "-device", "virtio-net-pci,netdev=n,id=v,mac=52:54:00:aa:bb:01,romfile="]) as v:
+        v.qmp.ok("announce-self", initial=1, max=2, rounds=3, step=1)
+        same([d.recv(2000) for _ in range(3)], [want] * 3)
+        v.qmp.ok("announce-self", initial=1, max=2, rounds=3, step=1, interfaces=["other"])
+        same(v.qmp.hmp("announce_self v"), "")
+        same([d.recv(2000) for _ in range(5)], [want] * 5)
+        v.qmp.ok("set_link", {"name": "v", "up": False})
+        v.qmp.ok("announce-self", initial=1, max=2, rounds=1, step=1)
+        assert not select.select([d], [], [], 0)[0], "a card without carrier announces itself"
+
+
 if __name__ == "__main__":
     vm.main()
