@@ -18,6 +18,8 @@ const HostileType hostile_types[] = {
     { "virtio-balloon-pci", "", ",vectors=4", "", 0, 0, 4, 0, { 0, 3 } },
     { "virtio-scsi-pci", BLK, ",id=s", "-device scsi-hd,drive=d,bus=s.0", 0, 2, 51, 108,
         { 1, 0, 0x40 } },
+    /* GET_DISPLAY_INFO */
+    { "virtio-gpu-pci", "", "", "", 0, 0, 24, 408, { 0, 1 } },
     { "virtio-keyboard-pci", "", "", "", 0, 1, 8, 0, { 0x11, 0, 0, 0, 1 } },
     /* a reset of a connection that is not there: nothing is answered */
     { "virtio-vsock-pci", "", ",guest-cid=3,x-path=%s/vsock", "", 0, 1, 44, 0,
