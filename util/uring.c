@@ -105,10 +105,10 @@ bool uring_available(GError **err)
 
 Uring *uring_of(Loop *l)
 {
-    loop_assert(l);
     if (l->uring || l->no_uring) {
         return l->uring;
     }
+    loop_assert(l);
     Uring *u = g_new0(Uring, 1);
 
     if (io_uring_queue_init(ENTRIES, &u->ring, 0) < 0) {
@@ -151,7 +151,9 @@ bool uring_queue(Uring *u, UringOp *op, UringCode code, int fd, const struct iov
     }
     io_uring_sqe_set_data(sqe, op);
     u->queued++;
-    loop_idle(u->loop, &u->submit);
+    if (!u->submit.queued) {
+        loop_idle(u->loop, &u->submit);
+    }
     return true;
 }
 #else

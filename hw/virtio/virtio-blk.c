@@ -438,6 +438,7 @@ static void blk_config(VirtioDev *d, void *cfg)
 {
     const VirtioBlk *s = (VirtioBlk *)d;
     uint64_t cap = blk_size(s->blk) >> SECTOR_BITS;
+    int shift = __builtin_ctzll(s->conf.logical_block);
     uint64_t cyls = s->conf.cyls ? s->conf.cyls : CLAMP(cap / (16 * 63), 2, 16383);
     BlkConfig c = {
         .capacity = le64_of(cap),
@@ -447,10 +448,9 @@ static void blk_config(VirtioDev *d, void *cfg)
             (uint8_t)((s->conf.secs ? s->conf.secs : 63) &
                       ~((s->conf.logical_block >> SECTOR_BITS) - 1)) },
         .blk_size = le32_of((uint32_t)s->conf.logical_block),
-        .physical_block_exp =
-            (uint8_t)__builtin_ctzll(s->conf.physical_block / s->conf.logical_block),
-        .min_io_size = le16_of((uint16_t)(s->conf.min_io / s->conf.logical_block)),
-        .opt_io_size = le32_of((uint32_t)(s->conf.opt_io / s->conf.logical_block)),
+        .physical_block_exp = (uint8_t)(__builtin_ctzll(s->conf.physical_block) - shift),
+        .min_io_size = le16_of((uint16_t)(s->conf.min_io >> shift)),
+        .opt_io_size = le32_of(s->conf.opt_io >> shift),
         .writeback = blk_write_cache(s->blk),
         .num_queues = le16_of(s->num_queues),
         .max_discard_sectors = le32_of(s->max_discard),
