@@ -390,6 +390,7 @@ static bool rtl_realize(PciFn *f, G_GNUC_UNUSED GError **err)
     s->tx_more = (LoopIdle){ .fn = tx_more, .opaque = s };
     net_port_init(&s->port, &port_ops, "nic", name);
     s->port_ready = true;
+    memcpy(s->port.mac, s->mac.a, sizeof s->port.mac);
     net_set_info(&s->port, "model=rtl8139,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", s->mac.a[0],
         s->mac.a[1], s->mac.a[2], s->mac.a[3], s->mac.a[4], s->mac.a[5]);
     if (s->netdev) {
