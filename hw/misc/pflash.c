@@ -1,7 +1,7 @@
 /*
  * CFI flash: see include/hw/misc/pflash.h. While it shows its array it is ordinary ROM; from the
  * first command on reads come here, until a while of nothing but reading the array. Tested by
- * tests/unit/test-pflash.c and tests/guest's OVMF.
+ * tests/unit/test-pflash.c.
  */
 #include "hw/misc/pflash.h"
 
