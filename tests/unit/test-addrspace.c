@@ -336,6 +336,39 @@ static void test_vm_lock(void)
     g_assert_false(lock_seen_from_thread(&lockless));
 }
 
+static bool dev_peek(void *opaque, uint64_t off, unsigned size, uint64_t *ret)
+{
+    g_assert_false(vm_lock_held());
+    *ret = 0x77;
+    return off == 0x14 && size == 1;
+}
+
+/* The short way of a caller that remembers its range: the same bytes, sizes and pieces. */
+static void test_near(void)
+{
+    static const RegionOps ops = {
+        .read = dev_read, .write = dev_write, .max_access = 4, .peek = dev_peek
+    };
+    unsigned hint = 12345;
+    Fixture f;
+
+    set_up(&f, &ops);
+    vm_unlock();
+    g_assert_cmphex(addrspace_load_near(f.as, 0x10008, 4, &hint), ==, 0x0b0a0908);
+    assert_log(&f, "r4@8 "); /* the long way: it was not known yet */
+    g_assert_cmphex(addrspace_load_near(f.as, 0x10010, 2, &hint), ==, 0x1110);
+    g_assert_true(f.lock_seen);
+    g_assert_cmphex(addrspace_load_near(f.as, 0x10008, 8, &hint), ==, 0x0f0e0d0c0b0a0908);
+    assert_log(&f, "r2@10 r4@8 r4@c ");
+    g_assert_cmphex(addrspace_load_near(f.as, 0x10014, 1, &hint), ==, 0x77);
+    assert_log(&f, ""); /* without the device's read, and without the lock */
+    g_assert_cmphex(addrspace_load_near(f.as, 0x10015, 1, &hint), ==, 0x15);
+    g_assert_cmphex(addrspace_load_near(f.as, 0x8000, 4, &hint), ==, 0x04030201);
+    assert_log(&f, "r1@15 ");
+    vm_lock();
+    tear_down(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -354,5 +387,6 @@ int main(int argc, char **argv)
     g_test_add_func("/addrspace/reentry-is-refused", test_reentry);
     g_test_add_func("/addrspace/host-pointer", test_host);
     g_test_add_func("/addrspace/vm-lock-unless-lockless", test_vm_lock);
+    g_test_add_func("/addrspace/near", test_near);
     return g_test_run();
 }
