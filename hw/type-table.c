@@ -42,12 +42,12 @@ extern const ObjClass virtio_scsi_class, virtio_scsi_pci_base_class, virtio_scsi
     scsi_disk_base_class, scsi_hd_class, scsi_cd_class;
 extern const ObjClass virtio_balloon_class, virtio_balloon_pci_base_class, virtio_balloon_pci_class,
     virtio_balloon_pci_transitional_class, virtio_balloon_pci_non_transitional_class;
-extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class, virtio_rng_pci_transitional_class,
-    virtio_rng_pci_non_transitional_class;
 extern const ObjClass virtio_input_class, virtio_input_hid_class, virtio_keyboard_class, virtio_keyboard_pci_base_class,
     virtio_keyboard_pci_class, virtio_mouse_class, virtio_mouse_pci_base_class, virtio_mouse_pci_class, virtio_tablet_class,
     virtio_tablet_pci_base_class, virtio_tablet_pci_class, virtio_multitouch_class, virtio_multitouch_pci_base_class,
     virtio_multitouch_pci_class, virtio_input_host_class, virtio_input_host_pci_base_class, virtio_input_host_pci_class;
+extern const ObjClass virtio_rng_class, virtio_rng_pci_base_class, virtio_rng_pci_class, virtio_rng_pci_transitional_class,
+    virtio_rng_pci_non_transitional_class;
 extern const ObjClass fw_cfg_class, i440fx_class, piix3_class, piix4_pm_class, mch_class, ich9_lpc_class, ich9_smb_class;
 extern const ObjClass kernel_lapic_class, kernel_ioapic_class, kernel_pic_class, kernel_pit_class, kernel_clock_class;
 extern const ObjClass ioapic_class, pic_class, lapic_class, hpet_class, pit_class, pcspk_class, rtc_class, i8042_class, port92_class,
@@ -85,8 +85,8 @@ const ObjClass *const obj_classes[] = {
     &pcie_root_port_class, &pcie_root_port_base_class, &pcie_pci_bridge_class, &pcie_port_class, &pcie_slot_class,
     &pci_bridge_base_class,
     &secret_class,
-    &rng_backend_class, &rng_builtin_class, &rng_random_class, &rng_egd_class,
     &netfilter_class, &filter_dump_class, &filter_mirror_class, &filter_redirector_class, &filter_buffer_class,
+    &rng_backend_class, &rng_builtin_class, &rng_random_class, &rng_egd_class,
     &memory_backend_class, &memory_backend_ram_class, &memory_backend_file_class, &memory_backend_memfd_class,
     &memory_backend_shm_class, &iothread_class, &throttle_group_class,
     &virtio_vsock_class, &virtio_vsock_pci_base_class, &virtio_vsock_pci_class,

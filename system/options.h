@@ -60,9 +60,10 @@ typedef struct Options {
     char *uuid, *cpu, *firmware, *kernel, *initrd, *append, *dtb, *log_items, *log_file, *pidfile;
     char *qtest, *qtest_log;
     char *keymap; /* -k */
-    char *vga; /* -vga; NULL: the machine's default */
+    char *vga;    /* -vga; NULL: the machine's default */
     char **data_dirs;
-    bool stopped, nographic, nodefaults, no_user_config, no_reboot, no_shutdown, snapshot, daemonize;
+    bool stopped, nographic, nodefaults, no_user_config, no_reboot, no_shutdown, snapshot,
+        daemonize;
     bool no_acpi, no_hpet;
     bool timestamps, mem_lock, cpu_pm;
 } Options;

@@ -731,8 +731,7 @@ static void test_property_errors(void)
             "invalid max-write-zeroes-sectors property (4194304), must be between 1 and 4194303" },
         { ", 'drive': 'd', 'cyls': 70000", "cyls must be between 1 and 65535" },
         { ", 'drive': 'd', 'heads': 30", "cyls must be between 1 and 65535" },
-        { ", 'drive': 'd', 'werror': 'nope'",
-            "Parameter 'werror' does not accept value 'nope'" },
+        { ", 'drive': 'd', 'werror': 'nope'", "Parameter 'werror' does not accept value 'nope'" },
     };
     Board *b = board_new(false);
     g_autoptr(Json) d =
