@@ -26,6 +26,8 @@ MODERN(virtio_mouse);
 MODERN(virtio_tablet);
 MODERN(virtio_multitouch);
 extern const ObjClass virtio_input_class, virtio_input_hid_class;
+extern const ObjClass virtio_gpu_class, virtio_gpu_base_class, virtio_gpu_pci_base_class,
+    virtio_gpu_pci_class;
 extern const ObjClass virtconsole_class, virtserialport_class;
 extern const ObjClass scsi_device_class, scsi_disk_base_class, scsi_hd_class, scsi_cd_class;
 
@@ -51,6 +53,10 @@ const ObjClass *const obj_classes[] = {
     MODERN_CLASSES(virtio_mouse),
     MODERN_CLASSES(virtio_tablet),
     MODERN_CLASSES(virtio_multitouch),
+    &virtio_gpu_class,
+    &virtio_gpu_base_class,
+    &virtio_gpu_pci_base_class,
+    &virtio_gpu_pci_class,
     CLASSES(dummy),
     &virtconsole_class,
     &virtserialport_class,

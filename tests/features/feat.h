@@ -80,6 +80,9 @@ const uint8_t *feat_disk(void); /* its bytes */
 /* movers-balloon.c */
 extern const FeatBit feat_balloon_bits[];
 void feat_balloon_move(Feat *x);
+/* movers-gpu.c */
+extern const FeatBit feat_gpu_bits[];
+void feat_gpu_move(Feat *x);
 /* movers-input.c */
 extern const FeatBit feat_input_bits[];
 void feat_keyboard_move(Feat *x);

@@ -310,9 +310,11 @@ const FeatType feat_types[] = {
     { "virtio-tablet", NULL, EVERY, NULL, NULL, feat_tablet_move, NULL, feat_input_bits, true },
     { "virtio-multitouch", NULL, EVERY, NULL, NULL, feat_multitouch_move, NULL, feat_input_bits,
         true },
+    { "virtio-gpu", NULL, EVERY ", 'blob': true", NULL, NULL, feat_gpu_move, NULL, feat_gpu_bits,
+        true },
     { "dummy", NULL, EVERY, NULL, NULL, dummy_move, NULL, no_bits },
 };
-enum { NTYPES = 13 };
+enum { NTYPES = 14 };
 
 /* The table. */
 static const FeatBit *row_of(const FeatType *t, unsigned bit)

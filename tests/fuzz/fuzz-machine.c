@@ -26,6 +26,8 @@ static const char *const devices[] = {
     "{'driver': 'virtio-vsock-pci', 'packed': true, 'in_order': true, 'guest-cid': 3,"
     " 'x-path': 'vsock', 'x-suspend': true}",
     "{'driver': 'virtio-keyboard-pci', 'packed': true, 'in_order': true}",
+    "{'driver': 'virtio-gpu-pci', 'packed': true, 'in_order': true, 'blob': true,"
+    " 'max_hostmem': 4194304}",
     "{'driver': 'dummy-pci', 'packed': true, 'in_order': true, 'modern-pio-notify': true,"
     " 'x-notification-data': true}",
 };
