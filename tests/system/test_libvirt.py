@@ -336,7 +336,8 @@ ACCEPTED = ["-no-acpi", "-no-hpet", "-rtc base=localtime,driftfix=slew", "-rtc b
             "-smbios type=0,vendor=a -smbios type=1,manufacturer=b,uuid=cd758f84-1e30-47c6-a135-21f25d327c25", "-display none",
             "-global kvm-pit.lost_tick_policy=delay", "-overcommit mem-lock=off", "-smp 1,maxcpus=2,sockets=2,cores=1,threads=1",
             "-chardev null,id=c0 -device isa-serial,chardev=c0,id=serial0,index=1", "-object rng-builtin,id=r0", "-cpu max",
-            "-object memory-backend-memfd,id=m0,size=1048576,share=yes", "-netdev user,id=n0 -device virtio-net-pci,netdev=n0,mq=off,vectors=4"]
+            "-object memory-backend-memfd,id=m0,size=1048576,share=yes", "-netdev user,id=n0 -device virtio-net-pci,netdev=n0,mq=off,vectors=4",
+            "-vnc 127.0.0.1:0,to=99,audiodev=audio1 -audiodev {\"id\":\"audio1\",\"driver\":\"none\"} -device virtio-vga,id=video0,max_outputs=1"]
 
 
 @test("options that libvirt passes on demand are taken")
@@ -346,7 +347,7 @@ def accepted():
         same((r.rc, r.err), (0, ""), args)
 
 
-REFUSED = [("-vnc", "127.0.0.1:0"), ("-sandbox", "on,obsolete=deny"), ("-incoming", "defer"), ("-loadvm", "x"), ("-device", '{"driver":"qxl-vga"}'),
+REFUSED = [("-sandbox", "on,obsolete=deny"), ("-incoming", "defer"), ("-loadvm", "x"), ("-device", '{"driver":"qxl-vga"}'),
            ("-device", '{"driver":"qemu-xhci","id":"usb"}'), ("-spice", "port=1"), ("-tpmdev", "emulator,id=t")]
 
 
