@@ -146,6 +146,7 @@ static void check_known(Norm *x, const char *driver)
         { 4, 0 },
         { 5, 0x3f },
         { 8, 0xf },
+        { 16, 0x1f },
         { 18, 0 },
         { 19, 0x7 },
         { 40, 0 },
