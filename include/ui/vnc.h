@@ -2,6 +2,7 @@
  * Main loop, VM lock. */
 #pragma once
 
+#include "object/obj.h"
 #include "object/qmp.h"
 
 /*
