@@ -127,6 +127,25 @@ static void copy_resource(GpuHead *h, const Rect *part)
         (int)part->x, (int)part->y, part->width, part->height);
 }
 
+/* What a scanout command names. No resource: the head is switched off. *ret_r NULL: that is all,
+ * and the answer is returned. */
+static uint32_t head_and_resource(
+    VirtioGpu *s, le32 scanout, le32 resource, GpuHead **ret_h, GpuRes **ret_r)
+{
+    *ret_r = NULL;
+    if (le32_get(scanout) >= s->max_outputs) {
+        return GPU_ERR_INVALID_SCANOUT_ID;
+    }
+    *ret_h = &s->head[le32_get(scanout)];
+    if (!le32_get(resource)) {
+        leave_vga(*ret_h);
+        gpu_scanout_off(*ret_h);
+        return GPU_OK_NODATA;
+    }
+    *ret_r = gpu_res(s, le32_get(resource));
+    return *ret_r ? GPU_OK_NODATA : GPU_ERR_INVALID_RESOURCE_ID;
+}
+
 uint32_t gpu_set_scanout(VirtioGpu *s, VqElem *e)
 {
     ScanoutReq q;
@@ -135,20 +154,12 @@ uint32_t gpu_set_scanout(VirtioGpu *s, VqElem *e)
     if (!giov_get(&e->out, &q, sizeof q)) {
         return GPU_ERR_INVALID_PARAMETER;
     }
-    if (le32_get(q.scanout_id) >= s->max_outputs) {
-        return GPU_ERR_INVALID_SCANOUT_ID;
-    }
-    GpuHead *h = &s->head[le32_get(q.scanout_id)];
-
-    if (!le32_get(q.resource_id)) {
-        leave_vga(h);
-        gpu_scanout_off(h);
-        return GPU_OK_NODATA;
-    }
-    GpuRes *r = gpu_res(s, le32_get(q.resource_id));
+    GpuHead *h;
+    GpuRes *r;
+    uint32_t rc = head_and_resource(s, q.scanout_id, q.resource_id, &h, &r);
 
     if (!r) {
-        return GPU_ERR_INVALID_RESOURCE_ID;
+        return rc;
     }
     if (!r->image || !rect_get(&rect, &q.r) || !rect_inside(&rect, r->width, r->height) ||
         !rect.width || !rect.height) {
@@ -187,20 +198,12 @@ uint32_t gpu_set_scanout_blob(VirtioGpu *s, VqElem *e)
     if (!giov_get(&e->out, &q, sizeof q)) {
         return GPU_ERR_INVALID_PARAMETER;
     }
-    if (le32_get(q.scanout_id) >= s->max_outputs) {
-        return GPU_ERR_INVALID_SCANOUT_ID;
-    }
-    GpuHead *h = &s->head[le32_get(q.scanout_id)];
-
-    if (!le32_get(q.resource_id)) {
-        leave_vga(h);
-        gpu_scanout_off(h);
-        return GPU_OK_NODATA;
-    }
-    GpuRes *r = gpu_res(s, le32_get(q.resource_id));
+    GpuHead *h;
+    GpuRes *r;
+    uint32_t rc = head_and_resource(s, q.scanout_id, q.resource_id, &h, &r);
 
     if (!r) {
-        return GPU_ERR_INVALID_RESOURCE_ID;
+        return rc;
     }
     uint64_t width = le32_get(q.width), height = le32_get(q.height),
              stride = le32_get(q.strides[0]), offset = le32_get(q.offsets[0]);

@@ -127,7 +127,8 @@ def steps(binary, machine, size, connections, device=""):
             yield run("100 connections at once", "hold 1000 100")
             rc, out = g.shell("vsock-peer echo 999 1", 30)
             yield "a port nobody listens at", rc != 0 and "reset" in out.lower(), out
-            g.shell("vsock-peer serve 5 > /tmp/log 2>&1 & vsock-peer serve 6 seq > /tmp/log2 2>&1 & sleep 1", 30)
+            g.shell("vsock-peer serve 5 > /tmp/log 2>&1 & vsock-peer serve 6 seq > /tmp/log2 2>&1 & n=0; "
+                    "while [ $(grep -l listening /tmp/log /tmp/log2 | wc -l) != 2 ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done", 60)
             c, line = dial(path, 5)
             yield "CONNECT", re.fullmatch(rb"OK \d+\n", line) is not None, line
             yield f"{size // MB} MB from the host and back, half-closed", both_ways(c, size), ""
