@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 
-from packages import BACKPORTS, CACHE, newest, resolve, run, unpack
+from packages import BACKPORTS, CACHE, locked, newest, resolve, run, unpack
 
 MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng", "ext4", "af_packet"]
 
@@ -18,8 +18,9 @@ class Kernel:
         self.image = glob.glob(f"{root}/boot/vmlinuz-*")[0]
         self.release = os.path.basename(self.image)[len("vmlinuz-"):]
         self.moddir = f"{root}/lib/modules/{self.release}"
-        if not os.path.exists(f"{self.moddir}/modules.dep"):
-            run(["depmod", "-b", root, self.release])
+        with locked():
+            if not os.path.exists(f"{self.moddir}/modules.dep"):
+                run(["depmod", "-b", root, self.release])
 
     def modules(self, names):
         """Files of the named modules and what they need, in loading order. Built-in ones are left out."""
@@ -65,13 +66,19 @@ def busybox():
     raise RuntimeError("busybox-static is not installed")
 
 
+def unfinished(out):
+    """A name for out while it is made: several programs may make the same one at the same time."""
+    return f"{out}.{os.getpid()}.tmp"
+
+
 def program(source):
     """A static program for the guest, built once for a source."""
     out = f"{CACHE}/guest/{os.path.basename(source)[:-2]}-{digest(open(source, encoding='utf-8').read())}"
     if not os.path.exists(out):
         os.makedirs(os.path.dirname(out), exist_ok=True)
-        subprocess.run(["gcc", "-static", "-O2", "-o", f"{out}.tmp", source], check=True)
-        os.rename(f"{out}.tmp", out)
+        tmp = unfinished(out)
+        subprocess.run(["gcc", "-static", "-O2", "-o", tmp, source], check=True)
+        os.rename(tmp, out)
     with open(out, "rb") as f:
         return f.read()
 
@@ -110,6 +117,7 @@ def initramfs(kernel, run_sh="", modules=MODULES, extra=()):
     os.makedirs(f"{CACHE}/guest", exist_ok=True)
     if os.path.exists(out):
         return out
+    tmp = unfinished(out)
     with tempfile.TemporaryDirectory(dir=CACHE) as d:
         for sub in ("bin", "proc", "sys", "dev", "root", "modules", "etc", "tmp"):
             os.mkdir(f"{d}/{sub}")
@@ -137,8 +145,8 @@ def initramfs(kernel, run_sh="", modules=MODULES, extra=()):
             os.chmod(f"{d}/{path}", mode)
         open(f"{d}/init", "w").write(INIT)
         os.chmod(f"{d}/init", 0o755)
-        subprocess.run(f"find . | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0 | gzip -n -1 > {out}.tmp", shell=True, check=True, cwd=d)
-    os.rename(f"{out}.tmp", out)
+        subprocess.run(f"find . | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0 | gzip -n -1 > {tmp}", shell=True, check=True, cwd=d)
+    os.rename(tmp, out)
     return out
 
 
@@ -185,6 +193,7 @@ def rootfs(size_mb=64, extra=()):
     if os.path.exists(out):
         return out
     os.makedirs(f"{CACHE}/guest", exist_ok=True)
+    tmp = unfinished(out)
     with tempfile.TemporaryDirectory(dir=CACHE) as d:
         for sub in ("bin", "sbin", "proc", "sys", "dev", "etc", "tmp", "root"):
             os.mkdir(f"{d}/{sub}")
@@ -203,7 +212,7 @@ def rootfs(size_mb=64, extra=()):
                 o.write(data)
             os.chmod(f"{d}/{path}", mode)
         os.chmod(d, 0o755)
-        run(["mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", d, f"{out}.tmp", f"{size_mb}M"],
+        run(["mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", d, tmp, f"{size_mb}M"],
             env=dict(os.environ, PATH=os.environ.get("PATH", "") + ":/sbin:/usr/sbin"))
-    os.rename(f"{out}.tmp", out)
+    os.rename(tmp, out)
     return out

@@ -2,6 +2,7 @@
 """Guest boots as TAP: Debian kernels × machine × CPUs × virtio interface × interrupts. Pairwise by default, --full for all."""
 import argparse
 import itertools
+import multiprocessing
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ from guest import Guest, Skip, Timeout
 KERNELS = {"cloud-6.1": lambda: images.Kernel(), "generic-6.1": lambda: images.Kernel("linux-image-amd64"),
            "cloud-6.12": images.kernel_612}
 AXES = [["cloud-6.1", "generic-6.1", "cloud-6.12"], ["pc", "q35"], [1, 2, 4], ["transitional", "modern", "legacy"], ["msix", "intx"]]
+LONG = re.compile("demo|drivers/(resets|rebind)|nic/|systemd/")  # begun first, or one of them runs alone at the end
+JOBS = []  # (name, function) of every row: set once, before the processes that run them are forked
 BAD = re.compile(r"BUG|WARNING|Oops|Spurious|hung|\blost\b|Call Trace")
 PROBE = r"""
 dmesg -n 1 # or a kernel message splits one of the lines below
@@ -109,27 +112,56 @@ def attempt(binary, row, timeout):
         return [str(e)], str(e)
 
 
-def twice(name, fn):
-    """fn(); when it fails, once more, and the first failure is shown: a guest's clocks run by the host's, and a busy host can upset any
-    row once. What is broken fails again."""
+def once(n):
+    """Runs row n of JOBS in a process of its own: (n, good, what it said, reason to skip, seconds)."""
+    at = time.monotonic()
     try:
-        return fn()
-    except Skip:
-        raise
-    except Exception:
-        print("\n".join("# " + l for l in traceback.format_exc().splitlines()), flush=True)
-        print(f"# UNSTABLE guest/{name}: once more", flush=True)
-        return fn()
+        good, said, skip = True, JOBS[n][1](), None
+    except Skip as e:
+        good, said, skip = True, None, str(e)
+    except (Exception, SystemExit):
+        good, said, skip = False, traceback.format_exc(), None
+    return n, good, said, skip, time.monotonic() - at
+
+
+def run_all(tap, at_once):
+    """All JOBS, at_once at a time, the longest first. What fails runs once more, alone, at the end, and the first failure is shown: a
+    guest's clocks run by the host's, and a busy host can upset any row once. What is broken fails again."""
+    order = sorted(range(len(JOBS)), key=lambda n: not LONG.match(JOBS[n][0]))
+    failed = []
+
+    def outcomes(numbers, processes):
+        with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
+            results = pool.imap_unordered(once, numbers)
+            for _ in numbers:
+                yield results.next(timeout=3600)  # for a process that was killed
+
+    def show(n, good, said, skip, seconds):
+        name, text = JOBS[n][0], said if isinstance(said, str) else ""
+        line = f"{name} ({seconds:.0f} s)" + (f": {text}" if good and text else "")
+        tap.result(good, name if skip else line, "" if good else text, skip)
+
+    for r in outcomes(order, at_once):
+        if r[1]:
+            show(*r)
+            continue
+        failed.append(r[0])
+        print("\n".join("# " + l for l in r[2].splitlines()), flush=True)
+        print(f"# UNSTABLE guest/{JOBS[r[0]][0]}: once more at the end", flush=True)
+    for r in outcomes(failed, 1):
+        show(*r)
 
 
 def demonstrated(binary):
-    """The results of the demonstration's self-test, all good; raises at the first that is not."""
-    results = []
+    """The demonstration's self-test; raises at the first step that is not good."""
+    n = 0
     for name, ok, detail in demo.self_test(binary, False):
+        n += 1
         if not ok:
             raise AssertionError(f"{name}: {detail}")
-        results.append((name, ok, detail))
-    return results
+    if n != 7:
+        raise AssertionError(f"{n} steps instead of 7")
+    return f"{n} steps"
 
 
 class Tap:
@@ -165,6 +197,7 @@ def main():
     ap.add_argument("--bin", required=True)
     ap.add_argument("--full", action="store_true")
     ap.add_argument("--only", help="regular expression on the test's name")
+    ap.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="rows at the same time (default: %(default)s)")
     ap.add_argument("--timeout", type=int, default=180)
     ap.add_argument("--verbose", action="store_true")
     args = ap.parse_args()
@@ -173,32 +206,18 @@ def main():
     rows = [r for r in rows if not args.only or re.search(args.only, "boot/" + "/".join(map(str, r)))]
     with_demo = not args.only or re.search(args.only, "demo")
     more = [(n, f) for n, f in others(binary, args.full) if not args.only or re.search(args.only, n)]
-    tap = Tap(len(rows) + len(more) + (8 if with_demo else 0))
-    if with_demo:
-        try:
-            results = twice("demo", lambda: demonstrated(binary))
-        except Exception as e:  # the boots below still say what they can
-            results = [("run", False, e)]
-        for name, ok, detail in results:
-            tap.result(ok, f"demo/{name}", "" if ok else detail)
-        for _ in range(len(results), 7):
-            tap.result(False, "demo/not reached")
-        tap.result(len(results) == 7, "demo/complete")
+
     def booted(row):
         complaints, text = attempt(binary, row, args.timeout)
         if complaints:
             raise AssertionError("\n".join(complaints) + ("\n" + text if args.verbose else ""))
 
-    named = [("boot/" + "/".join(map(str, row)), lambda row=row: booted(row)) for row in rows] + more
-    for name, fn in named:
-        at = time.monotonic()
-        try:
-            said = twice(name, fn)
-            tap.result(True, f"{name} ({time.monotonic() - at:.0f} s)" + (f": {said}" if said else ""))
-        except Skip as e:
-            tap.result(True, name, skip=e)
-        except Exception:
-            tap.result(False, name, traceback.format_exc())
+    if with_demo:
+        JOBS.append(("demo", lambda: demonstrated(binary)))
+    JOBS.extend(("boot/" + "/".join(map(str, row)), lambda row=row: booted(row)) for row in rows)
+    JOBS.extend(more)
+    tap = Tap(len(JOBS))
+    run_all(tap, args.jobs)
     return 1 if tap.failed else 0
 
 
