@@ -195,6 +195,7 @@ static uint32_t attach(VirtioGpu *s, GpuRes *r, GIov *from, uint32_t n)
     if (!gpu_charge(s, bytes)) {
         return GPU_ERR_OUT_OF_MEMORY;
     }
+    gpu_spend(s, bytes);
     r->counted += bytes;
     r->pieces = g_new(GpuPiece, n);
     r->npieces = n;
@@ -345,14 +346,6 @@ uint32_t gpu_transfer(VirtioGpu *s, VqElem *e)
     if (off > r->backing || need > r->backing - off) {
         return GPU_ERR_INVALID_PARAMETER;
     }
-    if (rect.width == r->width) { /* one stretch */
-        row = need;
-        rows = 1;
-    }
-    for (uint64_t y = 0; y < rows; y++, off += stride) {
-        if (!gpu_read(s, r, off, surface_row(r->image, rect.y + (uint32_t)y) + rect.x * 4, row)) {
-            return GPU_ERR_UNSPEC;
-        }
-    }
-    return GPU_OK_NODATA;
+    s->job = (GpuJob){ .res = r, .left = rect, .to_host = true, .off = off };
+    return gpu_copy(s);
 }

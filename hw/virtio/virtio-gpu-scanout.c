@@ -45,7 +45,7 @@ bool rect_inside(const Rect *r, uint32_t width, uint32_t height)
            r->height <= height - r->y;
 }
 
-static bool rect_common(const Rect *a, const Rect *b, Rect *ret)
+bool rect_common(const Rect *a, const Rect *b, Rect *ret)
 {
     uint32_t left = MAX(a->x, b->x), top = MAX(a->y, b->y),
              right = MIN(a->x + a->width, b->x + b->width),
@@ -121,12 +121,6 @@ static void leave_vga(GpuHead *h)
     }
 }
 
-static void copy_resource(GpuHead *h, const Rect *part)
-{
-    surface_copy(h->shown, (int)(part->x - h->r.x), (int)(part->y - h->r.y), h->res->image,
-        (int)part->x, (int)part->y, part->width, part->height);
-}
-
 /* What a scanout command names. No resource: the head is switched off. *ret_r NULL: that is all,
  * and the answer is returned. */
 static uint32_t head_and_resource(
@@ -144,6 +138,13 @@ static uint32_t head_and_resource(
     }
     *ret_r = gpu_res(s, le32_get(resource));
     return *ret_r ? GPU_OK_NODATA : GPU_ERR_INVALID_RESOURCE_ID;
+}
+
+/* A head with pixels of its own begins with those of its resource. */
+static uint32_t show_all(GpuHead *h)
+{
+    h->gpu->job = (GpuJob){ .res = h->res, .left = h->r, .heads = 1u << h->index };
+    return gpu_copy(h->gpu);
 }
 
 uint32_t gpu_set_scanout(VirtioGpu *s, VqElem *e)
@@ -167,7 +168,7 @@ uint32_t gpu_set_scanout(VirtioGpu *s, VqElem *e)
     }
     leave_vga(h);
     if (h->res == r && !memcmp(&h->r, &rect, sizeof rect)) {
-        return GPU_OK_NODATA; /* as it is; flushes tell of changes */
+        return h->shown ? show_all(h) : GPU_OK_NODATA; /* as it is; flushes tell of changes */
     }
     pixman_image_t *before = h->shown; /* viewers look at it until they are told of the new one */
     bool direct = r->format == PIXMAN_a8r8g8b8 || r->format == PIXMAN_x8r8g8b8;
@@ -184,10 +185,7 @@ uint32_t gpu_set_scanout(VirtioGpu *s, VqElem *e)
         gpu_scanout_off(h);
         return GPU_ERR_OUT_OF_MEMORY;
     }
-    if (!direct) {
-        copy_resource(h, &rect);
-    }
-    return GPU_OK_NODATA;
+    return direct ? GPU_OK_NODATA : show_all(h);
 }
 
 uint32_t gpu_set_scanout_blob(VirtioGpu *s, VqElem *e)
@@ -230,23 +228,19 @@ uint32_t gpu_set_scanout_blob(VirtioGpu *s, VqElem *e)
     return GPU_OK_NODATA;
 }
 
-/* Pixels of a blob, line by line. What the guest took away meanwhile keeps its last picture. */
-static void copy_blob(const VirtioGpu *s, GpuHead *h, const Rect *part)
+static void rect_add(Rect *all, const Rect *r)
 {
-    g_autofree uint32_t *line = g_new(uint32_t, part->width);
-    pixman_image_t *row =
-        surface_wrap(h->format, part->width, 1, line, part->width * 4, NULL, NULL);
+    uint32_t right = MAX(all->x + all->width, r->x + r->width),
+             bottom = MAX(all->y + all->height, r->y + r->height);
 
-    for (uint32_t y = 0; row && y < part->height; y++) {
-        uint64_t off = h->offset + (uint64_t)h->stride * (part->y + y) + (uint64_t)part->x * 4;
-
-        if (!gpu_read(s, h->res, off, line, (uint64_t)part->width * 4)) {
-            break;
-        }
-        surface_copy(h->shown, (int)(part->x - h->r.x), (int)(part->y + y - h->r.y), row, 0, 0,
-            part->width, 1);
+    if (!all->width) {
+        *all = *r;
+        return;
     }
-    surface_unref(row);
+    all->x = MIN(all->x, r->x);
+    all->y = MIN(all->y, r->y);
+    all->width = right - all->x;
+    all->height = bottom - all->y;
 }
 
 uint32_t gpu_flush(VirtioGpu *s, VqElem *e)
@@ -265,21 +259,22 @@ uint32_t gpu_flush(VirtioGpu *s, VqElem *e)
     if (!rect_get(&rect, &q.r) || (r->image && !rect_inside(&rect, r->width, r->height))) {
         return GPU_ERR_INVALID_PARAMETER;
     }
+    s->job = (GpuJob){ .res = r };
     for (unsigned i = 0; i < s->max_outputs; i++) {
         GpuHead *h = &s->head[i];
 
         if (h->res != r || !rect_common(&h->r, &rect, &part)) {
             continue;
         }
-        if (!r->image) {
-            copy_blob(s, h, &part);
-        } else if (h->shown) {
-            copy_resource(h, &part);
+        if (h->shown) {
+            s->job.heads |= 1u << i;
+            rect_add(&s->job.left, &part);
+        } else {
+            display_updated(h->display, (int)(part.x - h->r.x), (int)(part.y - h->r.y),
+                (int)part.width, (int)part.height);
         }
-        display_updated(h->display, (int)(part.x - h->r.x), (int)(part.y - h->r.y), (int)part.width,
-            (int)part.height);
     }
-    return GPU_OK_NODATA;
+    return gpu_copy(s);
 }
 
 /* ---- the pointer ---- */

@@ -1,6 +1,7 @@
 /*
  * virtio-gpu, 2D (VIRTIO 1.4, 5.7): its two queues, configuration and heads. Each command is done
- * when it is answered, so a fence needs no wait. Tested by test-virtio-gpu.
+ * when it is answered, so a fence needs no wait; those that copy much do it in slices (GpuJob).
+ * Tested by test-virtio-gpu.
  */
 #include "hw/virtio/virtio-gpu.h"
 
@@ -11,7 +12,7 @@
 
 #include <string.h>
 
-enum { EVENT_DISPLAY = 1, FLAG_FENCE = 1 };
+enum { EVENT_DISPLAY = 1, FLAG_FENCE = 1, CONTROLQ = 0 };
 
 typedef struct GpuConfig {
     le32 events_read, events_clear, num_scanouts, num_capsets;
@@ -131,6 +132,9 @@ static VqVerdict control(VirtioDev *d, VqElem *e)
     EdidResp resp;
     uint32_t type;
 
+    if (s->job.e || s->spent >= GPU_SLICE) {
+        return VQ_STOP; /* until slice_begins() */
+    }
     if (!giov_peek(&e->out, &q, sizeof q)) {
         answer(e, &q, GPU_ERR_INVALID_PARAMETER, NULL, 0);
         return VQ_DONE;
@@ -145,8 +149,53 @@ static VqVerdict control(VirtioDev *d, VqElem *e)
         answer(e, &q, type, &resp, type == GPU_OK_EDID ? sizeof resp : 0);
         return VQ_DONE;
     default:
-        answer(e, &q, simple_command(s, e, le32_get(q.type)), NULL, 0);
+        type = simple_command(s, e, le32_get(q.type));
+        if (type == GPU_GOES_ON) {
+            s->job.e = e;
+            s->job.hdr = q;
+            return VQ_HELD;
+        }
+        answer(e, &q, type, NULL, 0);
         return VQ_DONE;
+    }
+}
+
+static void slice_begins(void *opaque)
+{
+    VirtioGpu *s = opaque;
+    VqElem *e = s->job.e;
+    uint32_t type;
+
+    s->spent = 0;
+    if (e) {
+        type = gpu_copy(s);
+        if (type == GPU_GOES_ON) {
+            return;
+        }
+        s->job.e = NULL;
+        answer(e, &s->job.hdr, type, NULL, 0);
+        vq_push(e);
+        vq_notify(virtio_queue(&s->vd, CONTROLQ));
+    }
+    vq_resume(virtio_queue(&s->vd, CONTROLQ));
+}
+
+/* Reset, or the VM stands: a command that is taken again begins anew. */
+static void gpu_stop(VirtioDev *d)
+{
+    VirtioGpu *s = (VirtioGpu *)d;
+
+    loop_idle_cancel(d->loop, &s->slice);
+    s->spent = 0;
+    if (s->job.e) {
+        vq_drop(g_steal_pointer(&s->job.e));
+    }
+}
+
+static void gpu_queue_reset(VirtioDev *d, unsigned i)
+{
+    if (i == CONTROLQ) {
+        gpu_stop(d);
     }
 }
 
@@ -279,6 +328,7 @@ static bool gpu_realize(VirtioDev *d, GError **err)
         return err_set(err, "xres and yres must be between 1 and %d", DISPLAY_SIDE_MAX);
     }
     s->resources = g_hash_table_new(NULL, NULL);
+    s->slice = (LoopIdle){ .fn = slice_begins, .opaque = s };
     for (unsigned i = 0; i < s->max_outputs; i++) {
         GpuHead *h = &s->head[i];
 
@@ -322,21 +372,21 @@ static const VqSpec gpu_vqs[] = {
     { .name = "cursor", .size = 16, .elem_size = sizeof(VqElem), .request = cursor },
 };
 
-#define GPU_OPS(var, cls)                                                                          \
-    static const VirtioOps var = {                                                                 \
-        .id = 16,                                                                                  \
-        .pci_class = (cls),                                                                        \
-        .vqs = gpu_vqs,                                                                            \
-        .nvqs = G_N_ELEMENTS(gpu_vqs),                                                             \
-        .default_vectors = 3,                                                                      \
-        .config_size = sizeof(GpuConfig),                                                          \
-        .config = gpu_config,                                                                      \
-        .config_wrote = gpu_config_wrote,                                                          \
-        .reset = gpu_reset,                                                                        \
-        .realize = gpu_realize,                                                                    \
-        .unrealize = gpu_unrealize,                                                                \
-    }
-GPU_OPS(gpu_ops, 0x038000);
+static const VirtioOps gpu_ops = {
+    .id = 16,
+    .pci_class = 0x038000,
+    .vqs = gpu_vqs,
+    .nvqs = G_N_ELEMENTS(gpu_vqs),
+    .default_vectors = 3,
+    .config_size = sizeof(GpuConfig),
+    .config = gpu_config,
+    .config_wrote = gpu_config_wrote,
+    .stop = gpu_stop,
+    .queue_reset = gpu_queue_reset,
+    .reset = gpu_reset,
+    .realize = gpu_realize,
+    .unrealize = gpu_unrealize,
+};
 
 const ObjClass virtio_gpu_class = {
     .name = "virtio-gpu-device",

@@ -8,13 +8,15 @@ enum {
     GPU_HEADS_MAX = 16,      /* VIRTIO_GPU_MAX_SCANOUTS */
     GPU_ENTRIES_MAX = 16384, /* pieces of one resource's memory */
     GPU_RES_OVERHEAD = 512,  /* what a resource counts for besides its pixels */
-    GPU_CURSOR_SIDE = 64
+    GPU_CURSOR_SIDE = 64,
+    GPU_SLICE = 512 << 10 /* bytes that commands copy in one go, of a few in a turn of the loop */
 };
 enum {
     GPU_F_EDID = 1,
     GPU_F_RESOURCE_BLOB = 3,
 };
 enum {
+    GPU_GOES_ON, /* no response yet: the command is s->job now */
     GPU_CMD_GET_DISPLAY_INFO = 0x0100,
     GPU_CMD_RESOURCE_CREATE_2D,
     GPU_CMD_RESOURCE_UNREF,
@@ -95,6 +97,18 @@ typedef struct GpuHead {
     DisplayCursor *cursor;
 } GpuHead;
 
+/* A command that copies pixels. What one slice does not reach waits for the next, and with it the
+ * commands behind it, so nothing that it names goes away meanwhile. */
+typedef struct GpuJob {
+    VqElem *e; /* held; NULL: none is under way */
+    GpuHdr hdr;
+    GpuRes *res;
+    Rect left;      /* of the resource: rows that are to be copied */
+    bool to_host;   /* a transfer; else a flush */
+    uint64_t off;   /* transfer: where the first of them begins in the backing */
+    uint32_t heads; /* flush: those with pixels of their own, one bit each */
+} GpuJob;
+
 typedef struct VirtioGpu {
     VirtioDev vd;
     /* properties */
@@ -104,6 +118,9 @@ typedef struct VirtioGpu {
     GHashTable *resources; /* id → GpuRes */
     uint64_t hostmem;      /* in use, at most max_hostmem */
     uint32_t events;
+    GpuJob job;
+    uint64_t spent; /* of GPU_SLICE */
+    LoopIdle slice; /* the next one begins */
     GpuHead head[GPU_HEADS_MAX];
     /* virtio-vga's first head: the VGA draws until a driver sets a scanout (5.7.7) */
     const DisplayOps *vga_ops;
@@ -114,7 +131,10 @@ typedef struct VirtioGpu {
 extern const PropSpec virtio_gpu_props[];
 extern const ObjClass virtio_gpu_class;
 
-/* virtio-gpu-res.c. Each returns a response's type. */
+/* virtio-gpu-copy.c */
+uint32_t gpu_copy(VirtioGpu *s); /* goes on with s->job; a response's type, or GPU_GOES_ON */
+void gpu_spend(VirtioGpu *s, uint64_t n); /* bytes of this slice */
+/* virtio-gpu-res.c. Each returns a response's type, or GPU_GOES_ON. */
 uint32_t gpu_create_2d(VirtioGpu *s, VqElem *e);
 uint32_t gpu_create_blob(VirtioGpu *s, VqElem *e);
 uint32_t gpu_unref(VirtioGpu *s, VqElem *e);
@@ -136,3 +156,4 @@ void gpu_scanout_off(GpuHead *h);
 void gpu_res_gone(VirtioGpu *s, GpuRes *r); /* before its memory goes */
 bool rect_get(Rect *ret, const GpuRect *r); /* false: its far corner does not fit 32 bits */
 bool rect_inside(const Rect *r, uint32_t width, uint32_t height);
+bool rect_common(const Rect *a, const Rect *b, Rect *ret); /* false: they have nothing in common */

@@ -416,6 +416,109 @@ static void test_reset_forgets_all(Fix *x, const void *unused)
     g_assert_cmpuint(g_hash_table_size(s->resources), ==, 0);
 }
 
+/* ---- commands that take several turns of the loop ---- */
+
+enum { BIG_W = 4096, BIG_H = 2048, MIB = 1 << 20, SLICES = 10 /* a turn, at most */ };
+
+/* 32 MiB whose memory is one piece of 1 MiB over and over; shown on the first head. */
+static void big_resource(Fix *x, uint32_t format)
+{
+    uint32_t words[2 + 4 * 32] = { 5, 32 };
+
+    for (unsigned i = 0; i < 32; i++) {
+        words[2 + 4 * i] = (uint32_t)x->pixels;
+        words[4 + 4 * i] = MIB;
+    }
+    g_assert_cmphex(
+        SEND(x, GPU_CMD_RESOURCE_CREATE_2D, 5, format, BIG_W, BIG_H), ==, GPU_OK_NODATA);
+    g_assert_cmphex(
+        send_to(x, CONTROL, GPU_CMD_RESOURCE_ATTACH_BACKING, words, 130), ==, GPU_OK_NODATA);
+    g_assert_cmphex(SEND(x, GPU_CMD_SET_SCANOUT, 0, 0, BIG_W, BIG_H, 0, 5), ==, GPU_OK_NODATA);
+}
+
+/* Two commands, one behind the other; not waited for. */
+static void begin_big(Fix *x)
+{
+    const uint32_t transfer[14] = { GPU_CMD_TRANSFER_TO_HOST_2D, [8] = BIG_W, BIG_H, 0, 0, 5 };
+    const uint32_t flush[12] = { GPU_CMD_RESOURCE_FLUSH, [8] = BIG_W, BIG_H, 5 };
+    const VBuf b[4] = { { x->req, sizeof transfer, false }, { x->resp, 24, true },
+        { x->req + 64, sizeof flush, false }, { x->resp + 32, 24, true } };
+
+    vdev_put(&x->v, x->req, transfer, sizeof transfer);
+    vdev_put(&x->v, x->req + 64, flush, sizeof flush);
+    vdev_fill(&x->v, x->resp, 0, 64);
+    vring_add(&x->v.d.ring[CONTROL], b, 2, 0);
+    vring_add(&x->v.d.ring[CONTROL], b + 2, 2, 0);
+    vd_kick(&x->v.d, CONTROL);
+    loop_turn(loop_main(), false);
+}
+
+static uint32_t answer_at(Fix *x, uint64_t off)
+{
+    return (uint32_t)vport_r32(x->v.d.port, x->resp + off);
+}
+
+/* No turn of the loop copies more than a few slices; what comes behind waits. */
+static void test_much_is_done_in_turns(Fix *x, const void *unused)
+{
+    uint32_t id, len;
+    unsigned turns = 1, flushed;
+
+    big_resource(x, RGBX);
+    draw(x, MIB / 4 - 1, 0x332211);
+    begin_big(x);
+    while (!vring_used(&x->v.d.ring[CONTROL], &id, &len)) {
+        g_assert_cmphex(pixel(display_nth(0), BIG_W - 1, BIG_H - 1), ==, 0);
+        loop_turn(loop_main(), false);
+        turns++;
+    }
+    g_assert_cmpuint(turns, >=, 32 * MIB / GPU_SLICE / SLICES);
+    g_assert_cmphex(answer_at(x, 0), ==, GPU_OK_NODATA);
+    flushed = x->updated;
+    vd_wait_used(&x->v.d, CONTROL, &id, &len);
+    g_assert_cmphex(answer_at(x, 32), ==, GPU_OK_NODATA);
+    g_assert_cmpuint(x->updated - flushed, >=, 32 * MIB / GPU_SLICE);
+    g_assert_cmphex(pixel(display_nth(0), BIG_W - 1, BIG_H - 1), ==, 0x112233);
+    g_assert_cmpint(x->y + x->h, ==, BIG_H);
+}
+
+/* A reset of the device or of its queue in the middle drops the rest; the VM may stand meanwhile.
+ */
+static void test_turns_end_with_a_reset(Fix *x, const void *unused)
+{
+    VirtioGpu *s = (VirtioGpu *)((VirtioPci *)x->v.dev)->vd;
+    uint32_t id, len;
+
+    big_resource(x, BGRX);
+    draw(x, MIB / 4 - 1, 0x112233);
+    begin_big(x);
+    g_assert_nonnull(s->job.e);
+    vd_write(&x->v.d, 22, 2, CONTROL);
+    vd_write(&x->v.d, 58, 2, 1); /* queue_reset */
+    board_run(x->v.b);
+    g_assert_null(s->job.e);
+    g_assert_cmpuint(vd_read(&x->v.d, 58, 2), ==, 0);
+    g_assert_cmphex(answer_at(x, 0), ==, 0);
+    g_assert_cmphex(pixel(display_nth(0), BIG_W - 1, BIG_H - 1), ==, 0);
+    vd_setup_queue(&x->v.d, CONTROL, 0);
+    begin_big(x);
+    g_assert_nonnull(s->job.e);
+    virtio_run_changed(&s->vd, false); /* the VM stands */
+    board_run(x->v.b);
+    g_assert_null(s->job.e);
+    virtio_run_changed(&s->vd, true);
+    vd_wait_used(&x->v.d, CONTROL, &id, &len); /* begun anew */
+    vd_wait_used(&x->v.d, CONTROL, &id, &len);
+    g_assert_cmphex(pixel(display_nth(0), BIG_W - 1, BIG_H - 1), ==, 0x112233);
+    begin_big(x);
+    g_assert_nonnull(s->job.e);
+    vd_set_status(&x->v.d, 0);
+    board_run(x->v.b);
+    g_assert_null(s->job.e);
+    g_assert_cmphex(answer_at(x, 0), ==, 0);
+    g_assert_cmpuint(s->hostmem, ==, 0);
+}
+
 /* Whatever words a driver sends: answers, and nothing left behind. */
 static void test_random_commands(Fix *x, const void *unused)
 {
@@ -475,6 +578,8 @@ int main(int argc, char **argv)
     TEST("pointer", test_pointer);
     TEST("blobs", test_blobs);
     TEST("reset-forgets-all", test_reset_forgets_all);
+    TEST("much-is-done-in-turns", test_much_is_done_in_turns);
+    TEST("turns-end-with-a-reset", test_turns_end_with_a_reset);
     TEST("random-commands", test_random_commands);
     g_test_add_func("/virtio-gpu/memory-is-bounded", test_memory_is_bounded);
     g_test_add_func("/virtio-gpu/refusals", test_refusals);
