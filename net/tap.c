@@ -2,6 +2,7 @@
 #include "net-addr.h"
 #include "net-internal.h"
 #include "tap-host.h"
+#include "tap-io.h"
 #include "util/fd.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@
 #define TUN_F_USO6 0x40
 #endif
 
-enum { TAP_FRAME_MAX = 65536 + 64 + 20, TAP_BUDGET = 64, TAP_QUEUES_MAX = 256 };
+enum { TAP_BUDGET = 64, TAP_QUEUES_MAX = 256 };
 
 typedef struct TapOpts {
     char *fd, *fds, *ifname, *script, *downscript, *br, *helper, *vhostfd, *vhostfds;
@@ -44,15 +45,15 @@ static const PropSpec tap_props[] = {
 
 typedef struct Tap {
     NetPort p;
+    TapIo io;
     int fd;
     LoopFd *w;
+    LoopIdle flush;           /* sends what a turn of the loop has gathered */
     bool stalled, want_write; /* the NIC takes nothing; the kernel's queue is full */
     bool enabled;
-    size_t held;         /* a packet read but refused, kept in buf */
     unsigned can;        /* TUN_F_* of the host */
     uint32_t kernel_hdr; /* bytes of header the kernel puts there, whatever the cable has */
     char *downscript, ifname[IFNAMSIZ];
-    uint8_t buf[TAP_FRAME_MAX];
 } Tap;
 
 static void tap_watch(Tap *t)
@@ -61,34 +62,57 @@ static void tap_watch(Tap *t)
         t->w, (t->stalled ? 0 : (uint32_t)EPOLLIN) | (t->want_write ? (uint32_t)EPOLLOUT : 0));
 }
 
-static bool tap_give(Tap *t)
+/* Passes on what was read, until the NIC takes no more; returns how many. */
+static unsigned tap_deliver(Tap *t)
 {
-    size_t skip = t->p.vnet_hdr_len ? 0 : MIN(t->kernel_hdr, t->held);
-    struct iovec v = { t->buf + skip, t->held - skip };
+    const struct iovec *packet;
+    unsigned n = 0;
 
-    if (net_send(&t->p, &v, 1, v.iov_len) == NET_QUEUED) {
-        t->stalled = true;
-        return false;
+    for (; (packet = tap_io_first(&t->io)); n++) {
+        size_t skip = t->p.vnet_hdr_len ? 0 : MIN(t->kernel_hdr, packet->iov_len);
+        struct iovec v = { (uint8_t *)packet->iov_base + skip, packet->iov_len - skip };
+
+        if (net_send(&t->p, &v, 1, v.iov_len) == NET_QUEUED) {
+            t->stalled = true;
+            break;
+        }
+        tap_io_next(&t->io);
     }
-    t->held = 0;
-    return true;
+    return n;
+}
+
+/* False: the rest waits until the kernel has room. */
+static bool tap_flush(Tap *t)
+{
+    bool sent = !t->want_write && tap_io_flush(&t->io);
+
+    if (!sent && !t->want_write) {
+        t->want_write = true;
+        tap_watch(t);
+    }
+    return sent;
+}
+
+static void tap_flush_idle(void *opaque)
+{
+    tap_flush(opaque);
 }
 
 static void tap_event(void *opaque, uint32_t events)
 {
     Tap *t = opaque;
+    unsigned n = 0;
+    bool more = true;
 
     if (events & EPOLLOUT) {
         t->want_write = false;
-        net_ready(&t->p);
-    }
-    for (unsigned i = 0; i < TAP_BUDGET && !t->stalled; i++) {
-        ssize_t n = read(t->fd, t->buf, sizeof t->buf);
-        if (n <= 0) {
-            break;
+        if (tap_flush(t)) {
+            net_ready(&t->p);
         }
-        t->held = (size_t)n;
-        tap_give(t);
+    }
+    while (more && !t->stalled && n < TAP_BUDGET) {
+        more = tap_io_fill(&t->io);
+        n += tap_deliver(t);
     }
     tap_watch(t);
 }
@@ -98,19 +122,16 @@ static void tap_writable(NetPort *p)
     Tap *t = (Tap *)p;
 
     t->stalled = false;
-    if (t->held) {
-        tap_give(t);
-    }
+    tap_deliver(t);
     tap_watch(t);
 }
 
-static NetVerdict tap_receive(NetPort *p, const struct iovec *iov, unsigned n, size_t len)
+/* One that is not gathered. */
+static NetVerdict tap_write(Tap *t, size_t head, const struct iovec *iov, unsigned n, size_t len)
 {
-    Tap *t = (Tap *)p;
     g_autofree uint8_t *whole = NULL;
     struct iovec two[2];
     uint8_t none[32] = { 0 };
-    size_t head = t->kernel_hdr && !p->vnet_hdr_len ? t->kernel_hdr : 0;
     ssize_t done;
 
     /* A sender without a header on a tap with one; or more pieces than a system call takes. */
@@ -131,6 +152,25 @@ static NetVerdict tap_receive(NetPort *p, const struct iovec *iov, unsigned n, s
     }
     return done < 0 ? NET_DROPPED
                     : NET_SENT; /* an interface that is down refuses; so does a wire */
+}
+
+static NetVerdict tap_receive(NetPort *p, const struct iovec *iov, unsigned n, size_t len)
+{
+    Tap *t = (Tap *)p;
+    size_t head = t->kernel_hdr && !p->vnet_hdr_len ? t->kernel_hdr : 0;
+
+    if (t->want_write) {
+        return NET_QUEUED;
+    }
+    if (!tap_io_gather(&t->io, head, iov, n, len)) {
+        return tap_flush(t) ? tap_write(t, head, iov, n, len) : NET_QUEUED;
+    }
+    if (!tap_io_room(&t->io)) {
+        tap_flush(t); /* what does not go now is kept, this one too */
+    } else {
+        loop_idle(loop_main(), &t->flush);
+    }
+    return NET_SENT;
 }
 
 static void tap_close(NetPort *p);
@@ -200,6 +240,8 @@ static Tap *tap_queue_new(const char *id, const char *type, int fd, uint64_t snd
                                    TUN_F_USO4 | TUN_F_USO6);
     }
     t->fd = fd_steal(&mine);
+    t->flush = (LoopIdle){ .fn = tap_flush_idle, .opaque = t };
+    tap_io_init(&t->io, t->fd, limit != INT_MAX);
     t->w = loop_fd_add(loop_main(), t->fd, EPOLLIN, tap_event, t);
     return t;
 }
@@ -333,8 +375,11 @@ static void tap_close(NetPort *p)
         tap_close(net_queue(p, i));
     }
     p->nqueues = 0;
+    tap_io_flush(&t->io); /* what it does not take now is lost with the cable */
+    loop_idle_cancel(loop_main(), &t->flush);
     net_port_fini(p); /* may ask to watch once more */
     loop_fd_del(t->w);
+    tap_io_fini(&t->io);
     if (t->downscript) {
         tap_script(t->downscript, t->ifname, NULL);
     }
@@ -381,6 +426,11 @@ static bool tap_set_offload(NetPort *p, uint64_t offloads, uint32_t hdr_len)
     if (!t->kernel_hdr) {
         return !offloads && !hdr_len;
     }
+    if ((uint32_t)len != p->vnet_hdr_len) {
+        /* Packets on the way have the old header: those out go now or never, those in are lost. */
+        tap_io_flush(&t->io);
+        tap_io_forget(&t->io);
+    }
     if (len && ioctl(t->fd, TUNSETVNETHDRSZ, &len) < 0) {
         return false;
     }
@@ -399,6 +449,7 @@ static bool tap_enable(NetPort *p, bool on)
         return true;
     }
     t->enabled = on;
+    tap_io_flush(&t->io); /* a queue that is off sends nothing */
     return ioctl(t->fd, TUNSETQUEUE, &r) == 0;
 }
 

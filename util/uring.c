@@ -1,5 +1,5 @@
 /* io_uring on a loop: submission once a turn, completion by the ring's descriptor or by polling.
- * Tested by test-uring. */
+ * Batches: without a loop, at once. Tested by test-uring. */
 #include "util/uring.h"
 
 #include "config-host.h"
@@ -156,6 +156,70 @@ bool uring_queue(Uring *u, UringOp *op, UringCode code, int fd, const struct iov
     }
     return true;
 }
+
+struct UringBatch {
+    struct io_uring ring;
+    unsigned max;
+};
+
+UringBatch *uring_batch_new(unsigned max)
+{
+    UringBatch *b = g_new0(UringBatch, 1);
+
+    b->max = max;
+    if (io_uring_queue_init(max, &b->ring, 0) < 0) {
+        g_free(b);
+        return NULL;
+    }
+    return b;
+}
+
+void uring_batch_free(UringBatch *b)
+{
+    if (b) {
+        io_uring_queue_exit(&b->ring);
+        g_free(b);
+    }
+}
+
+/* Takes what has ended; returns how many. */
+static unsigned batch_reap(UringBatch *b, int *ret)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, n = 0;
+
+    io_uring_for_each_cqe(&b->ring, head, cqe)
+    {
+        ret[io_uring_cqe_get_data64(cqe)] = cqe->res;
+        n++;
+    }
+    io_uring_cq_advance(&b->ring, n);
+    return n;
+}
+
+void uring_batch_run(UringBatch *b, UringCode code, int fd, const struct iovec *iov, unsigned n,
+    bool chain, int *ret)
+{
+    g_assert(n <= b->max && code != URING_FDATASYNC);
+    for (unsigned i = 0; i < n; i++) {
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&b->ring); /* the last batch left none behind */
+
+        io_uring_prep_rw(code == URING_READV ? IORING_OP_READ : IORING_OP_WRITE, sqe, fd,
+            iov[i].iov_base, (unsigned)iov[i].iov_len, 0);
+        sqe->rw_flags = RWF_NOWAIT; /* else it would wait for the descriptor to get ready */
+        io_uring_sqe_set_data64(sqe, i);
+        sqe->flags |= chain && i + 1 < n ? IOSQE_IO_LINK : 0;
+    }
+    for (unsigned left = n; left;) {
+        int rc = io_uring_submit_and_wait(&b->ring, left);
+
+        /* EAGAIN, EBUSY: the kernel has no memory just now. */
+        if (rc < 0 && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY) {
+            g_error("io_uring_submit_and_wait: %s", g_strerror(-rc));
+        }
+        left -= batch_reap(b, ret);
+    }
+}
 #else
 bool uring_available(GError **err)
 {
@@ -172,5 +236,19 @@ bool uring_queue(G_GNUC_UNUSED Uring *u, G_GNUC_UNUSED UringOp *op, G_GNUC_UNUSE
     G_GNUC_UNUSED uint64_t off)
 {
     return false;
+}
+
+UringBatch *uring_batch_new(G_GNUC_UNUSED unsigned max)
+{
+    return NULL;
+}
+
+void uring_batch_free(G_GNUC_UNUSED UringBatch *b) {}
+
+void uring_batch_run(G_GNUC_UNUSED UringBatch *b, G_GNUC_UNUSED UringCode code,
+    G_GNUC_UNUSED int fd, G_GNUC_UNUSED const struct iovec *iov, G_GNUC_UNUSED unsigned n,
+    G_GNUC_UNUSED bool chain, G_GNUC_UNUSED int *ret)
+{
+    g_assert_not_reached(); /* nobody has one */
 }
 #endif

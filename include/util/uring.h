@@ -23,3 +23,16 @@ Uring *uring_of(Loop *l);
 /* Queues one operation; iov must stay until done(). False: the ring has no room, nothing queued. */
 bool uring_queue(Uring *u, UringOp *op, UringCode code, int fd, const struct iovec *iov,
     unsigned niov, uint64_t off);
+
+/*
+ * Reads or writes of one descriptor, by one system call and in their order; all have ended when it
+ * returns, and none waits. For packets, which have no sendmmsg(2) but on sockets.
+ */
+typedef struct UringBatch UringBatch;
+UringBatch *uring_batch_new(unsigned max); /* NULL: the host refuses, or it was not built in */
+void uring_batch_free(UringBatch *b);      /* NULL is fine */
+/* iov[i] is operation i, at most max of them; ret[i]: bytes or -errno, -EOPNOTSUPP: not with such a
+ * descriptor. chain: behind one that fails none is tried, they end with -ECANCELED. code: not
+ * URING_FDATASYNC. */
+void uring_batch_run(UringBatch *b, UringCode code, int fd, const struct iovec *iov, unsigned n,
+    bool chain, int *ret);
