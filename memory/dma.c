@@ -21,6 +21,11 @@ DmaSpace *dma_space_new(AddrSpace *as)
     return s;
 }
 
+AddrSpace *dma_space_memory(const DmaSpace *s)
+{
+    return s->as;
+}
+
 void dma_space_free(DmaSpace *s)
 {
     g_assert(!s || !s->users);

@@ -7,6 +7,7 @@
 #include "hw/virtio/virtio-query.h"
 
 #include "hw/core/machine.h"
+#include "hw/virtio/vhost.h"
 #include "hw/virtio/virtio-names.h"
 #include "hw/virtio/virtio-pci.h"
 #include "hw/virtio/vq-internal.h"
@@ -83,6 +84,14 @@ static VirtQueue *find_queue(VirtioDev *d, unsigned i, GError **err)
     return virtio_queue(d, i);
 }
 
+/* Its rings while the kernel has them; NULL: they are ours. */
+static const Vhost *vhost_of(const VirtioDev *d)
+{
+    const Vhost *h = d->ops->vhost ? d->ops->vhost(d) : NULL;
+
+    return h && vhost_started(h) ? h : NULL;
+}
+
 /* x-query-virtio-status */
 static VirtioFeatures all_offered(const VirtioDev *d)
 {
@@ -136,7 +145,7 @@ static Json *query_status(void *machine, const void *opaque, GError **err)
 
     json_set(j, "name", json_str(virtio_type_name(d->ops->id)));
     json_set(j, "device-id", json_int(d->ops->id));
-    json_set(j, "vhost-started", json_bool(false)); /* no device has a vhost back end */
+    json_set(j, "vhost-started", json_bool(vhost_of(d) != NULL));
     json_set(j, "bus-name", json_str(child_bus(d)));
     json_set(j, "device-endian", json_str("little")); /* the guest's, and a modern device's */
     json_set(j, "num-vqs", json_int(d->nvqs));
@@ -354,10 +363,13 @@ static Json *query_vhost(void *machine, const void *opaque, GError **err)
 {
     const QueryArgs *args = opaque;
 
-    if (find_device(machine, args->path, "VirtIODevice", err)) {
+    const VirtioDev *d = find_device(machine, args->path, "VirtIODevice", err);
+    const Vhost *h = d ? vhost_of(d) : NULL;
+
+    if (d && !h) {
         err_set(err, "Error: vhost device has not started yet");
     }
-    return NULL;
+    return h ? vhost_describe_ring(h, (unsigned)args->queue, err) : NULL;
 }
 
 /* clang-format off */

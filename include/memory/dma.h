@@ -11,6 +11,8 @@ typedef struct Iommu Iommu; /* memory/iommu.h */
 
 DmaSpace *dma_space_new(AddrSpace *as); /* bus master off */
 void dma_space_free(DmaSpace *s);
+AddrSpace *dma_space_memory(
+    const DmaSpace *s); /* what lies behind it, by the machine's addresses */
 void dma_space_set_master(DmaSpace *s, bool on); /* off: every access fails */
 bool dma_space_master(const DmaSpace *s);
 /* Changes whenever a translation made earlier may be stale (map published, bus master toggled). */

@@ -93,6 +93,8 @@ typedef struct VirtioOps {
 
 typedef struct VirtioBusOps {
     void (*irq_queue)(Obj *transport, unsigned vq); /* from the device's loop */
+    /* its first queues are the kernel's (hw/virtio/vhost.h); NULL: all are ours */
+    struct Vhost *(*vhost)(const VirtioDev *d);
     void (*irq_config)(Obj *transport);
     bool (*queue_fds)(Obj *transport, unsigned vq, int *ret_kick, int *ret_call); /* for vhost */
     DmaSpace *(*dma)(Obj *transport);
