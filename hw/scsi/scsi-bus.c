@@ -274,9 +274,35 @@ void scsi_fail(ScsiReq *r, ScsiSense why)
     finish(r);
 }
 
-void scsi_fail_errno(ScsiReq *r, int error)
+/* What Linux's block devices say of the way to their disk: SCSI_OK for errors that say nothing. */
+static ScsiResult path_failure(int error)
 {
     switch (-error) {
+    case ENOLINK:
+        return SCSI_TRANSPORT_FAILURE;
+    case EREMOTEIO:
+        return SCSI_TARGET_FAILURE;
+    case EBADE:
+        return SCSI_NEXUS_FAILURE;
+    case EBUSY:
+    case EAGAIN:
+        return SCSI_RETRY;
+    default:
+        return SCSI_OK;
+    }
+}
+
+void scsi_fail_errno(ScsiReq *r, int error)
+{
+    r->result = path_failure(error);
+    if (r->result != SCSI_OK) {
+        finish(r);
+        return;
+    }
+    switch (-error) {
+    case ENODATA:
+        scsi_fail(r, SCSI_SENSE(SCSI_MEDIUM_ERROR, 0x11, 0)); /* unrecovered read error */
+        break;
     case ENOMEDIUM:
         scsi_fail(r, SCSI_SENSE(SCSI_NOT_READY, 0x3a, 0)); /* medium not present */
         break;

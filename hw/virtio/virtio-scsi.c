@@ -15,6 +15,10 @@ enum {
     S_ABORTED = 2,
     S_BAD_TARGET = 3,
     S_RESET = 4,
+    S_BUSY = 5,
+    S_TRANSPORT_FAILURE = 6,
+    S_TARGET_FAILURE = 7,
+    S_NEXUS_FAILURE = 8,
     S_FAILURE = 9,
     S_SUCCEEDED = 10,
     S_REJECTED = 11,
@@ -192,7 +196,11 @@ static void cmd_done(ScsiReq *r)
     static const uint8_t responses[] = { [SCSI_OK] = S_OK,
         [SCSI_OVERRUN] = S_OVERRUN,
         [SCSI_ABORTED] = S_ABORTED,
-        [SCSI_RESET] = S_RESET };
+        [SCSI_RESET] = S_RESET,
+        [SCSI_TRANSPORT_FAILURE] = S_TRANSPORT_FAILURE,
+        [SCSI_TARGET_FAILURE] = S_TARGET_FAILURE,
+        [SCSI_NEXUS_FAILURE] = S_NEXUS_FAILURE,
+        [SCSI_RETRY] = S_BUSY };
     CmdReq *c = (CmdReq *)((char *)r - offsetof(CmdReq, r));
     GSList *waiters = c->waiters;
 

@@ -5,7 +5,16 @@
 
 #include <errno.h>
 
-enum { IN = 0, OUT = 1, FLUSH = 4, GET_LIFETIME = 10, DISCARD = 11, ZEROES = 13, ERASE = 14 };
+enum {
+    IN = 0,
+    OUT = 1,
+    SCSI_CMD = 2,
+    FLUSH = 4,
+    GET_LIFETIME = 10,
+    DISCARD = 11,
+    ZEROES = 13,
+    ERASE = 14
+};
 enum { ZONE_APPEND = 15, ZONE_REPORT = 16, ZONE_LAST = 26 }; /* even ones from 16 */
 enum { OK = 0, IOERR = 1, UNSUPP = 2 };
 enum { DISK = 64 << 10, WRITEBACK = 32 };
@@ -539,6 +548,51 @@ static void leg_op_4(Norm *x)
     eject(x);
 }
 
+/* A packet command in a legacy driver's framing: cmd, data, sense and the four words by themselves.
+ * No disk of ours is a SCSI one (5.2.6.2): the status says so, nothing else is touched. */
+static void packet_command(Norm *x, uint32_t type)
+{
+    enum { CMD = 0x100, DATA = 0x200, SENSE = 0x400, RESULT = 0x500, STATUS = 0x600 };
+    const VPort *p = &x->b->port;
+    const uint64_t at = x->page;
+    const VBuf buf[] = { { at, 16, false }, { at + CMD, 6, false }, { at + DATA, 512, true },
+        { at + SENSE, 96, true }, { at + RESULT, 16, true }, { at + STATUS, 1, true } };
+    uint32_t id, used;
+    uint8_t got;
+
+    norm_fill(x, at, 0xee, STATUS + 2);
+    vport_w32(p, at, type);
+    vring_add(x->r, buf, G_N_ELEMENTS(buf), 0);
+    vd_kick(&x->d, 0);
+    vd_wait_used(&x->d, 0, &id, &used);
+    for (uint64_t i = CMD; i <= STATUS + 1; i++) {
+        x->b->port.read(x->b, at + i, &got, 1);
+        g_assert_cmphex(got, ==, i == STATUS ? UNSUPP : 0xee);
+    }
+    g_assert_cmpstr(mem.calls->str, ==, "");
+}
+
+static void packet_commands(Norm *x)
+{
+    disk(x, "", ", 'disable-modern': true", NORM_LEGACY | NORM_START);
+    packet_command(x, SCSI_CMD);
+    packet_command(x, SCSI_CMD + 1); /* the same */
+    g_assert_cmpuint(request(x, IN, 0, 512), ==, OK);
+    eject(x);
+}
+
+static void leg_op_6(Norm *x)
+{
+    NORM("LEG-BLK-OP-6");
+    packet_commands(x);
+}
+
+static void leg_framing_2(Norm *x)
+{
+    NORM("LEG-BLK-FRAMING-2");
+    packet_commands(x);
+}
+
 int main(int argc, char **argv)
 {
     static const NormTest tests[] = {
@@ -570,6 +624,8 @@ int main(int argc, char **argv)
         { "LEG-BLK-INIT-4", leg_init_4, NORM_BARE, NULL },
         { "LEG-BLK-OP-1", leg_op_1, NORM_BARE, NULL },
         { "LEG-BLK-OP-4", leg_op_4, NORM_BARE, NULL },
+        { "LEG-BLK-OP-6", leg_op_6, NORM_BARE, NULL },
+        { "LEG-BLK-FRAMING-2", leg_framing_2, NORM_BARE, NULL },
     };
 
     return norm_main(argc, argv, tests, G_N_ELEMENTS(tests));

@@ -40,13 +40,18 @@ enum { /* sense keys */
 };
 #define SCSI_SENSE(k, c, q) ((ScsiSense){ (k), (c), (q) })
 
-/* What became of a request besides its status. DROPPED: nothing is told of it; it is done anew when
- * the VM goes on, or a reset has ended it. */
+/* What became of a request besides its status. The four failures have no status: the unit did not
+ * get to answer. DROPPED: nothing is told of it; it is done anew when the VM goes on, or a reset
+ * has ended it. */
 typedef enum ScsiResult {
     SCSI_OK,
     SCSI_OVERRUN,
     SCSI_ABORTED,
     SCSI_RESET,
+    SCSI_TRANSPORT_FAILURE,
+    SCSI_TARGET_FAILURE,
+    SCSI_NEXUS_FAILURE,
+    SCSI_RETRY,
     SCSI_DROPPED
 } ScsiResult;
 
@@ -143,7 +148,8 @@ void scsi_bus_drop(ScsiBus *b, ScsiPick pick); /* the second half. The loop */
 /* For device types. */
 void scsi_good(ScsiReq *r);
 void scsi_fail(ScsiReq *r, ScsiSense why);
-/* A host's error as sense data: EIO, ENOSPC, ENOMEDIUM ... */
+/* A host's error as sense data (EIO, ENOSPC, ENOMEDIUM ...) or as a failure on the way (ENOLINK,
+ * EAGAIN ...). */
 void scsi_fail_errno(ScsiReq *r, int error);
 /* Copies min(len, alloc, room) bytes to the initiator and ends well. */
 void scsi_reply(ScsiReq *r, const void *data, size_t len, size_t alloc);
