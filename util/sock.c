@@ -56,6 +56,10 @@ static struct addrinfo *inet_addrs(const SockAddr *a, bool passive, GError **err
     }
     int rc = getaddrinfo(any ? NULL : a->host, a->port, &hints, &res);
 
+    if (rc) { /* AI_ADDRCONFIG does not count the loopback interface: it may be all there is */
+        hints.ai_flags &= ~AI_ADDRCONFIG;
+        rc = getaddrinfo(any ? NULL : a->host, a->port, &hints, &res);
+    }
     if (rc) {
         err_set(err, "address resolution failed for %s:%s: %s", a->host ? a->host : "", a->port,
             gai_strerror(rc));

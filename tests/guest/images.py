@@ -71,15 +71,19 @@ def unfinished(out):
     return f"{out}.{os.getpid()}.tmp"
 
 
-def program(source):
-    """A static program for the guest, built once for a source."""
+def program_file(source):
+    """Path of a static program for the guest (and the host), built once for a source."""
     out = f"{CACHE}/guest/{os.path.basename(source)[:-2]}-{digest(open(source, encoding='utf-8').read())}"
     if not os.path.exists(out):
         os.makedirs(os.path.dirname(out), exist_ok=True)
-        tmp = unfinished(out)
-        subprocess.run(["gcc", "-static", "-O2", "-o", tmp, source], check=True)
-        os.rename(tmp, out)
-    with open(out, "rb") as f:
+        subprocess.run(["gcc", "-static", "-O2", "-o", f"{out}.{os.getpid()}", source], check=True)
+        os.rename(f"{out}.{os.getpid()}", out)
+    return out
+
+
+def program(source):
+    """Its bytes."""
+    with open(program_file(source), "rb") as f:
         return f.read()
 
 

@@ -290,6 +290,16 @@ def refused():
             assert text in p.err, f"{args}: {p.err}"
 
 
+@test("a host with no network but the loopback interface")
+def loopback():
+    if os.geteuid() or subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        raise vm.Skip("no network namespace of one's own here")
+    with Vm(BASE + hub("socket,listen=127.0.0.1:4000", "stream,server=on,addr.type=inet,addr.host=localhost,addr.port=4001", "user,hostfwd=tcp::4002-:22"),
+            wrap=["unshare", "-n"]) as v:
+        info = v.qmp.hmp("info network")
+        assert "b0" in info and "b1" in info and "b2" in info, info
+
+
 @test("announce-self's arguments, info network and -net, -nic as QEMU 10.0")
 def texts():
     num = {"initial": 50, "max": 550, "rounds": 5, "step": 50}
