@@ -285,18 +285,29 @@ static void drain_nodes(BlkNode *n, bool on)
     }
 }
 
-void blk_drain(Blk *b)
+static void drain_lanes(Blk *b, unsigned from, unsigned to)
 {
-    if (!blk_in_flight(b)) {
-        return;
-    }
     throttle_bypass(&b->limits, true);
     drain_nodes(b->node, true);
-    for (unsigned i = 0; i < b->nlanes; i++) {
+    for (unsigned i = from; i < to; i++) {
         loop_call(b->lane[i].loop ? b->lane[i].loop : loop_main(), drain_here, &b->lane[i]);
     }
     drain_nodes(b->node, false);
     throttle_bypass(&b->limits, false);
+}
+
+void blk_drain(Blk *b)
+{
+    if (blk_in_flight(b)) {
+        drain_lanes(b, 0, b->nlanes);
+    }
+}
+
+void blk_drain_lane(Blk *b, unsigned lane)
+{
+    if (__atomic_load_n(&b->lane[lane].in_flight, __ATOMIC_ACQUIRE)) {
+        drain_lanes(b, lane, lane + 1);
+    }
 }
 
 void blk_lanes_new(Blk *b, Loop *const *l, unsigned n)

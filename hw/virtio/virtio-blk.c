@@ -84,8 +84,8 @@ typedef struct VirtioBlk {
     BlkConf conf;
     uint32_t lcyls, lheads, lsecs;
     uint32_t max_discard, max_write_zeroes;
-    char *serial, *iothread_id;
-    IoThread *iothread;
+    char *serial;
+    IoThreadUse threads;
     bool config_wce, discard, write_zeroes, seg_max_adjust, merging, share_rw, report_granularity,
         wce_if_config_wce;
     OnOffAuto write_cache, account_failed, account_invalid, backend_defaults;
@@ -97,6 +97,7 @@ typedef struct VirtioBlk {
 
 typedef struct BlkQueue { /* its loop's own */
     VirtioBlk *s;
+    Loop *loop;
     struct VBlkReq *first, *last;     /* reads and writes of this turn, linked by e.next */
     struct VBlkReq *held, *held_last; /* failed, and the VM stops for it; linked by e.next */
     VqElem *answered[ANSWERS];        /* for the driver, in one go before the loop sleeps */
@@ -157,7 +158,7 @@ static void finish(VBlkReq *r, uint8_t status)
         answer(q);
     }
     if (!q->nanswered) {
-        loop_idle(q->s->vd.loop, &q->answer);
+        loop_idle(q->loop, &q->answer);
     }
     q->answered[q->nanswered++] = &r->e;
 }
@@ -393,7 +394,7 @@ static VqVerdict blk_request(VirtioDev *d, VqElem *e)
     r->merged = NULL;
     r->b.done = blk_done;
     r->b.flags = 0;
-    r->b.lane = 0;
+    r->b.lane = vq_index(e->vq);
     if (!giov_get(&e->out, &h, sizeof h) || !e->in.left || !vq_split_in(e, e->in.left - 1)) {
         vq_fail(e->vq, "virtio-blk: request without header or status");
         return VQ_DONE;
@@ -525,6 +526,16 @@ static bool blk_features_ok(VirtioDev *d)
     return true;
 }
 
+/* In the queue's loop: no chain stays here. */
+static void leave(void *opaque)
+{
+    BlkQueue *q = opaque;
+
+    answer(q);
+    forget_held(q);
+    loop_idle_cancel(q->loop, &q->answer);
+}
+
 /* On a reset the core waits for what is still out; nothing else has to. */
 static void blk_stop(VirtioDev *d)
 {
@@ -534,8 +545,7 @@ static void blk_stop(VirtioDev *d)
         blk_drain(s->blk);
     }
     for (unsigned i = 0; i < s->num_queues; i++) {
-        answer(&s->q[i]);
-        forget_held(&s->q[i]);
+        loop_call(s->q[i].loop, leave, &s->q[i]);
     }
 }
 
@@ -553,9 +563,8 @@ static void blk_queue_reset(VirtioDev *d, unsigned i)
 {
     VirtioBlk *s = (VirtioBlk *)d;
 
-    blk_drain(s->blk);
-    answer(&s->q[i]);
-    forget_held(&s->q[i]);
+    blk_drain_lane(s->blk, i); /* others go on: not until all is still */
+    loop_call(s->q[i].loop, leave, &s->q[i]);
 }
 
 static void blk_resized(void *opaque)
@@ -612,17 +621,31 @@ static bool blk_props_ok(VirtioBlk *s, GError **err)
     return blk_conf_check(&s->conf, s->blk, 512, err);
 }
 
-/* The data path moves to the thread's loop: requests, their completion, interrupts. */
-static bool use_iothread(VirtioBlk *s, GError **err)
+static Loop *blk_queue_loop(VirtioDev *d, unsigned i)
+{
+    return ((VirtioBlk *)d)->q[i].loop;
+}
+
+/* The data path moves to the threads' loops: requests, their completion, interrupts. */
+static bool use_threads(VirtioBlk *s, GError **err)
 {
     const Machine *m = dev_machine((Dev *)s->vd.transport);
+    const IoThreadUse *u = &s->threads;
 
-    s->iothread = iothread_find(m ? m->objects : NULL, s->iothread_id, err);
-    if (!s->iothread) {
+    if (!iothread_use_take(&s->threads, m ? m->objects : NULL, s->num_queues, err)) {
         return false;
     }
-    s->vd.loop = s->iothread->loop;
-    blk_set_loop(s->blk, s->vd.loop);
+    s->vd.loop = u->nthreads == 1 ? u->loop[0] : loop_main();
+    g_autofree Loop **loop = g_new(Loop *, s->num_queues);
+
+    s->q = g_new0(BlkQueue, s->num_queues);
+    for (unsigned i = 0; i < s->num_queues; i++) {
+        loop[i] = u->loop ? u->loop[i] : s->vd.loop;
+        s->q[i] = (BlkQueue){
+            .s = s, .loop = loop[i], .answer = { .fn = answer_idle, .opaque = &s->q[i] }
+        };
+    }
+    blk_set_loops(s->blk, loop, s->num_queues); /* BlkReq.lane is the queue's number */
     return true;
 }
 
@@ -634,7 +657,7 @@ static bool blk_realize(VirtioDev *d, GError **err)
         return false;
     }
     s->attached = true;
-    if (s->iothread_id && !use_iothread(s, err)) {
+    if (!use_threads(s, err)) {
         blk_detach(s->blk);
         s->attached = false;
         return false;
@@ -650,22 +673,7 @@ static bool blk_realize(VirtioDev *d, GError **err)
         .request = blk_request,
         .batch_end = blk_batch_end };
     blk_on_resize(s->blk, blk_resized, s);
-    s->q = g_new0(BlkQueue, s->num_queues);
-    for (unsigned i = 0; i < s->num_queues; i++) {
-        s->q[i] = (BlkQueue){ .s = s, .answer = { .fn = answer_idle, .opaque = &s->q[i] } };
-    }
     return true;
-}
-
-/* In the device's loop: no chain stays here. */
-static void leave(void *opaque)
-{
-    VirtioBlk *s = opaque;
-
-    for (unsigned i = 0; i < s->num_queues; i++) {
-        answer(&s->q[i]);
-        loop_idle_cancel(s->vd.loop, &s->q[i].answer);
-    }
 }
 
 static void blk_unrealize(VirtioDev *d)
@@ -674,7 +682,9 @@ static void blk_unrealize(VirtioDev *d)
 
     if (s->q) {
         blk_drain(s->blk);
-        loop_call(s->vd.loop, leave, s);
+        for (unsigned i = 0; i < s->num_queues; i++) {
+            loop_call(s->q[i].loop, leave, &s->q[i]);
+        }
         g_clear_pointer(&s->q, g_free);
     }
     if (s->attached) {
@@ -682,18 +692,15 @@ static void blk_unrealize(VirtioDev *d)
         s->attached = false;
         s->blk = NULL;
     }
-    if (s->iothread) {
-        s->vd.loop = loop_main();
-        obj_unref(&s->iothread->obj);
-        s->iothread = NULL;
-    }
+    d->loop = loop_main();
+    iothread_use_release(&s->threads);
 }
 
 /* clang-format off */
 const PropSpec virtio_blk_props[] = {
     PROP_DRIVE("drive", VirtioBlk, blk, "block node or drive"),
     PROP_U32("class", VirtioBlk, vd.pci_class, 0, "PCI class and sub-class; 0: mass storage, SCSI"),
-    PROP_IOTHREAD("iothread", VirtioBlk, iothread_id, "thread of the data path"),
+    PROP_IOTHREAD_USE(VirtioBlk, threads),
     PROP_U16("num-queues", VirtioBlk, num_queues, QUEUES_AUTO, "request queues; 65535: one per vCPU"),
     PROP_U16("queue-size", VirtioBlk, queue_size, 256, "descriptors in each queue"),
     PROP_STR("serial", VirtioBlk, serial, "serial number, up to 20 bytes"),
@@ -735,9 +742,11 @@ static const VirtioOps blk_ops = {
     .pci_class = 0x010000,
     .queue_count = blk_queue_count,
     .queue_spec = blk_queue_spec,
+    .queue_loop = blk_queue_loop,
     .config_size = sizeof(BlkConfig),
     .config_len = blk_config_len,
     .offer = blk_offer,
+    .config_told = true,
     .config = blk_config,
     .config_wrote = blk_config_wrote,
     .start = blk_start,

@@ -211,7 +211,7 @@ static Json *query_queue_status(void *machine, const void *opaque, GError **err)
 
     json_set(j, "name", json_str(virtio_type_name(d->ops->id)));
     json_set(j, "queue-index", json_int(args->queue));
-    loop_call(d->loop, loop_queue_status, &call);
+    loop_call(vq->loop, loop_queue_status, &call);
     return j;
 }
 
@@ -354,7 +354,7 @@ static Json *query_element(void *machine, const void *opaque, GError **err)
     ElementCall call = { .vq = vq, .args = args, .j = j, .err = err };
 
     json_set(j, "name", json_str(virtio_type_name(d->ops->id)));
-    loop_call(d->loop, loop_element, &call);
+    loop_call(vq->loop, loop_element, &call);
     return call.ok ? g_steal_pointer(&j) : NULL;
 }
 

@@ -126,6 +126,7 @@ bool virtio_accept(VirtioDev *d, VirtioFeatures f)
     }
     /* 6: a driver that knows nothing of an IOMMU speaks of memory's own addresses. */
     dma_space_set_bypass(d->dma, !vf_has(f, VIRTIO_F_ACCESS_PLATFORM));
+    virtio_config_stale(d);
     return true;
 }
 
@@ -174,6 +175,43 @@ void virtio_fail(VirtioDev *d, const char *fmt, ...)
     }
 }
 
+/* Queues in several loops. */
+static void loop_nothing(void *opaque) {}
+
+/* In each loop that has a queue, once. */
+static void each_loop(VirtioDev *d, LoopFn *fn, void *opaque)
+{
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        if (d->vqs[i]->loop_first) {
+            loop_call(d->vqs[i]->loop, fn, opaque);
+        }
+    }
+}
+
+static void loop_quiet(void *opaque)
+{
+    const LoopCall *c = opaque;
+
+    vq_set_quiet(c->d->vqs[c->i], c->flag);
+}
+
+static void set_quiet(VirtioDev *d, unsigned i, bool quiet)
+{
+    LoopCall c = { .d = d, .i = i, .flag = quiet };
+
+    if (d->spread) {
+        loop_call(d->vqs[i]->loop, loop_quiet, &c);
+    }
+}
+
+/* Between two turns of each: what was taken is with the device, and nothing follows. */
+static void set_all_quiet(VirtioDev *d, bool quiet)
+{
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        set_quiet(d, i, quiet);
+    }
+}
+
 /* Start and stop of the data path. */
 static void loop_start(void *opaque)
 {
@@ -196,10 +234,12 @@ static void start(VirtioDev *d)
     LoopCall c = { .d = d, .err = &err };
 
     loop_call(d->loop, loop_start, &c);
+    virtio_config_stale(d);
     if (!c.ok) {
         virtio_fail(d, "cannot start: %s", err ? err->message : "no reason given");
         return;
     }
+    set_all_quiet(d, false);
     if (d->bus_ops->started) {
         d->bus_ops->started(d->transport, true);
     }
@@ -210,20 +250,30 @@ static void start(VirtioDev *d)
     }
 }
 
+static void loop_stopped(void *opaque)
+{
+    VirtQueue *vq = opaque;
+
+    vq_notify(vq);
+    vq->stopped = false;
+}
+
 static void loop_stop(void *opaque)
 {
     LoopCall *c = opaque;
     VirtioDev *d = c->d;
 
     d->paused = c->flag;
+    if (d->spread) { /* what completes elsewhere from now on finds that nobody waits for it */
+        d->started = false;
+    }
     if (d->ops->stop) {
         d->ops->stop(d);
     }
     d->started = false;
     d->halted = true;
     for (unsigned i = 0; i < d->nvqs; i++) {
-        vq_notify(d->vqs[i]);
-        d->vqs[i]->stopped = false;
+        loop_call(d->vqs[i]->loop, loop_stopped, d->vqs[i]);
     }
 }
 
@@ -235,6 +285,7 @@ static void stop(VirtioDev *d, bool paused)
         if (d->bus_ops->started) {
             d->bus_ops->started(d->transport, false);
         }
+        set_all_quiet(d, true);
         loop_call(d->loop, loop_stop, &c);
     }
 }
@@ -252,18 +303,16 @@ void virtio_run_changed(VirtioDev *d, bool running)
 
 /* Reset (2.4): chains that are still out keep the status from reading 0, nothing else waits for
  * them. */
-static void loop_disable_all(void *opaque)
+static void loop_disable(void *opaque)
 {
-    VirtioDev *d = opaque;
-
-    for (unsigned i = 0; i < d->nvqs; i++) {
-        vq_disable(d->vqs[i]);
-    }
+    vq_disable(opaque);
 }
 
 static void reset_finish(VirtioDev *d)
 {
-    loop_call(d->loop, loop_disable_all, d);
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        loop_call(d->vqs[i]->loop, loop_disable, d->vqs[i]);
+    }
     d->reset_pending = d->suspending = false;
     d->suspended = d->config_changed_asleep = false;
     d->paused = false;
@@ -274,6 +323,7 @@ static void reset_finish(VirtioDev *d)
     if (d->ops->reset) {
         d->ops->reset(d);
     }
+    virtio_config_stale(d);
 }
 
 /* Suspend (VIRTIO 1.4, 3.4.2): nothing more is taken, what is out comes back and is told of, then
@@ -308,7 +358,9 @@ static void loop_suspend_begin(void *opaque)
 
 static void suspend(VirtioDev *d)
 {
+    set_all_quiet(d, true);
     loop_call(d->loop, loop_suspend_begin, d);
+    each_loop(d, loop_nothing, NULL);
     if (!virtio_held(d)) {
         suspend_finish(d);
     }
@@ -354,7 +406,7 @@ void virtio_reset_now(VirtioDev *d)
     reset_finish(d);
 }
 
-/* In the loop: a chain that is given back either came before, or sees it. */
+/* In each loop: a chain that is given back either came before, or sees it. */
 static void loop_reset_begin(void *opaque)
 {
     ((VirtioDev *)opaque)->reset_pending = true;
@@ -366,7 +418,7 @@ static void reset(VirtioDev *d)
         return;
     }
     stop(d, /* paused= */ false);
-    loop_call(d->loop, loop_reset_begin, d);
+    each_loop(d, loop_reset_begin, d);
     if (!virtio_held(d)) {
         reset_finish(d);
     }
@@ -421,7 +473,7 @@ bool virtio_enable_queue(VirtioDev *d, unsigned i, const VqLayout *at, GError **
     if (i >= d->nvqs) {
         return err_set(err, "there is no queue %u", i);
     }
-    loop_call(d->loop, loop_enable, &c);
+    loop_call(d->vqs[i]->loop, loop_enable, &c);
     if (c.ok && d->started) {
         vq_post_run(d->vqs[i]);
     }
@@ -435,7 +487,7 @@ static void loop_reset_queue(void *opaque)
     if (c->d->ops->queue_reset && c->d->started) {
         c->d->ops->queue_reset(c->d, c->i);
     }
-    vq_disable(c->d->vqs[c->i]);
+    loop_call(c->d->vqs[c->i]->loop, loop_disable, c->d->vqs[c->i]);
 }
 
 void virtio_reset_queue(VirtioDev *d, unsigned i)
@@ -443,7 +495,9 @@ void virtio_reset_queue(VirtioDev *d, unsigned i)
     LoopCall c = { .d = d, .i = i };
 
     if (i < d->nvqs) {
+        set_quiet(d, i, true);
         loop_call(d->loop, loop_reset_queue, &c);
+        set_quiet(d, i, !d->started);
     }
 }
 
@@ -513,6 +567,7 @@ void virtio_config_write(VirtioDev *d, size_t off, const void *src, size_t len)
     memcpy((uint8_t *)d->config_cache + off, src, len);
     if (d->ops->config_wrote) {
         d->ops->config_wrote(d, d->config_cache, off, len);
+        virtio_config_stale(d);
     }
 }
 
@@ -552,6 +607,7 @@ void virtio_config_changed(VirtioDev *d)
     if (!d->bus_ops) {
         return; /* not realized yet: nobody has read anything */
     }
+    virtio_config_stale(d);
     if (vm_lock_held()) {
         config_changed_main(d);
     } else {
@@ -571,17 +627,37 @@ void virtio_add_shm(VirtioDev *d, uint8_t id, Region *r)
 }
 
 /* Life. */
+static Loop *loop_of(VirtioDev *d, unsigned i)
+{
+    return d->ops->queue_loop ? d->ops->queue_loop(d, i) : d->loop;
+}
+
+static bool is_new_loop(const VirtioDev *d, unsigned i)
+{
+    for (unsigned k = 0; k < i; k++) {
+        if (d->vqs[k]->loop == d->vqs[i]->loop) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void make_queues(VirtioDev *d)
 {
     unsigned n = d->ops->queue_count ? d->ops->queue_count(d) : d->ops->nvqs;
 
     g_assert(n <= VIRTIO_QUEUE_MAX);
+    for (unsigned i = 0; i < n; i++) {
+        d->spread |= loop_of(d, i) != d->loop;
+    }
+    g_assert(!d->spread || d->loop == loop_main()); /* who starts and stops may wait for the rest */
     d->vqs = g_new0(VirtQueue *, n + 1);
     for (unsigned i = 0; i < n; i++) {
         uint16_t size = 0;
         const VqSpec *spec = d->ops->queue_spec ? d->ops->queue_spec(d, i, &size) : &d->ops->vqs[i];
 
-        d->vqs[i] = vq_new(d, i, spec, size ? size : spec->size);
+        d->vqs[i] = vq_new(d, i, spec, size ? size : spec->size, loop_of(d, i));
+        d->vqs[i]->loop_first = is_new_loop(d, i);
     }
     d->nvqs = n;
 }
@@ -625,29 +701,26 @@ bool virtio_realize(VirtioDev *d, Obj *transport, const VirtioBusOps *bus_ops, G
     return true;
 }
 
-static void loop_nothing(void *opaque) {}
-
 static void loop_part(void *opaque)
 {
-    VirtioDev *d = opaque;
+    ((VirtQueue *)opaque)->d = NULL;
+}
 
-    for (unsigned i = 0; i < d->nvqs; i++) {
-        d->vqs[i]->d = NULL;
+/* A device's stop finishes what it holds; what a back end still owns comes through the loops. */
+static void wait_for_held(VirtioDev *d)
+{
+    while (virtio_held(d)) {
+        if (d->loop == loop_main()) {
+            loop_turn(d->loop, /* block= */ !d->spread);
+        }
+        each_loop(d, loop_nothing, NULL); /* one turn of its own at least */
     }
 }
 
 void virtio_unrealize(VirtioDev *d)
 {
     stop(d, /* paused= */ false);
-    /* A device's stop finishes what it holds; what a back end still owns comes through this loop.
-     */
-    while (virtio_held(d)) {
-        if (d->loop == loop_main()) {
-            loop_turn(d->loop, /* block= */ true);
-        } else {
-            loop_call(d->loop, loop_nothing, NULL); /* one turn of its own at least */
-        }
-    }
+    wait_for_held(d);
     reset_finish(d);
     for (unsigned i = 0; i < d->nvqs; i++) {
         vq_kick_fd_close(d->vqs[i]);
@@ -655,7 +728,9 @@ void virtio_unrealize(VirtioDev *d)
     for (unsigned i = 0; i < d->nvqs; i++) {
         vq_close(d->vqs[i]);
     }
-    loop_call(d->loop, loop_part, d);
+    for (unsigned i = 0; i < d->nvqs; i++) {
+        loop_call(d->vqs[i]->loop, loop_part, d->vqs[i]);
+    }
     if (d->ops->unrealize) {
         d->ops->unrealize(d);
     }
@@ -665,6 +740,7 @@ void virtio_unrealize(VirtioDev *d)
     g_clear_pointer(&d->vqs, g_free);
     g_clear_pointer(&d->config_cache, g_free);
     d->nvqs = d->nshm = 0;
+    d->spread = false;
     d->bus_ops = NULL;
 }
 

@@ -1,5 +1,5 @@
 /* A virtqueue from inside: shared by vq.c, vq-elem.c, vq-split.c, vq-packed.c and virtio.c only.
- * All of it belongs to d->loop. */
+ * All of it belongs to the queue's loop. */
 #pragma once
 
 #include "hw/virtio/virtio.h"
@@ -139,7 +139,7 @@ struct VirtQueue {
     DmaTlb *tlb;
     uint64_t generation; /* that the rings and the windows were found in */
     bool enabled, broken;
-    bool live; /* enabled and not broken */
+    bool live; /* enabled, not broken, not quiet */
     bool mapped;
     bool stopped; /* VQ_STOP: until vq_resume() */
     bool armed, need_notify;
@@ -175,6 +175,9 @@ struct VirtQueue {
     unsigned nfree[VQ_CLASSES];
     VqBlock *order_head, *order_tail; /* IN_ORDER: chains out, oldest first */
     VqBlock *redo_head, *redo_tail;   /* dropped because the VM stopped; taken again first */
+    Loop *loop;
+    bool quiet;      /* of a device with several loops that does not run, or is about to stop */
+    bool loop_first; /* of those with this loop: one visit is enough for all of them */
     unsigned index;
     size_t elem_extra; /* what the device's request has behind the VqElem: zeroed for it */
     uint16_t max_size;
@@ -188,15 +191,16 @@ struct VirtQueue {
 };
 
 /* vq.c, for virtio.c */
-VirtQueue *vq_new(VirtioDev *d, unsigned index, const VqSpec *spec, uint16_t max_size);
+VirtQueue *vq_new(VirtioDev *d, unsigned index, const VqSpec *spec, uint16_t max_size, Loop *loop);
 void vq_close(VirtQueue *vq); /* nothing is held: translations go; VM lock */
 void vq_unref(VirtQueue *vq);
 bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err);
 void vq_disable(
     VirtQueue *vq); /* reset: ring state, mappings, redo list; chains out become strangers */
 void vq_run(VirtQueue *vq);
-void vq_post_run(VirtQueue *vq); /* any thread */
-int vq_kick_fd(VirtQueue *vq);   /* makes vq->rung, too */
+void vq_post_run(VirtQueue *vq);              /* any thread */
+void vq_set_quiet(VirtQueue *vq, bool quiet); /* takes nothing meanwhile; in its loop */
+int vq_kick_fd(VirtQueue *vq);                /* makes vq->rung, too */
 void vq_kick_fd_close(VirtQueue *vq);
 /* virtio.c: nothing is held any more and a reset waits for that; d->loop */
 void virtio_drained(VirtioDev *d);

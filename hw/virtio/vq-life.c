@@ -29,7 +29,7 @@ void vq_post_run(VirtQueue *vq)
     /* Pairs with posted_run(). */
     if (!atomic_exchange_explicit(&vq->kick_posted, true, memory_order_acq_rel)) {
         atomic_fetch_add_explicit(&vq->refs, 1, memory_order_relaxed);
-        loop_post(vq->d->loop, posted_run, vq);
+        loop_post(vq->loop, posted_run, vq);
     }
 }
 
@@ -63,9 +63,9 @@ static void kick_watch_add(void *opaque)
     VirtQueue *vq = opaque;
 
     /* Each signal is an edge of its own, so nobody has to read the counter down. */
-    vq->kick_watch = loop_fd_add(vq->d->loop, vq->kick_fd, EPOLLIN | EPOLLET, kick_readable, vq);
+    vq->kick_watch = loop_fd_add(vq->loop, vq->kick_fd, EPOLLIN | EPOLLET, kick_readable, vq);
     vq->poll = (LoopPoll){ .poll = poll_look, .begin = poll_begin, .end = poll_end, .opaque = vq };
-    loop_poll_add(vq->d->loop, &vq->poll);
+    loop_poll_add(vq->loop, &vq->poll);
 }
 
 static void kick_watch_del(void *opaque)
@@ -74,7 +74,7 @@ static void kick_watch_del(void *opaque)
 
     loop_fd_del(vq->kick_watch);
     vq->kick_watch = NULL;
-    loop_poll_del(vq->d->loop, &vq->poll);
+    loop_poll_del(vq->loop, &vq->poll);
     poll_end(vq);
 }
 
@@ -83,7 +83,7 @@ int vq_kick_fd(VirtQueue *vq)
     if (vq->kick_fd < 0) {
         vq->kick_fd = fd_eventfd();
         vq->rung = g_new0(_Atomic bool, 1);
-        loop_call(vq->d->loop, kick_watch_add, vq);
+        loop_call(vq->loop, kick_watch_add, vq);
     }
     return vq->kick_fd;
 }
@@ -91,20 +91,22 @@ int vq_kick_fd(VirtQueue *vq)
 void vq_kick_fd_close(VirtQueue *vq)
 {
     if (vq->kick_fd >= 0) {
-        loop_call(vq->d->loop, kick_watch_del, vq);
+        loop_call(vq->loop, kick_watch_del, vq);
         close(fd_steal(&vq->kick_fd));
         rcu_defer(g_free, (void *)(uintptr_t)g_steal_pointer(&vq->rung));
     }
 }
 
 /* Life. */
-VirtQueue *vq_new(VirtioDev *d, unsigned index, const VqSpec *spec, uint16_t max_size)
+VirtQueue *vq_new(VirtioDev *d, unsigned index, const VqSpec *spec, uint16_t max_size, Loop *loop)
 {
     VirtQueue *vq = g_new0(VirtQueue, 1);
 
     g_assert(max_size && max_size <= VQ_SIZE_MAX);
     g_assert(spec->elem_size == 0 || spec->elem_size >= sizeof(VqElem));
     vq->d = d;
+    vq->loop = loop;
+    vq->quiet = d->spread;
     vq->index = index;
     vq->spec = spec;
     vq->max_size = max_size;
@@ -112,9 +114,15 @@ VirtQueue *vq_new(VirtioDev *d, unsigned index, const VqSpec *spec, uint16_t max
     vq->kick_fd = -1;
     vq->notify = (LoopIdle){ .fn = idle_notify, .opaque = vq };
     vq->clock = dma_space_clock(d->dma);
-    vq->tlb = dma_tlb_new(d->dma, d->loop, vq_unmap_rings, vq);
+    vq->tlb = dma_tlb_new(d->dma, loop, vq_unmap_rings, vq);
     atomic_init(&vq->refs, 1);
     return vq;
+}
+
+void vq_set_quiet(VirtQueue *vq, bool quiet)
+{
+    vq->quiet = quiet;
+    vq->live = vq->enabled && !vq->broken && !quiet;
 }
 
 void vq_close(VirtQueue *vq)
@@ -173,7 +181,8 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     vq->signalled_valid = true; /* nothing was used since the indices were 0 */
     vq->signalled_wrap = packed;
     vq->armed = true;
-    vq->enabled = vq->live = true;
+    vq->enabled = true;
+    vq->live = !vq->quiet;
     return true;
 }
 
@@ -199,7 +208,7 @@ void vq_disable(VirtQueue *vq)
     vq->redo_head = vq->redo_tail = vq->order_head = vq->order_tail = NULL;
     vq_unmap_rings(vq);
     if (vq->d) {
-        loop_idle_cancel(vq->d->loop, &vq->notify);
+        loop_idle_cancel(vq->loop, &vq->notify);
     }
     vq->epoch++;
     vq_blocks_renew(vq);

@@ -18,6 +18,11 @@ VirtioDev *vq_dev(const VirtQueue *vq)
     return vq->d;
 }
 
+Loop *vq_loop(const VirtQueue *vq)
+{
+    return vq->loop;
+}
+
 uint16_t vq_size(const VirtQueue *vq)
 {
     return vq->enabled ? vq->at.size : 0;
@@ -397,7 +402,7 @@ void vq_push_all(VqElem *const *e, unsigned n)
         VirtQueue *vq = e[0]->vq;
         bool in_order = vq_feature(vq, VIRTIO_F_IN_ORDER);
 
-        loop_assert(vq->d->loop);
+        loop_assert(vq->loop);
         for (unsigned i = 0; i < n; i++) {
             g_assert(e[i]->vq == vq && !vq_block_of(e[i])->done);
             finish(vq, e[i], in_order);
@@ -420,7 +425,7 @@ void vq_drop(VqElem *e)
     VqBlock *b = vq_block_of(e);
     bool current = elem_is_current(vq, e);
 
-    loop_assert(vq->d->loop);
+    loop_assert(vq->loop);
     if (current && vq->d->paused && !vq->broken) {
         memset((char *)e + sizeof *e, 0, MAX(vq->spec->elem_size, sizeof *e) - sizeof *e);
         vq_elem_rewind(e);
@@ -464,7 +469,7 @@ void vq_notify(VirtQueue *vq)
 void vq_notify_soon(VirtQueue *vq)
 {
     if (vq->need_notify && vq->d) {
-        loop_idle(vq->d->loop, &vq->notify);
+        loop_idle(vq->loop, &vq->notify);
     }
 }
 
@@ -640,7 +645,7 @@ void vq_run(VirtQueue *vq)
     if (!ready(vq)) {
         return;
     }
-    loop_assert(vq->d->loop);
+    loop_assert(vq->loop);
     if (!vq->spec->request) {
         if (vq->spec->refilled) {
             vq->spec->refilled(vq->d, vq);

@@ -16,8 +16,29 @@ extern const ObjClass iothread_class;
 /* The -object iothread of that id, with a reference for the caller; it cannot be deleted meanwhile.
  * NULL: QEMU's texts. */
 IoThread *iothread_find(const Obj *objects, const char *id, GError **err);
+/* What a device says of its queues' threads: iothread=ID, or iothread-vq-mapping=[{"iothread": ID,
+ * "vqs": [...]}, ...], and what came of it. */
+typedef struct IoThreadUse {
+    char *id;
+    Json *map; /* checked by prop_iothread_map */
+    IoThread **thread;
+    unsigned nthreads;
+    Loop **loop; /* of each queue; NULL: neither was said */
+    unsigned nloops;
+} IoThreadUse;
+/* Finds and keeps the threads for nqueues queues. False: QEMU's texts, nothing is kept. */
+bool iothread_use_take(IoThreadUse *u, const Obj *objects, unsigned nqueues, GError **err);
+void iothread_use_release(IoThreadUse *u);
+
 /* iothread=ID: the field keeps the id. */
-extern const PropType prop_iothread_link;
+extern const PropType prop_iothread_link, prop_iothread_map;
+#define PROP_IOTHREAD_USE(T, f)                                                                    \
+    PROP_IOTHREAD("iothread", T, f.id, "thread of the data path"),                                 \
+    {                                                                                              \
+        .name = "iothread-vq-mapping", .type = &prop_iothread_map,                                 \
+        .offset = PROP_AT(T, f.map, Json *), .bit = -1, .flags = PROP_NO_DEFAULT,                  \
+        .help = "threads of single queues, a JSON list"                                            \
+    }
 #define PROP_IOTHREAD(n, T, f, h)                                                                  \
     {                                                                                              \
         .name = (n), .type = &prop_iothread_link, .offset = PROP_AT(T, f, char *), .bit = -1,      \

@@ -201,6 +201,7 @@ extern const ObjClass throttle_group_class;
 extern const QmpCmd block_tray_cmds[]; /* eject, blockdev-open-tray … */
 /* Main, or the loop that submits: until nothing is in flight. */
 void blk_drain(Blk *b);
+void blk_drain_lane(Blk *b, unsigned lane); /* what one lane submitted */
 /* Whose requests come from another loop than main says so while nothing is in flight. VM lock. */
 void blk_set_loop(Blk *b, Loop *l);
 void blk_set_loops(Blk *b, Loop *const *l, unsigned n); /* one for each BlkReq.lane */

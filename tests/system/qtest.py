@@ -1,4 +1,5 @@
 """A qtest client, the PCI bus seen through it, and a small driver for modern virtio devices with split rings."""
+import copy
 import select
 import time
 
@@ -322,14 +323,23 @@ class Blk:
     IN, OUT, FLUSH = 0, 1, 4
     OK, IOERR, UNSUPP = 0, 1, 2
 
-    def __init__(self, f, features=FEATURES):
+    def __init__(self, f, features=FEATURES, queues=1):
         f.map()
         self.dev = VirtioPci(f)
         self.q = f.q
         self.dev.start(features)
-        self.queue = self.dev.queue(0)
+        self.queues = [self.dev.queue(i) for i in range(queues)]
         self.dev.ready()
+        self._use(0)
+
+    def _use(self, index):
+        self.queue = self.queues[index]
         self.head, self.data, self.status = self.q.alloc(16), self.q.alloc(65536), self.q.alloc(1)
+        return self
+
+    def on(self, index):
+        """The same device through another of its queues."""
+        return copy.copy(self)._use(index)
 
     def submit(self, kind, sector=0, data=b"", length=0):
         self.q.write(self.head, kind.to_bytes(4, "little") + bytes(4) + sector.to_bytes(8, "little"))

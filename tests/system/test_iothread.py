@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""virtio-blk with its data path on an iothread: data, resets and stops while requests are out, and who may delete the thread."""
+"""virtio-blk with its data path on iothreads: data, resets and stops while requests are out, and who may delete the threads."""
+import json
 import os
 import signal
 import tempfile
@@ -89,6 +90,69 @@ def wrong():
         p = run(["-accel", "qtest", "-nodefaults", "-object", "rng-builtin,id=r", "-drive", "if=none,id=d,file=null-co://,format=raw",
                  "-device", f"virtio-blk-pci,drive=d,{words}"])
         same((p.rc, p.err.strip()), (1, f"qemu-system-x86_64: -device virtio-blk-pci,drive=d,{words}: {text}"), words)
+
+
+# ---- iothread-vq-mapping ----
+TURNS = [{"iothread": "t0"}, {"iothread": "t1"}]
+LISTED = [{"iothread": "t0", "vqs": [3, 0]}, {"iothread": "t1", "vqs": [1, 2]}]
+
+
+def mapped(mapping, driver="virtio-blk-pci", **more):
+    queues = {"virtio-blk-pci": "num-queues", "virtio-scsi-pci": "num_queues"}[driver]
+    return json.dumps({"driver": driver, "id": "b", "addr": "4", queues: 4, "iothread-vq-mapping": mapping, **more})
+
+
+THREADS = ["-nodefaults", "-object", "iothread,id=t0", "-object", "iothread,id=t1"]
+
+
+def four(mapping):
+    """A disk with four queues on two threads: one driver a queue, all over one function."""
+    v = Vm(["-accel", "qtest", *THREADS, "-blockdev", "null-co,node-name=n,size=1048576,read-zeroes=on",
+            "-device", mapped(mapping, drive="n")], qtest=True)
+    first = BLK(qtest.Function(v.qtest, 0, 4, 0), queues=4)
+    return v, [first] + [first.on(i) for i in range(1, 4)]
+
+
+@test("queues on two threads: data, stop and cont, reset of the machine, unplug")
+def mapping_works():
+    for mapping in (TURNS, LISTED):
+        v, queues = four(mapping)
+        same(v.qmp.ok("qom-get", path="/machine/peripheral/b", property="iothread-vq-mapping"), mapping, "qom-get")
+        for _ in range(8):
+            for q in queues:
+                q.submit(BLK.IN, 8, length=4096)
+            v.qmp.ok("stop")
+            v.qmp.ok("cont")
+            same([q.finish() for q in queues], [BLK.OK] * 4, "reads around a stop")
+        for i in range(4):
+            s = v.qmp.ok("x-query-virtio-queue-status", path="/machine/peripheral/b/virtio-backend", queue=i)
+            same((s["inuse"], s["last-avail-idx"]), (0, 8), f"queue {i}")
+        for q in queues:
+            q.submit(BLK.IN, 8, length=4096)
+        v.qmp.ok("system_reset")
+        v.qmp.event("RESET")
+        again = BLK(qtest.Function(v.qtest, 0, 4, 0), queues=4)
+        same(again.on(3).read(0, 512)[0], BLK.OK, "read after the reset")
+        same(v.qmp.cmd("object-del", id="t1")["error"]["desc"], "object 't1' is in use, can not be deleted", "object-del")
+        same(sorted(t["id"] for t in v.qmp.ok("query-iothreads")), ["t0", "t1"], "query-iothreads")
+        v.close()
+
+
+@test("wrong mappings say what QEMU 10.0 says")
+def mapping_wrong():
+    mappings = ([{"iothread": "t0", "vqs": [0, 2]}, {"iothread": "t1"}], [{"iothread": "t0"}, {"iothread": "t1", "vqs": [1]}],
+                [{"iothread": "t0", "vqs": [0, 4]}, {"iothread": "t1", "vqs": [1, 2, 3]}], [{"iothread": "t0", "vqs": [0, 0, 1, 2, 3]}],
+                [{"iothread": "t0", "vqs": [0, 1]}, {"iothread": "t1", "vqs": [1, 2, 3]}], [{"iothread": "t0", "vqs": [0, 1, 3]}],
+                [{"iothread": "t9"}], [{"iothread": "r"}], [{"iothread": "t0"}, {"iothread": "t0"}], [{"vqs": [0]}],
+                [{"iothread": "t0", "x": 1}], "t0", [1])
+    rows = [mapped(m, driver, **drive) for m in mappings
+            for driver, drive in (("virtio-blk-pci", {"drive": "n"}),)]
+    rows += [mapped(TURNS, drive="n", iothread="t0"),
+             "virtio-blk-pci,drive=n,iothread-vq-mapping=t0"]
+    for row in rows:
+        args = ["-display", "none", *THREADS, "-object", "rng-builtin,id=r", "-blockdev", "null-co,node-name=n", "-device", row]
+        ours, theirs = run(["-accel", "qtest", *args]), run(["-accel", "tcg", *args], vm.oracle())
+        same((ours.rc, ours.err.strip()), (theirs.rc, theirs.err.strip()), row)
 
 
 vm.main()

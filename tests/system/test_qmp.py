@@ -242,7 +242,7 @@ def machines():
 
 
 # Properties of QEMU's that ours does not have yet, and those whose default value is only known when the device is made.
-NO_PROPERTY = {"busnr", "class", "iothread", "iothread-vq-mapping", "virtio-backend", "x-speed", "x-width",
+NO_PROPERTY = {"busnr", "class", "iothread", "virtio-backend", "x-speed", "x-width",
                "x-pci-express-writeable-slt-bug"}
 OWN_DEFAULT = {"bootindex", "ebpf-rss-fds", "vectors"}
 

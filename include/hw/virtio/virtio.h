@@ -64,6 +64,9 @@ typedef struct VirtioOps {
     /* vectors=auto: this when > 0, else queues + 1 */
     unsigned default_vectors;
     size_t config_size; /* 0: none */
+    /* Whatever changes a field calls virtio_config_changed() or _stale() behind it: the transport
+     * may answer from a copy. False: each read asks. */
+    bool config_told;
     /* NULL: config_size. By offered features, as QEMU 10.0 does */
     size_t (*config_len)(VirtioDev *d);
     VirtioFeatures (*offer)(VirtioDev *d, VirtioFeatures f); /* ask the backend what it can do */
@@ -85,16 +88,20 @@ typedef struct VirtioOps {
     /* properties are set; before queues are made */
     bool (*realize)(VirtioDev *d, GError **err);
     void (*unrealize)(VirtioDev *d);
+    /* The loop of queue i's requests. Another than d->loop, which is main then: start, stop and
+     * queue_reset are called there while no queue takes anything, and see to the queues' own state
+     * by loop_call(). NULL: d->loop */
+    Loop *(*queue_loop)(VirtioDev *d, unsigned i);
     /* device state to defaults, after stop; NULL */
     void (*reset)(VirtioDev *d);
     void (*plugged)(VirtioDev *d); /* queues exist, transport is up; NULL */
     const char *romfile;           /* PCI: default option ROM; NULL: none */
+    /* its first queues are the kernel's (hw/virtio/vhost.h); NULL: all are ours */
+    struct Vhost *(*vhost)(const VirtioDev *d);
 } VirtioOps;
 
 typedef struct VirtioBusOps {
     void (*irq_queue)(Obj *transport, unsigned vq); /* from the device's loop */
-    /* its first queues are the kernel's (hw/virtio/vhost.h); NULL: all are ours */
-    struct Vhost *(*vhost)(const VirtioDev *d);
     void (*irq_config)(Obj *transport);
     bool (*queue_fds)(Obj *transport, unsigned vq, int *ret_kick, int *ret_call); /* for vhost */
     DmaSpace *(*dma)(Obj *transport);
@@ -114,7 +121,8 @@ typedef struct VirtioShm {
 struct VirtioDev {
     Dev dev;
     const VirtioOps *ops;
-    Loop *loop; /* its thread owns all that follows */
+    Loop *loop;  /* its thread owns all that follows */
+    bool spread; /* there are queues with other loops */
     Obj *transport;
     const VirtioBusOps *bus_ops;
     /* 128 bits: VIRTIO 1.4 net uses bits above 63 */
@@ -130,7 +138,8 @@ struct VirtioDev {
     _Atomic bool started, broken;
     _Atomic bool halted; /* not started, or broken: no request is taken */
     uint32_t config_gen;
-    bool config_gen_read;
+    _Atomic bool config_gen_read;
+    _Atomic uint32_t config_edition; /* counted behind each change of a field */
     VirtQueue **vqs;
     unsigned nvqs;
     VirtioShm shm[VIRTIO_SHM_MAX];
@@ -169,6 +178,12 @@ static inline void vf_set(VirtioFeatures *f, unsigned bit, bool on)
     f->word[bit / 64] = (f->word[bit / 64] & ~(1ull << (bit % 64))) | (uint64_t)on << (bit % 64);
 }
 VirtQueue *virtio_queue(VirtioDev *d, unsigned i);
+/* Any thread: a field is another now, which the driver itself asked for. Reset, start, features and
+ * writes to the configuration need no call. */
+static inline void virtio_config_stale(VirtioDev *d)
+{
+    atomic_fetch_add_explicit(&d->config_edition, 1, memory_order_release);
+}
 /* main loop or d->loop: generation, ISR, interrupt */
 void virtio_config_changed(VirtioDev *d);
 void virtio_fail(VirtioDev *d, const char *fmt, ...) G_GNUC_PRINTF(2, 3); /* DEVICE_NEEDS_RESET */
@@ -204,7 +219,7 @@ void virtio_add_shm(VirtioDev *d, uint8_t id, Region *r);
 uint8_t virtio_config_generation(VirtioDev *d);
 /* The VM runs or stands, or bus mastering comes and goes: the data path follows. VM lock held. */
 void virtio_run_changed(VirtioDev *d, bool running);
-/* The queue's doorbell: an eventfd watched in d->loop, made by the first call, and its
+/* The queue's doorbell: an eventfd watched in its loop, made by the first call, and its
  * Doorbell.rung. -1: no such queue. */
 int virtio_queue_kick_fd(VirtioDev *d, unsigned i, _Atomic bool **ret_rung);
 unsigned virtio_default_vectors(const VirtioDev *d);

@@ -56,6 +56,8 @@ void vq_notify_soon(VirtQueue *vq);
 void vq_fail(VirtQueue *vq, const char *fmt, ...) G_GNUC_PRINTF(2, 3); /* sets DEVICE_NEEDS_RESET */
 unsigned vq_index(const VirtQueue *vq);
 VirtioDev *vq_dev(const VirtQueue *vq);
+/* Its thread owns the queue and the chains taken from it; VirtioOps.queue_loop chose it. */
+Loop *vq_loop(const VirtQueue *vq);
 /* enabled and not broken, DRIVER_OK (or legacy use) */
 bool vq_ready(const VirtQueue *vq);
 /*
