@@ -19,6 +19,7 @@ import grub
 import images
 import metal
 import microvm
+import pictures
 import steps
 import systemd
 from guest import Guest, Skip, Timeout
@@ -189,7 +190,8 @@ def others(binary, full):
     r += [(f"compare/{name}", lambda a=args: compare.check(binary, *a)) for name, args in compare.rows(full)]
     if full:
         r += [(f"systemd/{m}", lambda m=m: systemd.boot(binary, m)) for m in ("q35", "pc")]
-    return r + metal.rows(binary, full) + microvm.rows(binary, full) + drivers.rows(binary, full) + firmware.rows(binary, full) + steps.rows(binary, full)
+    return r + metal.rows(binary, full) + microvm.rows(binary, full) + drivers.rows(binary, full) + firmware.rows(binary, full) + \
+        pictures.rows(binary, full) + steps.rows(binary, full)
 
 
 def main():
