@@ -189,7 +189,7 @@ const RegionOps vpci_legacy_ops = {
 
 uint64_t vpci_legacy_size(const VirtioPci *p)
 {
-    uint64_t need = (p->nvectors ? CONFIG_AT_MSIX : CONFIG_AT) + virtio_config_len(p->vd);
+    uint64_t need = (p->vectors ? CONFIG_AT_MSIX : CONFIG_AT) + virtio_config_len(p->vd);
     uint64_t size = 1;
 
     while (size < need) {

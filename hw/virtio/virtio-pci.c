@@ -197,20 +197,20 @@ static void unmap_shm(VirtioPci *p)
 /* Table at 0, pending bits at 800h or behind a longer table; a BAR of 4 KiB or what they need. */
 static void add_msix(VirtioPci *p)
 {
-    uint64_t pba = MAX(0x800u, p->nvectors * 16u), size = 4096;
+    uint64_t pba = MAX(0x800u, p->vectors * 16u), size = 4096;
     g_autoptr(GError) err = NULL;
     unsigned bar = p->vga_layout ? 4 : 1;
 
-    while (size < pba + (p->nvectors + 63) / 64 * 8) {
+    while (size < pba + (p->vectors + 63) / 64 * 8) {
         size <<= 1;
     }
-    if (p->nvectors > 2048) {
-        report_warning("unable to init msix vectors to %u", p->nvectors);
-        p->nvectors = 0;
+    if (p->vectors > 2048) {
+        report_warning("unable to init msix vectors to %u", p->vectors);
+        p->vectors = 0;
         return;
     }
     region_init_container(&p->bar_msix, &p->fn.dev.obj, "virtio-pci-msix", size);
-    if (!msix_init(&p->fn, p->nvectors, &p->bar_msix, bar, 0, pba, 0, &err)) {
+    if (!msix_init(&p->fn, p->vectors, &p->bar_msix, bar, 0, pba, 0, &err)) {
         g_assert_not_reached(); /* the BAR was made to fit */
     }
     pci_set_bar(&p->fn, bar, PCI_BAR_MEM32, &p->bar_msix);
@@ -302,7 +302,9 @@ static bool vpci_realize(PciFn *f, GError **err)
                             "BAR 2");
     }
     p->q = g_new0(VpciQueue, d->nvqs);
-    p->nvectors = p->vectors == UINT32_MAX ? virtio_default_vectors(d) : p->vectors;
+    if (p->vectors == UINT32_MAX) {
+        p->vectors = virtio_default_vectors(d);
+    }
     set_identity(p);
     if (p->express) {
         add_express(p);
@@ -313,7 +315,7 @@ static bool vpci_realize(PciFn *f, GError **err)
             add_shm(p);
         }
     }
-    if (p->nvectors) {
+    if (p->vectors) {
         add_msix(p);
     }
     if (p->legacy) {

@@ -142,6 +142,17 @@ def _():
         same(got[0], got[1], machine)
 
 
+@test("vectors says how many there are, once the device is there")
+def _():
+    devices = [("virtio-serial-pci", ""), ("virtio-keyboard-pci", ""), ("virtio-balloon-pci", ""), ("virtio-rng-pci", ",vectors=7")]
+    got = []
+    for binary in (None, vm.oracle()):
+        args = [w for i, (t, more) in enumerate(devices) for w in ("-device", f"{t},id=d{i}{more}")]
+        with Vm(["-M", "q35", "-accel", "tcg", "-S", "-nodefaults", *args], binary=binary) as v:
+            got.append([v.qmp.ok("qom-get", {"path": f"/machine/peripheral/d{i}", "property": "vectors"}) for i in range(len(devices))])
+    same(got[0], got[1], "vectors")
+
+
 @test("every virtio device has its row")
 def _():
     with Vm(["-M", "none"]) as v:

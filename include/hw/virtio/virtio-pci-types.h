@@ -40,7 +40,6 @@ struct VirtioPci {
     /* as realized */
     bool legacy, modern, express;
     bool vga_layout; /* virtio-vga: modern registers in BAR 2 behind 1000h, MSI-X in BAR 4 */
-    unsigned nvectors;
     Region bar_legacy, bar_msix, bar_modern, bar_pio, bar_shm, common, isr_mr, device, notify;
     uint32_t notify_mult;
     unsigned cfg_cap; /* offset of the PCI_CFG capability, 0: none */
