@@ -599,6 +599,7 @@ static const VirtioOps balloon_ops = {
     .config_size = sizeof(BalloonConfig),
     .config_len = balloon_config_len,
     .offer = balloon_offer,
+    .config_told = true,
     .config = balloon_config,
     .config_wrote = balloon_config_wrote,
     .stop = balloon_stop,

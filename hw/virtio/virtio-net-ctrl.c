@@ -165,6 +165,7 @@ static bool ctrl_mac(VirtioNet *s, uint8_t cmd, GIov *in)
         }
         memcpy(s->mac, mac, 6);
         memcpy(s->pair[0].port.mac, mac, 6);
+        virtio_config_stale(&s->vd);
         return true;
     }
     if (cmd != 0 || !virtio_has(&s->vd, NET_F_CTRL_RX) || !read_table(in, &uni) ||
@@ -214,6 +215,7 @@ static bool ctrl_announce(VirtioNet *s, uint8_t cmd)
         return false;
     }
     s->status &= (uint16_t)~NET_S_ANNOUNCE;
+    virtio_config_stale(&s->vd);
     return true;
 }
 

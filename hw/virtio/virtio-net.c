@@ -660,3 +660,4 @@ const ObjClass virtio_net_class = {
     .ops = &virtio_net_ops,
 };
 VIRTIO_PCI_TYPES(virtio_net, "virtio-net", virtio_net_class, virtio_net_props, "Network");
+    .config_told = true,

@@ -319,11 +319,61 @@ static void isr_write(void *opaque, uint64_t off, unsigned size, uint64_t val)
     /* Read-only. */
 }
 
-static uint64_t device_read(void *opaque, uint64_t off, unsigned size)
+/* The driver reads: what follows may have the same answers. Counted before it is read, so that a
+ * change in between makes the copy old. */
+static void copy_config(VirtioPci *p)
+{
+    VpciCopy *c = &p->copy;
+    uint32_t edition = atomic_load_explicit(&p->vd->config_edition, memory_order_acquire);
+    uint32_t seq = atomic_load_explicit(&c->seq, memory_order_relaxed);
+    size_t len = virtio_config_len(p->vd);
+    uint8_t now[VPCI_COPY_MAX];
+
+    if (!p->vd->ops->config_told || p->vd->suspended || len > sizeof now ||
+        (seq && atomic_load_explicit(&c->edition, memory_order_relaxed) == edition)) {
+        return;
+    }
+    virtio_config_read(p->vd, 0, now, len);
+    atomic_store_explicit(&c->seq, seq + 1, memory_order_relaxed);
+    for (size_t i = 0; i < len; i++) {
+        /* Release: whoever sees one of them sees the odd number, too. */
+        atomic_store_explicit(&c->byte[i], now[i], memory_order_release);
+    }
+    atomic_store_explicit(&c->len, (uint32_t)len, memory_order_release);
+    atomic_store_explicit(&c->edition, edition, memory_order_release);
+    atomic_store_explicit(&c->seq, seq + 2, memory_order_release);
+}
+
+/* As device_read(), without the VM lock, while nothing has changed since that was called. */
+static bool device_peek(void *opaque, uint64_t off, unsigned size, uint64_t *ret)
 {
     const VirtioPci *p = opaque;
+    const VpciCopy *c = &p->copy;
+    /* Looked at before the edition: who changes a field counts an edition first, then the
+     * generation, if somebody has read. So a change cannot miss this read. */
+    bool counted = atomic_load_explicit(&p->vd->config_gen_read, memory_order_acquire);
+    uint32_t seq = atomic_load_explicit(&c->seq, memory_order_acquire);
+    uint64_t v = 0;
+
+    if (!counted || seq & 1 || off + size > atomic_load_explicit(&c->len, memory_order_acquire)) {
+        return false;
+    }
+    for (unsigned i = 0; i < size; i++) {
+        v |= (uint64_t)atomic_load_explicit(&c->byte[off + i], memory_order_acquire) << 8 * i;
+    }
+    uint32_t edition = atomic_load_explicit(&c->edition, memory_order_acquire);
+
+    *ret = v;
+    return atomic_load_explicit(&c->seq, memory_order_acquire) == seq &&
+           atomic_load_explicit(&p->vd->config_edition, memory_order_acquire) == edition;
+}
+
+static uint64_t device_read(void *opaque, uint64_t off, unsigned size)
+{
+    VirtioPci *p = opaque;
     uint64_t le = 0;
 
+    copy_config(p);
     virtio_config_read(p->vd, off, &le, size);
     return GUINT64_FROM_LE(le);
 }
@@ -362,9 +412,11 @@ const RegionOps vpci_common_ops = {
     .read = common_read, .write = common_write, .max_access = 4, .peek = common_peek
 };
 const RegionOps vpci_isr_ops = { .read = isr_read, .write = isr_write, .max_access = 4 };
-const RegionOps vpci_device_ops = {
-    .read = device_read, .write = device_write, .max_access = 4, .unaligned = true
-};
+const RegionOps vpci_device_ops = { .read = device_read,
+    .write = device_write,
+    .max_access = 4,
+    .unaligned = true,
+    .peek = device_peek };
 const RegionOps vpci_notify_ops = {
     .read = notify_read, .write = notify_write, .max_access = 4, .unaligned = true
 };

@@ -717,6 +717,7 @@ static const VirtioOps scsi_ops = {
     .queue_spec = scsi_queue_spec,
     .config_size = sizeof(ScsiConfig),
     .offer = scsi_offer,
+    .config_told = true,
     .config = scsi_config,
     .config_wrote = scsi_config_wrote,
     .start = scsi_start,

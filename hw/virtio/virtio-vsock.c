@@ -377,6 +377,7 @@ static const VirtioOps vsock_ops = {
     .default_vectors = 3,
     .config_size = 8,
     .offer = vsock_offer,
+    .config_told = true,
     .config = vsock_config,
     .start = vsock_start,
     .stop = vsock_stop,

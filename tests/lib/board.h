@@ -14,6 +14,7 @@ typedef struct Board {
     VPort port;
     bool intx[32][4];
     unsigned intx_calls;
+    unsigned near; /* the range of memory read last, as a vCPU keeps it */
 } Board;
 
 Board *board_new(bool express);

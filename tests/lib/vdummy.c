@@ -146,6 +146,7 @@ static const VirtioOps dummy_ops = {
     .nvqs = G_N_ELEMENTS(dummy_vqs),
     .queue_spec = dummy_queue_spec,
     .config_size = 8,
+    .config_told = true,
     .config = dummy_config,
     .config_wrote = dummy_config_wrote,
     .realize = dummy_realize,

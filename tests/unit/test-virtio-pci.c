@@ -239,6 +239,100 @@ static void test_no_vector(void)
     board_free(b);
 }
 
+/* What a vCPU reads without the VM lock; -1: it has to take it. */
+static int64_t peek(const Dummy *s, uint64_t off, unsigned size)
+{
+    VirtioPci *p = virtio_pci_of(&s->vd);
+    uint64_t v;
+
+    return p->device.ops->peek(p, off, size, &v) ? (int64_t)v : -1;
+}
+
+/* Configuration is answered from a copy until something has changed: then nobody sees the old. */
+static void test_config_copy(void)
+{
+    Board *b = with("'dummy-pci'");
+    VDriver d;
+    Dummy *s = dummy_of(&b->bus.fn[DEVFN]->dev);
+
+    memcpy(s->config, "abcdefgh", 8);
+    vd_open(&d, &b->port, 0, DEVFN, false);
+    g_assert_cmpint(peek(s, 0, 1), ==, -1); /* nobody has read it yet */
+    g_assert_cmphex(b->port.load(b, false, d.device, 4), ==, 0x64636261);
+    g_assert_cmphex(peek(s, 0, 4), ==, 0x64636261);
+    g_assert_cmphex(peek(s, 3, 2), ==, 0x6564);
+    g_assert_cmphex(peek(s, 7, 1), ==, 'h');
+    g_assert_cmpint(peek(s, 7, 2), ==, -1); /* past the end */
+    g_assert_cmpint(peek(s, 8, 1), ==, -1);
+    g_assert_cmpint(peek(s, 4000, 1), ==, -1);
+    /* By the device: at once, and the generation counts it once, since somebody had read. */
+    uint32_t gen = vd_read(&d, 0x15, 1);
+
+    s->config[0] = 'A';
+    virtio_config_changed(&s->vd);
+    g_assert_cmpint(peek(s, 0, 1), ==, -1);
+    g_assert_cmphex(vd_read(&d, 0x15, 1), ==, (gen + 1) & 0xff);
+    s->config[0] = 'B';
+    virtio_config_changed(&s->vd);
+    g_assert_cmphex(vd_read(&d, 0x15, 1), ==, (gen + 1) & 0xff); /* nobody saw the one between */
+    g_assert_cmphex(b->port.load(b, false, d.device, 1), ==, 'B');
+    g_assert_cmphex(peek(s, 0, 1), ==, 'B');
+    s->config[0] = 'C';
+    virtio_config_changed(&s->vd);
+    g_assert_cmphex(vd_read(&d, 0x15, 1), ==, (gen + 2) & 0xff); /* a peek is a read */
+    /* By the driver. */
+    g_assert_cmphex(b->port.load(b, false, d.device, 1), ==, 'C');
+    b->port.store(b, false, d.device, 1, 'D');
+    g_assert_cmpint(peek(s, 0, 1), ==, -1);
+    g_assert_cmphex(b->port.load(b, false, d.device, 1), ==, 'D');
+    /* By a reset. */
+    s->config[0] = 'E';
+    vd_set_status(&d, 0);
+    g_assert_cmpint(peek(s, 0, 1), ==, -1);
+    g_assert_cmphex(b->port.load(b, false, d.device, 1), ==, 'E');
+    board_free(b);
+}
+
+typedef struct Reader {
+    const Dummy *s;
+    _Atomic bool stop;
+    unsigned hits;
+} Reader;
+
+static gpointer read_on(gpointer opaque)
+{
+    Reader *r = opaque;
+
+    while (!r->stop || !r->hits) {
+        int64_t v = peek(r->s, 2, 4);
+
+        g_assert_true(v == -1 || (v & 0xff) * 0x01010101 == v);
+        r->hits += v != -1;
+    }
+    return NULL;
+}
+
+/* A vCPU reads while another makes the next copy: all of it is old, or new. */
+static void test_config_torn(void)
+{
+    Board *b = with("'dummy-pci'");
+    VDriver d;
+    Reader r = { .s = dummy_of(&b->bus.fn[DEVFN]->dev) };
+    Dummy *s = dummy_of(&b->bus.fn[DEVFN]->dev);
+
+    vd_open(&d, &b->port, 0, DEVFN, false);
+    GThread *t = g_thread_new("vcpu", read_on, &r);
+
+    for (unsigned i = 0; i < 20000; i++) {
+        memset(s->config, (int)i, 8);
+        virtio_config_changed(&s->vd);
+        g_assert_cmphex(b->port.load(b, false, d.device, 4), ==, (i & 0xff) * 0x01010101u);
+    }
+    r.stop = true;
+    g_thread_join(t);
+    board_free(b);
+}
+
 static void test_legacy_layout(void)
 {
     Board *b = with("'dummy-pci'");
@@ -410,6 +504,8 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-pci/no-vector", test_no_vector);
     g_test_add_func("/virtio-pci/legacy-registers", test_legacy_layout);
     g_test_add_func("/virtio-pci/config-window", test_window);
+    g_test_add_func("/virtio-pci/config-copy", test_config_copy);
+    g_test_add_func("/virtio-pci/config-torn", test_config_torn);
     g_test_add_func("/virtio-pci/doorbells", test_doorbells);
     g_test_add_func("/virtio-pci/notification-data", test_notification_data);
     g_test_add_func("/virtio-pci/reset-and-unplug-in-flight", test_reset_and_unplug_in_flight);

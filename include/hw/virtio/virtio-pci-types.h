@@ -27,6 +27,14 @@ typedef struct VpciQueue {
     Doorbell bell[3]; /* modern, modern by port, legacy */
 } VpciQueue;
 
+/* The device's configuration when it counted `edition`, for reads without the VM lock. Written with
+ * it; seq is odd meanwhile. */
+enum { VPCI_COPY_MAX = 128 };
+typedef struct VpciCopy {
+    _Atomic uint32_t seq, edition, len;
+    _Atomic uint8_t byte[VPCI_COPY_MAX];
+} VpciCopy;
+
 struct VirtioPci {
     PciFn fn;
     Bus bus;       /* "virtio-bus": one place, for the backend */
@@ -50,6 +58,7 @@ struct VirtioPci {
     _Atomic uint16_t config_vector;
     _Atomic uint8_t isr; /* any thread */
     _Atomic bool intx_posted;
+    VpciCopy copy;
     VpciQueue *q;
     bool started; /* doorbells are wanted */
 };
