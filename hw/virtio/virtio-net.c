@@ -638,6 +638,7 @@ static const VirtioOps virtio_net_ops = {
     .config_len = net_config_len,
     .offer = net_offer,
     .offer_legacy = net_offer_legacy,
+    .config_told = true,
     .config = net_config,
     .config_wrote = net_config_wrote,
     .start = net_start,
