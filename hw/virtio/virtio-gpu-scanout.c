@@ -279,23 +279,45 @@ uint32_t gpu_flush(VirtioGpu *s, VqElem *e)
 
 /* ---- the pointer ---- */
 
+/* A pointer has alpha whatever its resource is called: Linux makes them of formats without. */
+static unsigned with_alpha(unsigned format)
+{
+    switch (format) {
+    case PIXMAN_x8r8g8b8:
+        return PIXMAN_a8r8g8b8;
+    case PIXMAN_b8g8r8x8:
+        return PIXMAN_b8g8r8a8;
+    case PIXMAN_r8g8b8x8:
+        return PIXMAN_r8g8b8a8;
+    case PIXMAN_x8b8g8r8:
+        return PIXMAN_a8b8g8r8;
+    default:
+        return format;
+    }
+}
+
+static bool cursor_from_image(DisplayCursor *c, const GpuRes *r)
+{
+    pixman_image_t *from = surface_wrap(with_alpha(r->format), GPU_CURSOR_SIDE, GPU_CURSOR_SIDE,
+        surface_row(r->image, 0), surface_stride(r->image), NULL, NULL);
+    pixman_image_t *to = surface_wrap(PIXMAN_a8r8g8b8, GPU_CURSOR_SIDE, GPU_CURSOR_SIDE, c->argb,
+        GPU_CURSOR_SIDE * 4, NULL, NULL);
+    bool ok = from && to;
+
+    if (ok) {
+        surface_copy(to, 0, 0, from, 0, 0, GPU_CURSOR_SIDE, GPU_CURSOR_SIDE);
+    }
+    surface_unref(from);
+    surface_unref(to);
+    return ok;
+}
+
 static DisplayCursor *cursor_of(VirtioGpu *s, const GpuRes *r)
 {
     DisplayCursor *c = display_cursor_new(GPU_CURSOR_SIDE, GPU_CURSOR_SIDE);
-    bool ok = true;
+    bool ok = r->image ? cursor_from_image(c, r)
+                       : gpu_read(s, r, 0, c->argb, GPU_CURSOR_SIDE * GPU_CURSOR_SIDE * 4);
 
-    if (r->image) {
-        pixman_image_t *to = surface_wrap(PIXMAN_a8r8g8b8, GPU_CURSOR_SIDE, GPU_CURSOR_SIDE,
-            c->argb, GPU_CURSOR_SIDE * 4, NULL, NULL);
-
-        if (to) {
-            surface_copy(to, 0, 0, r->image, 0, 0, GPU_CURSOR_SIDE, GPU_CURSOR_SIDE);
-        }
-        surface_unref(to);
-        ok = to != NULL;
-    } else {
-        ok = gpu_read(s, r, 0, c->argb, GPU_CURSOR_SIDE * GPU_CURSOR_SIDE * 4);
-    }
     if (!ok) {
         display_cursor_unref(c);
         return NULL;

@@ -42,6 +42,10 @@ def guest(binary, machine, args, extra=(), memory=384):
                           "-no-reboot", *args])
 
 
+def has_vnc(binary):
+    return "vnc" in subprocess.run([binary, "-display", "help"], capture_output=True, text=True, check=False).stdout
+
+
 def ready(g):
     g.expect("VIRTUE-DONE", 240)
     g.expect("# ", 30)
@@ -77,7 +81,7 @@ NAMES = ("QEMU Virtio Keyboard", "QEMU Virtio Mouse", "QEMU Virtio Tablet", "QEM
 def events(binary, machine):
     with tempfile.TemporaryDirectory(prefix="virtue-evdev-") as d:
         args = ["-device", "virtio-keyboard-pci,id=kbd,serial=k1", "-device", "virtio-mouse-pci", "-device", "virtio-multitouch-pci"]
-        vnc = "vnc" in subprocess.run([binary, "-display", "help"], capture_output=True, text=True, check=False).stdout
+        vnc = has_vnc(binary)
         args += ["-vnc", f"unix:{d}/vnc"] if vnc else []
         args += ["-device", "pcie-root-port,id=rp"] if machine == "q35" else []
         bus = {"bus": "rp"} if machine == "q35" else {}

@@ -1,6 +1,7 @@
 """Guests whose tests are generators of steps, (name, ok, detail): each becomes one line of run.py, with the steps that failed."""
 import acpi
 import evdev
+import gpu
 import identity
 import images
 import introspect
@@ -51,7 +52,7 @@ def check(test, binary):
 def rows(binary, full):
     """(name, function) of every test for run.py."""
     tests = []
-    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("introspect", introspect), ("tap", tap), ("nic", nic), ("nets", nets), ("vsock", vsock), ("scsi", scsi), ("input", evdev), ("serial", ports)):
+    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("introspect", introspect), ("tap", tap), ("nic", nic), ("nets", nets), ("vsock", vsock), ("scsi", scsi), ("input", evdev), ("display", gpu), ("serial", ports)):
         tests += [(f"{group}/{name}", t) for name, t in {**module.TESTS, **(module.FULL if full else {})}.items()]
     if full:
         tests.append(("restarts", restarts))

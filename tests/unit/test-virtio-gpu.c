@@ -337,6 +337,25 @@ static void test_pointer(Fix *x, const void *unused)
     g_assert_false(display_cursor_at(d, &px, &py));
 }
 
+/* Linux names the pixels of its pointers BGRX, and means BGRA. */
+static void test_pointer_has_alpha(Fix *x, const void *unused)
+{
+    static const struct {
+        uint32_t format, pixel;
+    } of[] = { { BGRX, 0x80112233 }, { BGRA, 0x80112233 }, { RGBX, 0x80332211 }, { 3, 0x33221180 },
+        { 4, 0x33221180 }, { 68, 0x11223380 } };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(of); i++) {
+        resource(x, 20 + i, of[i].format, 64, 64);
+        draw(x, 65, of[i].pixel);
+        draw(x, 66, 0);
+        transfer(x, 20 + i, 0, 0, 64, 64, 0);
+        g_assert_cmphex(cursor_cmd(x, GPU_CMD_UPDATE_CURSOR, 0, 10, 20 + i), ==, GPU_OK_NODATA);
+        g_assert_cmphex(display_cursor(display_nth(0))->argb[65], ==, 0x80112233);
+        g_assert_cmphex(display_cursor(display_nth(0))->argb[66], ==, 0);
+    }
+}
+
 static void test_blobs(Fix *x, const void *unused)
 {
     Display *d = display_nth(0);
@@ -576,6 +595,7 @@ int main(int argc, char **argv)
     TEST("mistakes-are-answered", test_mistakes_are_answered);
     TEST("fences", test_fences);
     TEST("pointer", test_pointer);
+    TEST("pointer-has-alpha", test_pointer_has_alpha);
     TEST("blobs", test_blobs);
     TEST("reset-forgets-all", test_reset_forgets_all);
     TEST("much-is-done-in-turns", test_much_is_done_in_turns);
