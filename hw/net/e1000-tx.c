@@ -1,6 +1,6 @@
 /* e1000, transmit: descriptors, checksums, TCP segmentation (317453, 3.3 to 3.5). */
-#include "hw/net/checksum.h"
 #include "hw/net/e1000.h"
+#include "net/csum.h"
 #include "util/log.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* rtl8139, both directions: the four transmit registers and the receive buffer of the RTL8139, the
  * descriptor rings, checksums and large send of the C+ mode (RTL8139C+ data sheet, 5 and 9). */
-#include "hw/net/checksum.h"
 #include "hw/net/rtl8139.h"
+#include "net/csum.h"
 #include "util/giov.h"
 #include "util/le.h"
 

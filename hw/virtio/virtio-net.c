@@ -7,10 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { FRAME_MAX = 65536 + 64, HDR_PEER = 12, NET_MTU_MIN = 68 };
-
-enum { HDR_NEEDS_CSUM = 1, HDR_DATA_VALID = 2 };
-enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_UDP = 3, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80 };
+enum { NET_MTU_MIN = 68 };
 
 /* Each kind of segmentation has its feature, and none has one that tunnels (VIRTIO 1.4, 5.1.9.2.2,
  * 5.1.9.4.1). */
@@ -18,52 +15,60 @@ static bool segments_ok(const VirtioNet *s, const NetHeader *h, bool rx)
 {
     static const struct {
         uint8_t type, rx, tx;
-    } kind[] = { { GSO_TCPV4, NET_F_GUEST_TSO4, NET_F_HOST_TSO4 },
-        { GSO_TCPV6, NET_F_GUEST_TSO6, NET_F_HOST_TSO6 },
-        { GSO_UDP, NET_F_GUEST_UFO, NET_F_HOST_UFO },
-        { GSO_UDP_L4, NET_F_GUEST_USO4, NET_F_HOST_USO },
-        { GSO_UDP_L4, NET_F_GUEST_USO6, NET_F_HOST_USO } };
-    uint8_t type = h->gso_type & (uint8_t)~GSO_ECN;
+    } kind[] = { { NET_GSO_TCPV4, NET_F_GUEST_TSO4, NET_F_HOST_TSO4 },
+        { NET_GSO_TCPV6, NET_F_GUEST_TSO6, NET_F_HOST_TSO6 },
+        { NET_GSO_UDP, NET_F_GUEST_UFO, NET_F_HOST_UFO },
+        { NET_GSO_UDP_L4, NET_F_GUEST_USO4, NET_F_HOST_USO },
+        { NET_GSO_UDP_L4, NET_F_GUEST_USO6, NET_F_HOST_USO } };
+    uint8_t type = h->gso_type & (uint8_t)~NET_GSO_ECN;
     bool any = !rx && virtio_has(&s->vd, NET_F_GSO); /* legacy: every kind at once */
 
     for (unsigned i = 0; i < G_N_ELEMENTS(kind); i++) {
         if (type == kind[i].type && (any || virtio_has(&s->vd, rx ? kind[i].rx : kind[i].tx))) {
-            return any || !(h->gso_type & GSO_ECN) ||
+            return any || !(h->gso_type & NET_GSO_ECN) ||
                    virtio_has(&s->vd, rx ? NET_F_GUEST_ECN : NET_F_HOST_ECN);
         }
     }
-    return type == GSO_NONE;
+    return type == NET_GSO_NONE;
 }
 
 /* Bits that have no meaning here, and fields whose bits are not set, go no further. */
 static void header_clean(NetHeader *h, uint8_t flags)
 {
     h->flags &= flags;
-    if (!(h->flags & HDR_NEEDS_CSUM)) {
+    if (!(h->flags & NET_HDR_NEEDS_CSUM)) {
         h->csum_start = h->csum_offset = le16_of(0);
     }
 }
 
 /* ---- receive ---- */
 
-/* The packet behind the back end's header, which is put in ret_hdr. */
-static bool rx_header(
-    const NetPair *q, const struct iovec *iov, unsigned n, NetHeader *ret_hdr, GIov *ret_data)
+/* The packet behind the back end's header, which is put in ret_hdr. ret_copy: where it is when the
+ * driver wants no partial checksums (any more). */
+static bool rx_header(NetPair *q, const struct iovec *iov, unsigned n, NetHeader *ret_hdr,
+    GIov *ret_data, struct iovec *ret_copy)
 {
     const VirtioNet *s = q->s;
     size_t have = q->port.peer ? q->port.peer->vnet_hdr_len : 0;
 
     *ret_hdr = (NetHeader){ 0 };
     giov_init(ret_data, iov, n);
-    if (have && !giov_get(ret_data, ret_hdr, MIN(have, (size_t)HDR_PEER))) {
+    if (have && !giov_get(ret_data, ret_hdr, MIN(have, (size_t)NET_HDR_PEER))) {
         return false;
     }
-    if (!virtio_has(&s->vd, NET_F_GUEST_CSUM)) {
-        *ret_hdr = (NetHeader){ 0 }; /* VIRTIO 1.4, 5.1.6.4.1: flags and gso_type are 0 */
+    if (have && !(s->guest_offloads & NET_OFFLOAD_CSUM)) {
+        bool ok =
+            !(ret_hdr->flags & NET_HDR_NEEDS_CSUM) ||
+            (ret_data->left <= NET_FRAME_MAX && net_soft_complete(q, ret_data, ret_hdr, ret_copy));
+
+        if (!ok || ret_hdr->gso_type) {
+            return false;
+        }
+        *ret_hdr = (NetHeader){ 0 }; /* VIRTIO 1.4, 5.1.9.4.1: flags and gso_type are 0 */
     }
-    header_clean(ret_hdr, HDR_NEEDS_CSUM | HDR_DATA_VALID);
+    header_clean(ret_hdr, NET_HDR_NEEDS_CSUM | NET_HDR_DATA_VALID);
     return !ret_hdr->gso_type ||
-           (segments_ok(s, ret_hdr, /* rx= */ true) && ret_hdr->flags & HDR_NEEDS_CSUM &&
+           (segments_ok(s, ret_hdr, /* rx= */ true) && ret_hdr->flags & NET_HDR_NEEDS_CSUM &&
                le16_get(ret_hdr->gso_size));
 }
 
@@ -73,7 +78,8 @@ static bool over_mtu(const VirtioNet *s, const NetHeader *h, const uint8_t *fram
 {
     size_t head = frame[12] == 0x81 && frame[13] == 0x00 ? 18 : 14;
 
-    return virtio_has(&s->vd, NET_F_MTU) && !(h->gso_type & ~GSO_ECN) && len > s->host_mtu + head;
+    return virtio_has(&s->vd, NET_F_MTU) && !(h->gso_type & ~NET_GSO_ECN) &&
+           len > s->host_mtu + head;
 }
 
 /* Copies what is left of src into as much of dst as there is. */
@@ -126,6 +132,7 @@ static NetVerdict net_receive(NetPort *p, const struct iovec *iov, unsigned n, s
     VirtioNet *s = q->s;
     unsigned to = p->index;
     uint8_t head[18] = { 0 };
+    struct iovec copy;
     NetHeader h;
     GIov data;
 
@@ -133,7 +140,7 @@ static NetVerdict net_receive(NetPort *p, const struct iovec *iov, unsigned n, s
         /* A stopped machine's packets wait; a driver that is not there has no use for them. */
         return s->vd.status & VIRTIO_STATUS_DRIVER_OK && !s->vd.broken ? NET_QUEUED : NET_DROPPED;
     }
-    if (len > FRAME_MAX || !rx_header(q, iov, n, &h, &data)) {
+    if (len > NET_FRAME_MAX || !rx_header(q, iov, n, &h, &data, &copy)) {
         return NET_DROPPED;
     }
     size_t look = MIN(data.left, sizeof head);
@@ -159,6 +166,38 @@ static void rx_refilled(VirtioDev *d, G_GNUC_UNUSED VirtQueue *vq)
 
 /* ---- transmit ---- */
 
+/* Segments that the driver may ask for, and that the back end does not make. */
+static bool tx_soft_gso(const VirtioNet *s, const NetHeader *h)
+{
+    uint64_t can = s->peer_offloads;
+    uint8_t type = h->gso_type & (uint8_t)~NET_GSO_ECN;
+
+    return (type == NET_GSO_UDP && !(can & NET_OFFLOAD_UFO)) ||
+           (type == NET_GSO_UDP_L4 && !(can & NET_OFFLOAD_USO4 && can & NET_OFFLOAD_USO6));
+}
+
+typedef enum TxWay { TX_PEER, TX_SOFT, TX_BAD } TxWay;
+
+/* Who does what a header asks for. */
+static TxWay tx_way(const VirtioNet *s, const NetPair *q, NetHeader *h)
+{
+    if (q->segs.n) {
+        return TX_SOFT; /* a packet has begun to go */
+    }
+    if (!virtio_has(&s->vd, NET_F_CSUM)) {
+        *h = (NetHeader){ 0 }; /* offloads that were not negotiated are not asked of the host */
+        return TX_PEER;
+    }
+    header_clean(h, NET_HDR_NEEDS_CSUM);
+    if (!segments_ok(s, h, /* rx= */ false)) {
+        log_guest_error("virtio-net: segmentation %u was not negotiated", h->gso_type);
+        return TX_BAD;
+    }
+    return q->port.peer->vnet_hdr_len ? (tx_soft_gso(s, h) ? TX_SOFT : TX_PEER)
+           : h->flags | h->gso_type   ? TX_SOFT
+                                      : TX_PEER;
+}
+
 /* To the peer. */
 static G_NO_INLINE VqVerdict tx_send(VirtioNet *s, NetPair *q, const VqElem *e)
 {
@@ -170,16 +209,17 @@ static G_NO_INLINE VqVerdict tx_send(VirtioNet *s, NetPair *q, const VqElem *e)
     bool ok = giov_get(&g, &h, s->hdr_len);
 
     g_assert(ok);
+    if (h.flags | h.gso_type || q->segs.n) {
+        TxWay way = tx_way(s, q, &h);
+
+        if (way != TX_PEER) {
+            return way == TX_BAD ? VQ_DONE : net_soft_send(q, &g, &h);
+        }
+    } else {
+        h = (NetHeader){ 0 };
+    }
     if (peer->vnet_hdr_len) {
-        if (!virtio_has(&s->vd, NET_F_CSUM)) {
-            h = (NetHeader){ 0 }; /* offloads that were not negotiated are not asked of the host */
-        }
-        header_clean(&h, HDR_NEEDS_CSUM);
-        if (!segments_ok(s, &h, /* rx= */ false)) {
-            log_guest_error("virtio-net: segmentation %u was not negotiated", h.gso_type);
-            return VQ_DONE;
-        }
-        iov[at++] = (struct iovec){ &h, MIN(peer->vnet_hdr_len, (uint32_t)HDR_PEER) };
+        iov[at++] = (struct iovec){ &h, MIN(peer->vnet_hdr_len, (uint32_t)NET_HDR_PEER) };
     }
     at += giov_iovec(&g, iov + at, NET_TX_IOV - at);
     return net_send(&q->port, iov, at, g.left + (peer->vnet_hdr_len ? peer->vnet_hdr_len : 0)) ==
@@ -200,7 +240,7 @@ static VqVerdict net_tx(VirtioDev *d, VqElem *e)
         vq_fail(e->vq, "virtio-net: packet of %zu bytes has no header", e->out.left);
         return VQ_DONE;
     }
-    if (!q->port.peer || e->out.left - s->hdr_len > FRAME_MAX) {
+    if (!q->port.peer || e->out.left - s->hdr_len > NET_FRAME_MAX) {
         return VQ_DONE; /* no cable, or no wire takes such a frame: gone */
     }
     return tx_send(s, q, e);
@@ -208,10 +248,13 @@ static VqVerdict net_tx(VirtioDev *d, VqElem *e)
 
 static void net_writable(NetPort *p)
 {
-    const VirtioNet *s = net_pair_of(p)->s;
+    NetPair *q = net_pair_of(p);
 
-    if (s->vd.started) {
-        vq_resume(virtio_queue(&net_pair_of(p)->s->vd, p->index * 2 + 1));
+    if (!p->peer) {
+        q->segs.n = 0; /* the rest of a packet has nowhere to go */
+    }
+    if (q->s->vd.started) {
+        vq_resume(virtio_queue(&q->s->vd, p->index * 2 + 1));
     }
 }
 
@@ -257,26 +300,32 @@ static uint64_t peer_offloads(const VirtioNet *s)
 static VirtioFeatures net_offer(VirtioDev *d, VirtioFeatures f)
 {
     const VirtioNet *s = (VirtioNet *)d;
-    static const unsigned offload[] = { NET_F_CSUM, NET_F_GUEST_CSUM, NET_F_GUEST_TSO4,
-        NET_F_GUEST_TSO6, NET_F_GUEST_ECN, NET_F_GUEST_UFO, NET_F_HOST_TSO4, NET_F_HOST_TSO6,
-        NET_F_HOST_ECN, NET_F_HOST_UFO, NET_F_GUEST_USO4, NET_F_GUEST_USO6, NET_F_HOST_USO,
+    static const unsigned guest[] = { NET_F_GUEST_CSUM, NET_F_GUEST_TSO4, NET_F_GUEST_TSO6,
+        NET_F_GUEST_ECN, NET_F_GUEST_UFO, NET_F_GUEST_USO4, NET_F_GUEST_USO6,
         /* QEMU compat: where there is no header there is no hash report. */
         NET_F_HASH_REPORT };
+    static const unsigned host[] = { NET_F_CSUM, NET_F_HOST_TSO4, NET_F_HOST_TSO6, NET_F_HOST_ECN,
+        NET_F_HOST_UFO, NET_F_HOST_USO };
     uint64_t can = peer_offloads(s);
+    /* tun(4) segments both kinds of UDP or none. */
+    bool uso = can & NET_OFFLOAD_USO4 && can & NET_OFFLOAD_USO6;
 
     vf_set(&f, NET_F_MAC, true);
-    for (unsigned i = 0; !can && i < G_N_ELEMENTS(offload); i++) {
-        vf_set(&f, offload[i], false);
+    for (unsigned i = 0; !can && i < G_N_ELEMENTS(guest); i++) {
+        vf_set(&f, guest[i], false);
+    }
+    /* QEMU compat: what the back end cannot is not offered, unless the user wants it done here. */
+    for (unsigned i = 0; !can && !s->soft_offloads && i < G_N_ELEMENTS(host); i++) {
+        vf_set(&f, host[i], false);
     }
     if (!(can & NET_OFFLOAD_UFO)) {
         vf_set(&f, NET_F_GUEST_UFO, false);
-        vf_set(&f, NET_F_HOST_UFO, false);
+        vf_set(&f, NET_F_HOST_UFO, s->soft_offloads && vf_has(f, NET_F_HOST_UFO));
     }
-    /* tun(4) segments both kinds of UDP or none. */
-    for (unsigned b = NET_F_GUEST_USO4; b <= NET_F_HOST_USO; b++) {
-        if (!(can & NET_OFFLOAD_USO4) || !(can & NET_OFFLOAD_USO6)) {
-            vf_set(&f, b, false);
-        }
+    if (!uso) {
+        vf_set(&f, NET_F_GUEST_USO4, false);
+        vf_set(&f, NET_F_GUEST_USO6, false);
+        vf_set(&f, NET_F_HOST_USO, s->soft_offloads && vf_has(f, NET_F_HOST_USO));
     }
     vf_set(&f, NET_F_GSO, false);
     vf_set(&f, NET_F_MTU, s->host_mtu != 0);
@@ -361,7 +410,7 @@ void net_apply_offloads(VirtioNet *s, uint64_t features)
 
         if (peer && peer->backend && peer->backend->set_offload && peer->vnet_hdr_len) {
             peer->backend->set_offload(
-                peer, s->guest_offloads, (uint32_t)MIN(s->hdr_len, (size_t)HDR_PEER));
+                peer, s->guest_offloads, (uint32_t)MIN(s->hdr_len, (size_t)NET_HDR_PEER));
         }
     }
 }
@@ -390,10 +439,20 @@ static bool net_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
     s->hdr_len = virtio_has(d, NET_F_HASH_REPORT)                                      ? 20
                  : virtio_has(d, VIRTIO_F_VERSION_1) || virtio_has(d, NET_F_MRG_RXBUF) ? 12
                                                                                        : 10;
+    s->peer_offloads = peer_offloads(s);
     net_roles(s, virtio_has(d, NET_F_MQ) || virtio_has(d, NET_F_RSS));
     net_apply_offloads(s, d->features.word[0]);
     rx_refilled(d, NULL);
     return true;
+}
+
+static void net_queue_reset(VirtioDev *d, unsigned i)
+{
+    const VirtioNet *s = (VirtioNet *)d;
+
+    if (i < s->npairs * 2 && i & 1) {
+        s->pair[i / 2].segs.n = 0;
+    }
 }
 
 static void net_stop(VirtioDev *d)
@@ -401,9 +460,12 @@ static void net_stop(VirtioDev *d)
     const VirtioNet *s = (VirtioNet *)d;
 
     /* Nothing is held: a packet that waits for its peer or a timer is still in the queue (VQ_STOP).
-     */
+     * How much of it has gone is forgotten with the driver, not when the machine stops. */
     for (unsigned i = 0; i < s->npairs; i++) {
         timer_del(&s->pair[i].tx_timer);
+        if (!d->paused) {
+            net_queue_reset(d, i * 2 + 1);
+        }
     }
 }
 
@@ -411,6 +473,9 @@ static void net_reset(VirtioDev *d)
 {
     VirtioNet *s = (VirtioNet *)d;
 
+    for (unsigned i = 0; i < s->npairs; i++) {
+        s->pair[i].segs.n = 0;
+    }
     net_filter_reset(s);
     s->status &= (uint16_t)~NET_S_ANNOUNCE;
     memcpy(s->mac, s->mac_prop.a, 6);
@@ -547,6 +612,7 @@ static void net_unrealize(VirtioDev *d)
     for (unsigned i = s->npairs; i-- > 0;) {
         timer_del(&s->pair[i].tx_timer);
         net_port_fini(&s->pair[i].port);
+        net_soft_free(&s->pair[i]);
     }
     s->npairs = 0;
     g_clear_pointer(&s->pair, g_free);
@@ -598,6 +664,8 @@ const PropSpec virtio_net_props[] = {
     PROP_U16("tx_queue_size", VirtioNet, tx_size, 256, "transmit descriptors"),
     PROP_STR("tx", VirtioNet, tx, "timer: sending waits for x-txtimer; bh: it does not"),
     PROP_U32("x-txtimer", VirtioNet, tx_timer, 150000, "nanoseconds tx=timer waits"),
+    PROP_BOOL("x-soft-offloads", VirtioNet, soft_offloads, false,
+        "transmit offloads that the back end lacks are done here"),
     PROP_I32("x-txburst", VirtioNet, tx_burst, 256, "packets sent at once with tx=timer"),
     PROP_END,
 };
@@ -643,6 +711,7 @@ static const VirtioOps virtio_net_ops = {
     .config_wrote = net_config_wrote,
     .start = net_start,
     .stop = net_stop,
+    .queue_reset = net_queue_reset,
     .reset = net_reset,
     .realize = net_realize,
     .unrealize = net_unrealize,
@@ -661,4 +730,3 @@ const ObjClass virtio_net_class = {
     .ops = &virtio_net_ops,
 };
 VIRTIO_PCI_TYPES(virtio_net, "virtio-net", virtio_net_class, virtio_net_props, "Network");
-    .config_told = true,

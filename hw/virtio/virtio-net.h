@@ -2,6 +2,7 @@
 #pragma once
 
 #include "hw/virtio/virtio-pci.h"
+#include "net/csum.h"
 #include "net/net.h"
 #include "util/timer.h"
 
@@ -42,6 +43,8 @@ enum {
 };
 enum { NET_HDR_MAX = 20, NET_RSS_KEY = 40, NET_RSS_TABLE = 128, NET_HASH_TYPES = 0x1ff };
 enum { NET_TX_IOV = 1100, NET_RX_CHAINS = 1024 };
+enum { NET_FRAME_MAX = 65536 + 64, NET_HDR_PEER = 12 }; /* bytes of header the host knows */
+enum { NET_HDR_NEEDS_CSUM = 1, NET_HDR_DATA_VALID = 2 };
 enum { NET_S_LINK_UP = 1, NET_S_ANNOUNCE = 2, NET_MAC_TABLE = 64, NET_VLANS = 4096 };
 
 typedef struct NetConfig {
@@ -73,8 +76,10 @@ _Static_assert(sizeof(NetHeader) == NET_HDR_MAX, "VIRTIO 1.4, 5.1.6");
 typedef struct NetPair {
     NetPort port;
     struct VirtioNet *s;
-    Timer tx_timer;    /* tx=timer */
-    unsigned tx_quota; /* packets that may go before the timer is asked again */
+    Timer tx_timer;             /* tx=timer */
+    unsigned tx_quota;          /* packets that may go before the timer is asked again */
+    NetSegs segs;               /* n: a packet that is sent in software, and waits for the peer */
+    uint8_t *soft_tx, *soft_rx; /* NET_FRAME_MAX bytes: the copies; NULL: not yet */
 } NetPair;
 
 /* Receive-side scaling and hashing as the driver wants it (VIRTIO 1.4, 5.1.6.4.3). */
@@ -91,6 +96,8 @@ typedef struct VirtioNet {
     unsigned npairs, active;
     bool special; /* frames are looked at for more than the filter: hashes, pairs that rest */
     bool tx_timed;
+    bool soft_offloads;   /* property: offered whatever the back end can */
+    uint32_t fragment_id; /* the last that was used */
     NetRss rss;
     NetPort **ports; /* of pairs 1 and up */
     NetPort *netdev; /* property: the back end */
@@ -113,6 +120,7 @@ typedef struct VirtioNet {
     MacTable uni, multi;
     uint64_t vlans[NET_VLANS / 64];
     uint64_t guest_offloads; /* NET_OFFLOAD_* in force */
+    uint64_t peer_offloads;  /* NET_OFFLOAD_* that the back end can */
 } VirtioNet;
 
 /* virtio-net-ctrl.c */
@@ -122,6 +130,13 @@ Json *net_filter_describe(NetPort *p);
 bool net_filter_accepts(const VirtioNet *s, const uint8_t *frame,
     size_t len); /* len: at least 18 are looked at if there */
 void net_apply_offloads(VirtioNet *s, uint64_t features);
+
+/* virtio-net-soft.c: the packet of the header h, with what h asks for done. q->segs says what of it
+ * waits. */
+VqVerdict net_soft_send(NetPair *q, GIov *data, const NetHeader *h);
+/* data becomes a copy with its checksum in it. False: h's numbers are not in the frame. */
+bool net_soft_complete(NetPair *q, GIov *data, const NetHeader *h, struct iovec *ret);
+void net_soft_free(NetPair *q);
 
 /* virtio-net-mq.c */
 static inline NetPair *net_pair_of(const NetPort *p)

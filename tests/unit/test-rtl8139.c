@@ -1,7 +1,7 @@
 /* hw/net/rtl8139: the RTL8139's registers and buffer, the C+ rings, checksums, large send, filters,
  * EEPROM, timer, and drivers that break the rules. */
-#include "hw/net/checksum.h"
 #include "hw/net/rtl8139.h"
+#include "net/csum.h"
 #include "tests/unit/wire.h"
 
 #include <zlib.h>
