@@ -120,6 +120,7 @@ void scsi_bus_init(ScsiBus *b, Dev *host, const ScsiHostOps *ops, const char *na
     b->ops = ops;
     b->loop = loop_main();
     b->devs = g_ptr_array_new();
+    g_rec_mutex_init(&b->lock);
     bus_init(&b->bus, &scsi_bus_class, host, &host->obj, name);
     b->bus.hotplug = true;
 }
@@ -130,11 +131,102 @@ void scsi_bus_set_loop(ScsiBus *b, Loop *l)
     b->loop = l;
 }
 
+void scsi_bus_set_loops(ScsiBus *b, Loop *const *l, unsigned n)
+{
+    g_assert(!b->devs->len && b->loop == loop_main());
+    b->loops = l;
+    b->nloops = n;
+}
+
 void scsi_bus_fini(ScsiBus *b)
 {
     bus_fini(&b->bus);
     g_ptr_array_unref(b->devs);
+    g_rec_mutex_clear(&b->lock);
 }
+
+/* ---- requests from several loops ---- */
+
+void scsi_lock(ScsiBus *b)
+{
+    if (b->loops) {
+        g_rec_mutex_lock(&b->lock);
+    }
+}
+
+void scsi_unlock(ScsiBus *b)
+{
+    if (b->loops) {
+        g_rec_mutex_unlock(&b->lock);
+    }
+}
+
+bool scsi_is_here(const ScsiReq *r)
+{
+    return !r->dev->bus->loops || r->loop == loop_current();
+}
+
+typedef struct LoopCall {
+    ScsiBus *b;
+    LoopFn *fn;
+    void *opaque;
+} LoopCall;
+
+static void locked_there(void *opaque)
+{
+    const LoopCall *c = opaque;
+
+    scsi_lock(c->b);
+    c->fn(c->opaque);
+    scsi_unlock(c->b);
+}
+
+void scsi_each_loop(ScsiBus *b, LoopFn *fn, void *opaque)
+{
+    LoopCall c = { b, fn, opaque };
+
+    if (!b->loops) {
+        loop_call(b->loop, fn, opaque);
+    }
+    for (unsigned i = 0; i < b->nloops; i++) {
+        loop_call(b->loops[i], locked_there, &c);
+    }
+}
+
+static bool has_any(const ScsiDev *d, bool (*is)(const ScsiReq *r), ScsiPick pick)
+{
+    const ScsiReq *r = d->reqs;
+
+    while (r && !((!is || is(r)) && (!pick.fn || pick.fn(r, pick.opaque)))) {
+        r = r->next;
+    }
+    return r != NULL;
+}
+
+static void nothing(G_GNUC_UNUSED void *opaque) {}
+
+/* Until d has no request of that kind. In the bus's loop. */
+static void wait_for(ScsiDev *d, bool (*is)(const ScsiReq *r), ScsiPick pick)
+{
+    ScsiBus *b = d->bus;
+
+    for (;;) {
+        scsi_lock(b);
+        bool any = has_any(d, is, pick);
+
+        scsi_unlock(b);
+        if (!any) {
+            return;
+        }
+        if (b->loops) {
+            scsi_each_loop(b, nothing, NULL); /* one turn of its own at least */
+        } else {
+            loop_turn(b->loop, /* block= */ true);
+        }
+    }
+}
+
+/* ---- units come and go ---- */
 
 /* In the loop: requests find it from now on. */
 static void add_there(void *opaque)
@@ -143,11 +235,25 @@ static void add_there(void *opaque)
     GPtrArray *devs = d->bus->devs;
     unsigned i = 0;
 
+    scsi_lock(d->bus);
     while (i < devs->len && compare(g_ptr_array_index(devs, i), d->id, d->lun) < 0) {
         i++;
     }
     g_ptr_array_insert(devs, (int)i, d);
     d->plugged = true;
+    scsi_unlock(d->bus);
+}
+
+static void cancel_there(void *opaque)
+{
+    ScsiDev *d = opaque;
+
+    for (ScsiReq *r = d->reqs, *next; r; r = next) {
+        next = r->next;
+        if (scsi_is_here(r)) {
+            scsi_cancel(r, SCSI_RESET);
+        }
+    }
 }
 
 /* Nobody finds it any more, and what it still has ends. */
@@ -155,15 +261,12 @@ static void remove_there(void *opaque)
 {
     ScsiDev *d = opaque;
 
+    scsi_lock(d->bus);
     g_ptr_array_remove(d->bus->devs, d);
     d->plugged = false;
-    for (ScsiReq *r = d->reqs, *next; r; r = next) {
-        next = r->next;
-        scsi_cancel(r, SCSI_RESET);
-    }
-    while (d->reqs) {
-        loop_turn(d->bus->loop, /* block= */ true);
-    }
+    scsi_unlock(d->bus);
+    scsi_each_loop(d->bus, cancel_there, d);
+    wait_for(d, NULL, (ScsiPick){ 0 });
 }
 
 bool scsi_dev_realize(Obj *o, GError **err)
@@ -206,7 +309,7 @@ unsigned scsi_put_sense(ScsiSense s, uint8_t *dst)
     return SCSI_SENSE_LEN;
 }
 
-void scsi_attention(ScsiDev *d, ScsiSense what)
+static void add_attention(ScsiDev *d, ScsiSense what)
 {
     for (unsigned i = 0; i < d->nattention; i++) {
         if (!memcmp(&d->attention[i], &what, sizeof what)) {
@@ -222,6 +325,13 @@ void scsi_attention(ScsiDev *d, ScsiSense what)
     }
 }
 
+void scsi_attention(ScsiDev *d, ScsiSense what)
+{
+    scsi_lock(d->bus);
+    add_attention(d, what);
+    scsi_unlock(d->bus);
+}
+
 bool scsi_take_attention(ScsiDev *d, ScsiSense *ret)
 {
     if (!d->nattention) {
@@ -234,9 +344,11 @@ bool scsi_take_attention(ScsiDev *d, ScsiSense *ret)
 
 void scsi_unit_reset(ScsiDev *d)
 {
+    scsi_lock(d->bus);
     if (d->ops->reset) {
         d->ops->reset(d);
     }
+    scsi_unlock(d->bus);
     scsi_attention(d, SCSI_SENSE(SCSI_UNIT_ATTENTION, 0x29, 0x03)); /* bus device reset function */
 }
 
@@ -464,8 +576,11 @@ void scsi_submit(ScsiDev *d, ScsiReq *r)
     ScsiSense why = { 0 };
     uint64_t len = own ? target_xfer(r) : 0;
 
-    loop_assert(d->bus->loop);
+    if (!d->bus->loops) {
+        loop_assert(d->bus->loop);
+    }
     r->dev = d;
+    r->loop = loop_current();
     r->total = r->out->left + r->in->left;
     r->result = r->wanted = SCSI_OK;
     r->status = SCSI_GOOD;
@@ -504,14 +619,9 @@ void scsi_submit(ScsiDev *d, ScsiReq *r)
     }
 }
 
-static bool host_has_some(const ScsiDev *d)
+static bool is_busy(const ScsiReq *r)
 {
-    const ScsiReq *r = d->reqs;
-
-    while (r && !r->busy) {
-        r = r->next;
-    }
-    return r != NULL;
+    return r->busy;
 }
 
 /* The oldest first: in that order they are done anew. */
@@ -520,7 +630,7 @@ static void drop_idle(ScsiDev *d, ScsiPick pick)
     g_autoptr(GPtrArray) idle = g_ptr_array_new();
 
     for (ScsiReq *r = d->reqs; r; r = r->next) {
-        if (!r->busy && (!pick.fn || pick.fn(r, pick.opaque))) {
+        if (!r->busy && scsi_is_here(r) && (!pick.fn || pick.fn(r, pick.opaque))) {
             g_ptr_array_add(idle, r);
         }
     }
@@ -531,26 +641,33 @@ static void drop_idle(ScsiDev *d, ScsiPick pick)
     d->dropping = false;
 }
 
-void scsi_bus_drop(ScsiBus *b, ScsiPick pick)
-{
-    for (unsigned i = 0; i < b->devs->len; i++) {
-        drop_idle(g_ptr_array_index(b->devs, i), pick);
-    }
-}
-
 typedef struct DrainCall {
     ScsiBus *b;
     ScsiPick pick;
 } DrainCall;
+
+static void drop_there(void *opaque)
+{
+    const DrainCall *c = opaque;
+
+    for (unsigned i = 0; i < c->b->devs->len; i++) {
+        drop_idle(g_ptr_array_index(c->b->devs, i), c->pick);
+    }
+}
+
+void scsi_bus_drop(ScsiBus *b, ScsiPick pick)
+{
+    DrainCall c = { b, pick };
+
+    scsi_each_loop(b, drop_there, &c);
+}
 
 static void drain_there(void *opaque)
 {
     const DrainCall *c = opaque;
 
     for (unsigned i = 0; i < c->b->devs->len; i++) {
-        while (host_has_some(g_ptr_array_index(c->b->devs, i))) {
-            loop_turn(c->b->loop, /* block= */ true);
-        }
+        wait_for(g_ptr_array_index(c->b->devs, i), is_busy, c->pick);
     }
     scsi_bus_drop(c->b, c->pick);
 }

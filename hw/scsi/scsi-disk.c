@@ -223,6 +223,7 @@ static void tray_there(void *opaque)
     TrayCall *c = opaque;
     ScsiDisk *s = c->s;
 
+    scsi_lock(s->sd.bus);
     switch (c->what) {
     case TRAY_IS_OPEN:
         c->result = s->tray_open;
@@ -247,6 +248,7 @@ static void tray_there(void *opaque)
         s->new_medium = blk_inserted(s->blk);
         break;
     }
+    scsi_unlock(s->sd.bus);
 }
 
 static bool tray_call(void *disk, unsigned what, bool open)
@@ -321,7 +323,11 @@ static bool disk_realize(ScsiDev *d, GError **err)
     }
     s->wce = blk_write_cache(s->blk);
     g_queue_init(&s->waiting);
-    blk_set_loop(s->blk, d->bus->loop);
+    if (d->bus->loops) {
+        blk_set_loops(s->blk, d->bus->loops, d->bus->nloops);
+    } else {
+        blk_set_loop(s->blk, d->bus->loop);
+    }
     blk_on_resize(s->blk, resized, s);
     if (s->removable) {
         blk_set_tray(s->blk, &disk_tray, s);

@@ -127,9 +127,9 @@ bool disk_rw_xfer(const ScsiDisk *s, const uint8_t *c, bool *ret_out, uint64_t *
 
 /* ---- one step ---- */
 
-static void io_done(BlkReq *b)
+static void io_end(ScsiReq *r)
 {
-    ScsiReq *r = (ScsiReq *)((char *)b - offsetof(ScsiReq, b));
+    const BlkReq *b = &r->b;
 
     r->busy = false;
     if (r->wanted != SCSI_OK) {
@@ -145,14 +145,29 @@ static void io_done(BlkReq *b)
     } /* else it stays until the VM has stopped */
 }
 
+static void io_done(BlkReq *b)
+{
+    ScsiReq *r = (ScsiReq *)((char *)b - offsetof(ScsiReq, b));
+    ScsiBus *bus = r->dev->bus; /* r may be gone then */
+
+    scsi_lock(bus);
+    io_end(r);
+    scsi_unlock(bus);
+}
+
 void disk_block_io(ScsiReq *r, BlkOp op, uint64_t off, const struct iovec *iov, unsigned niov,
     uint64_t len, unsigned flags, void (*step)(ScsiReq *r, int error))
 {
     r->busy = true;
     r->step = step;
-    r->b = (BlkReq){
-        .op = op, .flags = flags, .off = off, .len = len, .iov = iov, .niov = niov, .done = io_done
-    };
+    r->b = (BlkReq){ .op = op,
+        .flags = flags,
+        .off = off,
+        .len = len,
+        .iov = iov,
+        .niov = niov,
+        .done = io_done,
+        .lane = r->lane };
     blk_submit(disk_of(r)->blk, &r->b);
 }
 
@@ -176,7 +191,24 @@ static unsigned map(ScsiReq *r, const GIov *g, uint64_t len)
 
 /* ---- writes and those who want none beside them ---- */
 
-static void start_write(ScsiReq *r);
+static void claim_write(ScsiReq *r);
+static void go_write(ScsiReq *r);
+
+/* Its turn came in another loop. */
+static void go_there(void *opaque)
+{
+    ScsiReq *r = opaque;
+    ScsiBus *b = r->dev->bus;
+
+    scsi_lock(b);
+    r->busy = false;
+    if (r->wanted != SCSI_OK) {
+        scsi_cancel(r, r->wanted);
+    } else {
+        go_write(r);
+    }
+    scsi_unlock(b);
+}
 
 static void next_waiting(ScsiDisk *s)
 {
@@ -187,8 +219,14 @@ static void next_waiting(ScsiDisk *s)
             return;
         }
         g_queue_pop_head(&s->waiting);
-        r->cleanup = NULL;
-        start_write(r);
+        claim_write(r);
+        if (scsi_is_here(r)) {
+            go_write(r);
+        } else { /* whoever cancels it meanwhile has to wait */
+            r->busy = true;
+            r->b.waits = false;
+            loop_post(r->loop, go_there, r);
+        }
     }
 }
 
@@ -335,19 +373,27 @@ static void compare_and_write(ScsiReq *r, uint64_t off, uint64_t len)
     disk_block_io(r, BLK_READ, off, r->inline_iov, 1, len, 0, compare_read);
 }
 
-static void start_write(ScsiReq *r)
+/* From now on write_over() has to follow. */
+static void claim_write(ScsiReq *r)
 {
     ScsiDisk *s = disk_of(r);
-    uint64_t off = cdb_lba(r->cdb) * disk_block(s), len = cdb_count(r->cdb) * disk_block(s);
 
     r->cleanup = write_over;
     if (r->cdb[0] == COMPARE_WRITE) {
         s->exclusive = true;
-        compare_and_write(r, off, len);
-        return;
+    } else {
+        s->writes++;
     }
-    s->writes++;
-    if (r->cdb[0] == WRITE_SAME10 || r->cdb[0] == WRITE_SAME16) {
+}
+
+static void go_write(ScsiReq *r)
+{
+    const ScsiDisk *s = disk_of(r);
+    uint64_t off = cdb_lba(r->cdb) * disk_block(s), len = cdb_count(r->cdb) * disk_block(s);
+
+    if (r->cdb[0] == COMPARE_WRITE) {
+        compare_and_write(r, off, len);
+    } else if (r->cdb[0] == WRITE_SAME10 || r->cdb[0] == WRITE_SAME16) {
         write_same(r, off, len);
     } else {
         write_plain(r, off, len);
@@ -363,7 +409,8 @@ static void queue_write(ScsiReq *r)
         g_queue_push_tail(&s->waiting, r);
         return;
     }
-    start_write(r);
+    claim_write(r);
+    go_write(r);
 }
 
 /* ---- reads, VERIFY, UNMAP, SYNCHRONIZE CACHE ---- */

@@ -88,10 +88,9 @@ typedef struct VirtioScsi {
     bool bus_ready;
     uint32_t num_queues, virtqueue_size, max_sectors, cmd_per_lun;
     bool hotplug, param_change, seg_max_adjust;
-    char *iothread_id;
-    IoThread *iothread;
-    uint32_t sense_size, cdb_size; /* the driver's */
-    bool missed;                   /* events that found no buffer */
+    IoThreadUse threads;
+    _Atomic uint32_t sense_size, cdb_size; /* the driver's */
+    bool missed;                           /* events that found no buffer */
     VqSpec control, event, request;
 } VirtioScsi;
 
@@ -191,6 +190,24 @@ static void tmf_done(TmfReq *t)
     vq_notify(vq);
 }
 
+static void posted_tmf_done(void *opaque)
+{
+    tmf_done(opaque);
+}
+
+/* One less to wait for; with the bus's lock. */
+static void tmf_put(TmfReq *t)
+{
+    if (--t->waits) {
+        return;
+    }
+    if (loop_current() == vq_loop(t->e.vq)) {
+        tmf_done(t);
+    } else { /* the queue waits for t, so it is there until then */
+        loop_post(vq_loop(t->e.vq), posted_tmf_done, t);
+    }
+}
+
 static void cmd_done(ScsiReq *r)
 {
     static const uint8_t responses[] = { [SCSI_OK] = S_OK,
@@ -214,13 +231,29 @@ static void cmd_done(ScsiReq *r)
     }
     /* Only then: the driver sees the effects before the function's own end (5.6.6.2). */
     for (GSList *w = waiters; w; w = w->next) {
-        TmfReq *t = w->data;
-
-        if (!--t->waits) {
-            tmf_done(t);
-        }
+        tmf_put(w->data);
     }
     g_slist_free(waiters);
+}
+
+/* With the bus's lock. */
+static void submit(VirtioScsi *s, CmdReq *c, const CmdHead *h)
+{
+    uint16_t lun;
+    ScsiDev *dev = find_unit(s, h->lun, &lun);
+
+    if (!dev) {
+        c->r.residual = 0;
+        answer(c, S_BAD_TARGET);
+        return;
+    }
+    c->r.lun = lun;
+    c->r.tag = le64_get(h->id);
+    c->r.lane = s->bus.loops ? vq_index(c->e.vq) - Q_REQUEST : 0;
+    c->r.out = &c->e.out;
+    c->r.in = &c->e.in2;
+    c->r.done = cmd_done;
+    scsi_submit(dev, &c->r);
 }
 
 static VqVerdict cmd_request(VirtioDev *d, VqElem *e)
@@ -229,38 +262,28 @@ static VqVerdict cmd_request(VirtioDev *d, VqElem *e)
     CmdReq *c = (CmdReq *)e;
     CmdHead h;
     uint8_t cdb[CDB_LIMIT + 1];
-    uint16_t lun;
 
     memset(&c->r, 0, sizeof c->r);
     c->waiters = NULL;
+    uint32_t cdb_size = s->cdb_size;
+
     c->sense_size = s->sense_size;
-    if (!giov_get(&e->out, &h, sizeof h) || !giov_get(&e->out, cdb, s->cdb_size) ||
-        !vq_split_in(e, sizeof(CmdResponse) + s->sense_size)) {
+    if (!giov_get(&e->out, &h, sizeof h) || !giov_get(&e->out, cdb, cdb_size) ||
+        !vq_split_in(e, sizeof(CmdResponse) + c->sense_size)) {
         vq_fail(e->vq, "virtio-scsi: request or response is too short");
         return VQ_DONE;
     }
-    memcpy(c->r.cdb, cdb, MIN(s->cdb_size, sizeof c->r.cdb));
+    memcpy(c->r.cdb, cdb, MIN(cdb_size, sizeof c->r.cdb));
     c->r.residual = e->out.left + e->in2.left;
     if (e->out.left && e->in2.left) { /* INOUT is not offered (5.6.6.1.1) */
         answer(c, S_FAILURE);
         return VQ_HELD;
     }
-    ScsiDev *dev = find_unit(s, h.lun, &lun);
-
-    if (!dev) {
-        c->r.residual = 0;
-        answer(c, S_BAD_TARGET);
-        return VQ_HELD;
-    }
-    c->r.lun = lun;
-    c->r.tag = le64_get(h.id);
-    c->r.out = &e->out;
-    c->r.in = &e->in2;
-    c->r.done = cmd_done;
-    scsi_submit(dev, &c->r);
+    scsi_lock(&s->bus);
+    submit(s, c, &h);
+    scsi_unlock(&s->bus);
     return VQ_HELD;
 }
-
 /* ---- task management ---- */
 
 /* t waits for r, which ends as `how`. */
@@ -273,27 +296,48 @@ static void cancel(TmfReq *t, ScsiReq *r, ScsiResult how)
     scsi_cancel(r, how);
 }
 
-static void cancel_unit(TmfReq *t, ScsiDev *d, ScsiResult how)
+typedef struct CancelCall {
+    TmfReq *t;
+    const ScsiDev *d;
+    const uint64_t *tag;
+    ScsiResult how;
+} CancelCall;
+
+static void cancel_there(void *opaque)
 {
-    for (ScsiReq *r = d->reqs, *next; r; r = next) {
+    const CancelCall *c = opaque;
+
+    for (ScsiReq *r = c->d->reqs, *next; r; r = next) {
         next = r->next;
-        cancel(t, r, how);
+        if (scsi_is_here(r) && (!c->tag || r->tag == *c->tag)) {
+            cancel(c->t, r, c->how);
+        }
     }
 }
 
-static ScsiReq *find_task(const ScsiDev *d, uint64_t tag)
+/* Each in its own loop. tag NULL: all of the unit's. */
+static void cancel_tasks(TmfReq *t, ScsiDev *d, const uint64_t *tag, ScsiResult how)
 {
-    ScsiReq *r = d->reqs;
+    CancelCall c = { t, d, tag, how };
 
-    while (r && r->tag != tag) {
+    scsi_each_loop(d->bus, cancel_there, &c);
+}
+
+static bool has_task(ScsiDev *d, const uint64_t *tag)
+{
+    scsi_lock(d->bus);
+    const ScsiReq *r = d->reqs;
+
+    while (r && tag && r->tag != *tag) {
         r = r->next;
     }
-    return r;
+    scsi_unlock(d->bus);
+    return r != NULL;
 }
 
 static void reset_unit(TmfReq *t, ScsiDev *d)
 {
-    cancel_unit(t, d, SCSI_RESET);
+    cancel_tasks(t, d, NULL, SCSI_RESET);
     scsi_unit_reset(d);
 }
 
@@ -303,7 +347,7 @@ static uint8_t tmf(VirtioScsi *s, TmfReq *t, const Tmf *m)
     unsigned what = le32_get(m->subtype), target;
     uint16_t lun;
     ScsiDev *d = find_unit(s, m->lun, &lun);
-    ScsiReq *r;
+    uint64_t tag = le64_get(m->id);
 
     if (what > TMF_QUERY_TASK_SET || what == TMF_CLEAR_ACA) {
         return S_REJECTED;
@@ -326,22 +370,19 @@ static uint8_t tmf(VirtioScsi *s, TmfReq *t, const Tmf *m)
     }
     switch (what) {
     case TMF_ABORT_TASK:
-        r = find_task(d, le64_get(m->id));
-        if (r) {
-            cancel(t, r, SCSI_ABORTED);
-        }
+        cancel_tasks(t, d, &tag, SCSI_ABORTED);
         return S_OK;
     case TMF_ABORT_TASK_SET:
     case TMF_CLEAR_TASK_SET:
-        cancel_unit(t, d, SCSI_ABORTED);
+        cancel_tasks(t, d, NULL, SCSI_ABORTED);
         return S_OK;
     case TMF_UNIT_RESET:
         reset_unit(t, d);
         return S_OK;
     case TMF_QUERY_TASK:
-        return find_task(d, le64_get(m->id)) ? S_SUCCEEDED : S_OK;
+        return has_task(d, &tag) ? S_SUCCEEDED : S_OK;
     default:
-        return d->reqs ? S_SUCCEEDED : S_OK;
+        return has_task(d, NULL) ? S_SUCCEEDED : S_OK;
     }
 }
 
@@ -368,9 +409,9 @@ static VqVerdict control_request(VirtioDev *d, VqElem *e)
         }
         t->waits = 1; /* this call */
         t->response = tmf(s, t, &m);
-        if (!--t->waits) {
-            tmf_done(t);
-        }
+        scsi_lock(&s->bus);
+        tmf_put(t);
+        scsi_unlock(&s->bus);
         return VQ_HELD;
     case T_AN_QUERY:
     case T_AN_SUBSCRIBE:
@@ -557,9 +598,16 @@ static VirtioFeatures scsi_offer(VirtioDev *d, VirtioFeatures f)
     return f;
 }
 
+static void set_keeps(ScsiBus *b, bool on)
+{
+    scsi_lock(b);
+    b->keeps = on;
+    scsi_unlock(b);
+}
+
 static bool scsi_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
 {
-    ((VirtioScsi *)d)->bus.keeps = true;
+    set_keeps(&((VirtioScsi *)d)->bus, true);
     return true;
 }
 
@@ -570,10 +618,11 @@ static void scsi_stop(VirtioDev *d)
 
     if (d->paused) {
         scsi_bus_drain(b, (ScsiPick){ 0 });
-    } else {
+    }
+    set_keeps(b, false);
+    if (!d->paused) {
         scsi_bus_drop(b, (ScsiPick){ 0 });
     }
-    b->keeps = false;
 }
 
 static bool of_queue(const ScsiReq *r, void *opaque)
@@ -625,6 +674,14 @@ static const VqSpec *scsi_queue_spec(VirtioDev *d, unsigned i, uint16_t *ret_siz
     return i == Q_CONTROL ? &s->control : i == Q_EVENT ? &s->event : &s->request;
 }
 
+/* Task management and events are the bus's matter. */
+static Loop *scsi_queue_loop(VirtioDev *d, unsigned i)
+{
+    const VirtioScsi *s = (VirtioScsi *)d;
+
+    return s->bus.loops && i >= Q_REQUEST ? s->bus.loops[i - Q_REQUEST] : d->loop;
+}
+
 static bool scsi_props_ok(VirtioScsi *s, GError **err)
 {
     if (s->num_queues == QUEUES_AUTO) {
@@ -658,12 +715,11 @@ static bool scsi_realize(VirtioDev *d, GError **err)
     if (!scsi_props_ok(s, err)) {
         return false;
     }
-    if (s->iothread_id) {
-        s->iothread = iothread_find(m ? m->objects : NULL, s->iothread_id, err);
-        if (!s->iothread) {
-            return false;
-        }
-        d->loop = s->iothread->loop;
+    if (!iothread_use_take(&s->threads, m ? m->objects : NULL, s->num_queues, err)) {
+        return false;
+    }
+    if (s->threads.nthreads == 1) {
+        d->loop = s->threads.loop[0];
     }
     s->control = (VqSpec){ "control", 128, sizeof(TmfReq), control_request };
     s->event = (VqSpec){ "event", 128, sizeof(VqElem), .refilled = event_refilled };
@@ -676,6 +732,9 @@ static bool scsi_realize(VirtioDev *d, GError **err)
     s->bus.max_lun = SCSI_LUN_MAX;
     scsi_bus_init(&s->bus, &d->dev, &host_ops, name);
     scsi_bus_set_loop(&s->bus, d->loop);
+    if (s->threads.nthreads > 1) {
+        scsi_bus_set_loops(&s->bus, s->threads.loop, s->num_queues);
+    }
     s->bus_ready = true;
     return true;
 }
@@ -688,11 +747,8 @@ static void scsi_unrealize(VirtioDev *d)
         scsi_bus_fini(&s->bus);
         s->bus_ready = false;
     }
-    if (s->iothread) {
-        d->loop = loop_main();
-        obj_unref(&s->iothread->obj);
-        s->iothread = NULL;
-    }
+    d->loop = loop_main();
+    iothread_use_release(&s->threads);
 }
 
 /* clang-format off */
@@ -704,7 +760,7 @@ const PropSpec virtio_scsi_props[] = {
     PROP_BOOL("hotplug", VirtioScsi, hotplug, true, "tell of units that come and go"),
     PROP_BOOL("param_change", VirtioScsi, param_change, true, "tell of changed parameters"),
     PROP_BOOL("seg_max_adjust", VirtioScsi, seg_max_adjust, true, "seg_max follows the queue size"),
-    PROP_IOTHREAD("iothread", VirtioScsi, iothread_id, "thread of the data path"),
+    PROP_IOTHREAD_USE(VirtioScsi, threads),
     PROP_END,
 };
 /* clang-format on */
@@ -715,6 +771,7 @@ static const VirtioOps scsi_ops = {
     .pci_class = 0x010000,
     .queue_count = scsi_queue_count,
     .queue_spec = scsi_queue_spec,
+    .queue_loop = scsi_queue_loop,
     .config_size = sizeof(ScsiConfig),
     .offer = scsi_offer,
     .config_told = true,

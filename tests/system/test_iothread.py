@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""virtio-blk with its data path on iothreads: data, resets and stops while requests are out, and who may delete the threads."""
+"""virtio-blk and virtio-scsi with their data path on iothreads: data, resets and stops while requests are out, and who may delete the threads."""
 import json
 import os
 import signal
@@ -146,8 +146,8 @@ def mapping_wrong():
                 [{"iothread": "t9"}], [{"iothread": "r"}], [{"iothread": "t0"}, {"iothread": "t0"}], [{"vqs": [0]}],
                 [{"iothread": "t0", "x": 1}], "t0", [1])
     rows = [mapped(m, driver, **drive) for m in mappings
-            for driver, drive in (("virtio-blk-pci", {"drive": "n"}),)]
-    rows += [mapped(TURNS, drive="n", iothread="t0"),
+            for driver, drive in (("virtio-blk-pci", {"drive": "n"}), ("virtio-scsi-pci", {}))]
+    rows += [mapped(TURNS, drive="n", iothread="t0"), mapped(TURNS, "virtio-scsi-pci", iothread="t0"),
              "virtio-blk-pci,drive=n,iothread-vq-mapping=t0"]
     for row in rows:
         args = ["-display", "none", *THREADS, "-object", "rng-builtin,id=r", "-blockdev", "null-co,node-name=n", "-device", row]

@@ -1,15 +1,23 @@
-/* A disk whose queues run in threads of their own (iothread-vq-mapping): requests under stop and
- * cont, reset of a queue, of the device, and unplug, and which loop does what. */
+/* Disks whose queues run in threads of their own (iothread-vq-mapping of virtio-blk and
+ * virtio-scsi): requests under stop and cont, reset of a queue, of a unit, of the device, and
+ * unplug, and which loop does what. */
 #include "backends/iothread.h"
 #include "block/block.h"
+#include "hw/scsi/scsi.h"
 #include "tests/unit/vdev.h"
 
 VDEV_EXTERN(virtio_blk);
-VDEV_TYPES(VDEV_CLASSES(virtio_blk), &iothread_class);
+VDEV_EXTERN(virtio_scsi);
+extern const ObjClass scsi_hd_class;
+VDEV_TYPES(VDEV_CLASSES(virtio_blk), &virtio_scsi_class, &virtio_scsi_pci_base_class,
+    &virtio_scsi_pci_class, &scsi_device_class, &scsi_hd_class, &iothread_class);
 
-enum { QUEUES = 4, DEPTH = 16, ROUNDS = 120, SLOT = 1024, SECTORS = 2048 };
-enum { IN = 0, OK = 0, UNSEEN = 0xee };
-#define DISK "{'driver': 'virtio-blk-pci', 'addr': '4', 'drive': 'd', 'num-queues': 4"
+enum { QUEUES = 4, DEPTH = 16, ROUNDS = 120, SLOT = 2048, SECTORS = 2048 };
+/* In a slot: header, answer, data. */
+enum { ANSWER = 64, DATA = 512 };
+enum { READ10 = 0x28, WRITE10 = 0x2a, COMPARE_WRITE = 0x89, TEST_UNIT_READY = 0 };
+enum { SCSI_HEAD = 51, SCSI_ANSWER = 108, SCSI_STATUS = 10, LUN_RESET = 5 };
+static const uint8_t lun[8] = { 1, 0, 0x40, 0 };
 
 /* Says what it was asked where, and leaves the rest to the workers. */
 static struct {
@@ -58,18 +66,34 @@ static const BlkDriver mem_driver = { .name = "memory",
     .pwritev = mem_write,
     .submit = mem_submit };
 
-typedef struct Fix {
+typedef struct Fix Fix;
+typedef struct Kind {
+    const char *device, *disk; /* disk: a unit behind the device; NULL: it is one */
+    unsigned first;            /* request queue */
+    unsigned (*fill)(Fix *x, unsigned q, unsigned slot, VBuf *ret_buf);
+    void (*check)(Fix *x, uint64_t at, uint8_t sector, uint32_t len);
+    void (*settled)(Fix *x); /* started anew; NULL */
+} Kind;
+
+typedef struct Setup {
+    const Kind *kind;
+    const char *mapping;
+} Setup;
+
+struct Fix {
+    const Kind *kind;
+    bool resets; /* a unit was reset: its requests end so, and the next says it */
     Board *b;
     Dev *dev;
     VDriver d;
     IoThread *io[2];
-    uint64_t slots; /* QUEUES * DEPTH of them: header, status at 16, data at 512 */
+    uint64_t slots; /* QUEUES * DEPTH of them, and one more */
     bool busy[QUEUES][DEPTH];
     uint8_t sector[QUEUES][DEPTH];
     uint16_t slot_of[QUEUES][VRING_IDS];
     unsigned out[QUEUES], done[QUEUES];
     uint32_t random;
-} Fix;
+};
 
 static unsigned any(Fix *x, unsigned below)
 {
@@ -98,12 +122,16 @@ static void start(Fix *x)
     for (unsigned q = 0; q < QUEUES; q++) {
         forget(x, q);
     }
+    if (x->kind->settled) {
+        x->kind->settled(x);
+    }
 }
 
-static void up(Fix *x, const void *mapping)
+static void up(Fix *x, const void *setup)
 {
-    g_autofree char *dev =
-        g_strdup_printf(DISK ", 'iothread-vq-mapping': %s}", (const char *)mapping);
+    const Setup *u = setup;
+    g_autofree char *dev = g_strdup_printf(
+        "{%s, 'addr': '4', 'iothread-vq-mapping': %s}", u->kind->device, u->mapping);
     g_autoptr(Json) drive =
         json_parse("{'file': 'null-co://', 'format': 'raw', 'if': 'none', 'id': 'd'}", -1, NULL);
     Blk *blk = blk_drive_create(drive, NULL);
@@ -112,18 +140,22 @@ static void up(Fix *x, const void *mapping)
     blk_node(blk)->drv = &mem_driver;
     blk_node(blk)->size = SECTORS * 512;
     blk_node(blk)->instant = false;
+    x->kind = u->kind;
     x->random = 5;
     x->b = board_new(false);
     x->io[0] = thread_new(x->b, "t0");
     x->io[1] = thread_new(x->b, "t1");
     x->dev = board_add(x->b, dev);
+    if (u->kind->disk) {
+        board_add(x->b, u->kind->disk);
+    }
     vd_open(&x->d, &x->b->port, 0, 4 << 3, false);
     vd_enable_msix(&x->d);
-    x->slots = vd_page(&x->d, QUEUES * DEPTH * SLOT);
+    x->slots = vd_page(&x->d, (QUEUES * DEPTH + 1) * SLOT);
     start(x);
 }
 
-static void down(Fix *x, G_GNUC_UNUSED const void *mapping)
+static void down(Fix *x, G_GNUC_UNUSED const void *setup)
 {
     dev_unplug_done(x->b->m, x->dev); /* with what is out */
     board_run(x->b);
@@ -136,46 +168,145 @@ static uint64_t slot_at(const Fix *x, unsigned q, unsigned slot)
     return x->slots + (q * DEPTH + slot) * SLOT;
 }
 
-static void submit(Fix *x, unsigned q, unsigned slot)
+static VRing *ring_of(Fix *x, unsigned q)
+{
+    return &x->d.ring[x->kind->first + q];
+}
+
+static uint8_t byte_at(const Fix *x, uint64_t at)
+{
+    uint8_t v;
+
+    x->b->port.read(x->b->port.opaque, at, &v, 1);
+    return v;
+}
+
+/* ---- virtio-blk: reads ---- */
+
+static unsigned blk_fill(Fix *x, unsigned q, unsigned slot, VBuf *ret_buf)
 {
     const VPort *p = &x->b->port;
     uint64_t at = slot_at(x, q, slot);
-    const VBuf buf[] = { { at, 16, false }, { at + 512, 512, true }, { at + 16, 1, true } };
-    uint8_t unseen = UNSEEN;
-    uint16_t id;
+
+    vport_w32(p, at, 0);
+    vport_w64(p, at + 8, x->sector[q][slot] + 256 * q);
+    ret_buf[0] = (VBuf){ at, 16, false };
+    ret_buf[1] = (VBuf){ at + DATA, 512, true };
+    ret_buf[2] = (VBuf){ at + ANSWER, 1, true };
+    return 3;
+}
+
+static void check_data(const Fix *x, uint64_t at, uint8_t sector)
+{
+    g_assert_cmphex(byte_at(x, at + DATA), ==, sector);
+    g_assert_cmphex(byte_at(x, at + DATA + 511), ==, sector);
+}
+
+static void blk_check(Fix *x, uint64_t at, uint8_t sector, uint32_t len)
+{
+    g_assert_cmphex(byte_at(x, at + ANSWER), ==, 0);
+    g_assert_cmpuint(len, ==, 513);
+    check_data(x, at, sector);
+}
+
+static const Kind blk_kind = { .device =
+                                   "'driver': 'virtio-blk-pci', 'drive': 'd', 'num-queues': 4",
+    .fill = blk_fill,
+    .check = blk_check };
+
+/* ---- virtio-scsi: reads, writes, and writes that want none beside them ---- */
+
+static void put_cdb(Fix *x, uint64_t at, uint8_t op, uint32_t lba)
+{
+    uint8_t cdb[32] = { op };
+
+    scsi_put32(cdb + (op == COMPARE_WRITE ? 6 : 2), lba);
+    cdb[op == COMPARE_WRITE ? 13 : 8] = op != TEST_UNIT_READY;
+    x->b->port.write(x->b->port.opaque, at, lun, sizeof lun);
+    x->b->port.write(x->b->port.opaque, at + 19, cdb, sizeof cdb);
+}
+
+static unsigned scsi_fill(Fix *x, unsigned q, unsigned slot, VBuf *ret_buf)
+{
+    static const uint8_t ops[] = { READ10, READ10, WRITE10, COMPARE_WRITE };
+    uint64_t at = slot_at(x, q, slot);
+    uint8_t op = ops[any(x, G_N_ELEMENTS(ops))], data[1024];
+    unsigned n = 0;
+
+    memset(data, x->sector[q][slot], sizeof data);
+    x->b->port.write(x->b->port.opaque, at + DATA, data, sizeof data);
+    put_cdb(x, at, op, x->sector[q][slot] + 256 * q);
+    ret_buf[n++] = (VBuf){ at, SCSI_HEAD, false };
+    if (op != READ10) {
+        ret_buf[n++] = (VBuf){ at + DATA, op == WRITE10 ? 512 : 1024, false };
+    }
+    ret_buf[n++] = (VBuf){ at + ANSWER, SCSI_ANSWER, true };
+    if (op == READ10) {
+        ret_buf[n++] = (VBuf){ at + DATA, 512, true };
+    }
+    return n;
+}
+
+static void scsi_check(Fix *x, uint64_t at, uint8_t sector, uint32_t len)
+{
+    uint8_t status = byte_at(x, at + ANSWER + SCSI_STATUS),
+            response = byte_at(x, at + ANSWER + SCSI_STATUS + 1);
+
+    if (x->resets) {
+        g_assert_true((response == 0 && (status == 0 || status == 2)) || response == 4);
+        return;
+    }
+    g_assert_cmphex(response, ==, 0);
+    g_assert_cmphex(status, ==, 0);
+    g_assert_cmpuint(len, ==, SCSI_ANSWER + (byte_at(x, at + 19) == READ10 ? 512 : 0));
+    check_data(x, at, sector);
+}
+
+/* Takes the unit attentions. */
+static void scsi_settled(Fix *x)
+{
+    uint64_t at = slot_at(x, QUEUES, 0);
+    const VBuf buf[] = { { at, SCSI_HEAD, false }, { at + ANSWER, SCSI_ANSWER, true } };
+    uint32_t id, len;
+
+    do {
+        put_cdb(x, at, TEST_UNIT_READY, 0);
+        vring_add(ring_of(x, 0), buf, G_N_ELEMENTS(buf), 0);
+        vd_kick(&x->d, x->kind->first);
+        vd_wait_used(&x->d, x->kind->first, &id, &len);
+    } while (byte_at(x, at + ANSWER + SCSI_STATUS));
+}
+
+static const Kind scsi_kind = { .device = "'driver': 'virtio-scsi-pci', 'id': 's', 'num_queues': 4",
+    .disk = "{'driver': 'scsi-hd', 'bus': 's.0', 'drive': 'd', 'scsi-id': 0, 'lun': 0}",
+    .first = 2,
+    .fill = scsi_fill,
+    .check = scsi_check,
+    .settled = scsi_settled };
+
+/* ---- traffic ---- */
+
+static void submit(Fix *x, unsigned q, unsigned slot)
+{
+    VBuf buf[4];
 
     x->sector[q][slot] = (uint8_t)any(x, 256);
-    vport_w32(p, at, IN);
-    vport_w64(p, at + 8, x->sector[q][slot] + 256 * q);
-    p->write(p->opaque, at + 16, &unseen, 1);
-    id = vring_add(&x->d.ring[q], buf, G_N_ELEMENTS(buf), 0);
+    uint16_t id = vring_add(ring_of(x, q), buf, x->kind->fill(x, q, slot, buf), 0);
+
     x->slot_of[q][id] = (uint16_t)slot;
     x->busy[q][slot] = true;
     x->out[q]++;
-}
-
-static void check(Fix *x, unsigned q, unsigned slot)
-{
-    const VPort *p = &x->b->port;
-    uint8_t status, data[512];
-
-    p->read(p->opaque, slot_at(x, q, slot) + 16, &status, 1);
-    p->read(p->opaque, slot_at(x, q, slot) + 512, data, sizeof data);
-    g_assert_cmphex(status, ==, OK);
-    g_assert_cmphex(data[0], ==, x->sector[q][slot]);
-    g_assert_cmphex(data[511], ==, x->sector[q][slot]);
 }
 
 static void reap(Fix *x, unsigned q)
 {
     uint32_t id, len;
 
-    while (vring_used(&x->d.ring[q], &id, &len)) {
+    while (vring_used(ring_of(x, q), &id, &len)) {
         unsigned slot = x->slot_of[q][id];
 
         g_assert_true(x->busy[q][slot]);
-        g_assert_cmpuint(len, ==, 513);
-        check(x, q, slot);
+        x->kind->check(x, slot_at(x, q, slot), x->sector[q][slot], len);
         x->busy[q][slot] = false;
         x->out[q]--;
         x->done[q]++;
@@ -192,7 +323,7 @@ static void pump(Fix *x)
                 submit(x, q, slot);
             }
         }
-        vd_kick(&x->d, q);
+        vd_kick(&x->d, x->kind->first + q);
     }
     loop_turn(loop_main(), /* block= */ false);
 }
@@ -211,13 +342,13 @@ static void settle(Fix *x)
 
 static void reset_queue(Fix *x, unsigned q)
 {
-    vd_write(&x->d, 0x16, 2, q);
+    vd_write(&x->d, 0x16, 2, x->kind->first + q);
     vd_write(&x->d, 0x3a, 2, 1);
     while (vd_read(&x->d, 0x3a, 2)) {
         loop_turn(loop_main(), /* block= */ false);
     }
     forget(x, q);
-    vd_setup_queue(&x->d, q, 0);
+    vd_setup_queue(&x->d, x->kind->first + q, 0);
 }
 
 static void reset_device(Fix *x)
@@ -229,7 +360,7 @@ static void reset_device(Fix *x)
     start(x);
 }
 
-static void test_traffic(Fix *x, G_GNUC_UNUSED const void *mapping)
+static void test_traffic(Fix *x, G_GNUC_UNUSED const void *setup)
 {
     for (unsigned i = 0; i < ROUNDS; i++) {
         pump(x);
@@ -254,13 +385,13 @@ static void test_traffic(Fix *x, G_GNUC_UNUSED const void *mapping)
     settle(x);
     for (unsigned q = 0; q < QUEUES; q++) {
         g_assert_cmpuint(x->done[q], >, ROUNDS);
-        g_assert_cmphex(vd_msi(&x->d, 1 + q), ==, 0x4001 + q);
+        g_assert_cmphex(vd_msi(&x->d, 1 + x->kind->first + q), ==, 0x4001 + x->kind->first + q);
     }
     g_assert_false(seen.wrong);
     pump(x); /* unplugged under load */
 }
 
-static void test_turns(Fix *x, G_GNUC_UNUSED const void *mapping)
+static void test_turns(Fix *x, G_GNUC_UNUSED const void *setup)
 {
     pump(x);
     settle(x);
@@ -269,7 +400,7 @@ static void test_turns(Fix *x, G_GNUC_UNUSED const void *mapping)
     }
 }
 
-static void test_listed(Fix *x, G_GNUC_UNUSED const void *mapping)
+static void test_listed(Fix *x, G_GNUC_UNUSED const void *setup)
 {
     pump(x);
     settle(x);
@@ -280,7 +411,7 @@ static void test_listed(Fix *x, G_GNUC_UNUSED const void *mapping)
 }
 
 /* While the VM stands nothing is taken, and nothing of it is lost. */
-static void test_stopped(Fix *x, G_GNUC_UNUSED const void *mapping)
+static void test_stopped(Fix *x, G_GNUC_UNUSED const void *setup)
 {
     fake_run_set(false);
     pump(x);
@@ -297,11 +428,11 @@ static void test_stopped(Fix *x, G_GNUC_UNUSED const void *mapping)
 }
 
 /* A queue that breaks stops the device; a reset makes it whole. */
-static void test_broken(Fix *x, G_GNUC_UNUSED const void *mapping)
+static void test_broken(Fix *x, G_GNUC_UNUSED const void *setup)
 {
     pump(x);
-    vring_avail(&x->d.ring[2], 60000);
-    vd_kick(&x->d, 2);
+    vring_avail(ring_of(x, 2), 60000);
+    vd_kick(&x->d, x->kind->first + 2);
     while (vd_status(&x->d) == 15) {
         loop_turn(loop_main(), /* block= */ false);
         g_thread_yield();
@@ -312,21 +443,59 @@ static void test_broken(Fix *x, G_GNUC_UNUSED const void *mapping)
     settle(x);
 }
 
-#define ADD(name, mapping, fn) g_test_add("/virtio-threads/" name, Fix, mapping, up, fn, down)
+/* Requests of all queues end for a function of the control queue; nothing is left out. */
+static void test_unit_reset(Fix *x, G_GNUC_UNUSED const void *setup)
+{
+    const VPort *p = &x->b->port;
+    uint64_t at = slot_at(x, QUEUES, 0);
+    const VBuf buf[] = { { at, 24, false }, { at + ANSWER, 1, true } };
+    uint32_t id, len;
+
+    x->resets = true;
+    for (unsigned i = 0; i < 40; i++) {
+        pump(x);
+        vport_w32(p, at, 0);
+        vport_w32(p, at + 4, LUN_RESET);
+        p->write(p->opaque, at + 8, lun, sizeof lun);
+        vring_add(&x->d.ring[0], buf, G_N_ELEMENTS(buf), 0);
+        vd_kick(&x->d, 0);
+        vd_wait_used(&x->d, 0, &id, &len);
+        g_assert_cmphex(byte_at(x, at + ANSWER), ==, 0);
+        settle(x);
+    }
+}
+
+#define TURNS  "[{'iothread': 't0'}, {'iothread': 't1'}]"
+#define LISTED "[{'iothread': 't0', 'vqs': [1, 2]}, {'iothread': 't1', 'vqs': [0, 3]}]"
+
+static void add(const char *name, const Setup *u, void (*fn)(Fix *x, const void *setup))
+{
+    g_autofree char *path = g_strdup_printf("/virtio-threads/%s", name);
+
+    g_test_add(path, Fix, u, up, fn, down);
+}
 
 int main(int argc, char **argv)
 {
-    static const char turns[] = "[{'iothread': 't0'}, {'iothread': 't1'}]";
-    static const char listed[] =
-        "[{'iothread': 't0', 'vqs': [1, 2]}, {'iothread': 't1', 'vqs': [0, 3]}]";
+    static const Setup blk = { &blk_kind, TURNS }, blk_listed = { &blk_kind, LISTED },
+                       blk_one = { &blk_kind, "[{'iothread': 't0'}]" },
+                       scsi = { &scsi_kind, TURNS }, scsi_listed = { &scsi_kind, LISTED },
+                       scsi_one = { &scsi_kind, "[{'iothread': 't0'}]" };
 
     g_test_init(&argc, &argv, NULL);
     loop_main();
-    ADD("in-turn", turns, test_turns);
-    ADD("as-listed", listed, test_listed);
-    ADD("stopped", turns, test_stopped);
-    ADD("broken", turns, test_broken);
-    ADD("traffic", turns, test_traffic);
-    ADD("traffic-one-thread", "[{'iothread': 't0'}]", test_traffic);
+    add("blk/in-turn", &blk, test_turns);
+    add("blk/as-listed", &blk_listed, test_listed);
+    add("blk/stopped", &blk, test_stopped);
+    add("blk/broken", &blk, test_broken);
+    add("blk/traffic", &blk, test_traffic);
+    add("blk/traffic-one-thread", &blk_one, test_traffic);
+    add("scsi/in-turn", &scsi, test_turns);
+    add("scsi/as-listed", &scsi_listed, test_listed);
+    add("scsi/stopped", &scsi, test_stopped);
+    add("scsi/broken", &scsi, test_broken);
+    add("scsi/traffic", &scsi, test_traffic);
+    add("scsi/traffic-one-thread", &scsi_one, test_traffic);
+    add("scsi/unit-reset", &scsi, test_unit_reset);
     return g_test_run();
 }

@@ -59,6 +59,7 @@ struct ScsiReq { /* embedded in the host adapter's request */
     uint8_t cdb[SCSI_CDB_MAX];
     uint16_t lun; /* as addressed; another than dev's: the target answers for it */
     uint64_t tag;
+    unsigned lane;            /* number of the submitting loop among scsi_bus_set_loops()'s */
     GIov *out, *in;           /* data from and to the initiator; advanced by what was moved */
     void (*done)(ScsiReq *r); /* in the bus's loop; perhaps inside scsi_submit() */
     /* set before done() */
@@ -69,6 +70,7 @@ struct ScsiReq { /* embedded in the host adapter's request */
     uint64_t residual; /* bytes of both buffers that were not moved */
     /* the layer's own */
     ScsiDev *dev;
+    Loop *loop;            /* that submitted it: it goes on and ends there */
     ScsiReq *next, **prev; /* of its device */
     uint64_t total;
     bool busy;         /* the block layer has it */
@@ -116,6 +118,11 @@ struct ScsiBus {
     Bus bus;
     const ScsiHostOps *ops;
     Loop *loop;
+    /* Requests come from several loops: what belongs to "the loop" is guarded by the lock, and
+     * `loop` is main. NULL: from `loop` alone, which needs no lock. */
+    Loop *const *loops;
+    unsigned nloops;
+    GRecMutex lock;
     unsigned max_target, max_lun;
     GPtrArray *devs; /* ScsiDev*, sorted by target and lun; the loop's */
     /* Requests whose error stops the VM stay where they are; else they are dropped. The loop's. */
@@ -126,6 +133,14 @@ struct ScsiBus {
 void scsi_bus_init(ScsiBus *b, Dev *host, const ScsiHostOps *ops, const char *name);
 /* Before devices come: where requests are made. */
 void scsi_bus_set_loop(ScsiBus *b, Loop *l);
+void scsi_bus_set_loops(ScsiBus *b, Loop *const *l, unsigned n); /* l stays the caller's */
+/* Around scsi_find() and scsi_submit(). */
+void scsi_lock(ScsiBus *b);
+void scsi_unlock(ScsiBus *b);
+/* In each loop that submits, with the lock. Main. */
+void scsi_each_loop(ScsiBus *b, LoopFn *fn, void *opaque);
+/* The request is this thread's. */
+bool scsi_is_here(const ScsiReq *r);
 void scsi_bus_fini(ScsiBus *b);
 /* The unit, or another one of the target that answers for it; NULL: no such target. The loop. */
 ScsiDev *scsi_find(ScsiBus *b, unsigned target, unsigned lun);
@@ -143,7 +158,7 @@ typedef struct ScsiPick {
 /* Waits for what the host works on; then drops what waits for the VM to stop, and what waits behind
  * that. Main. */
 void scsi_bus_drain(ScsiBus *b, ScsiPick pick);
-void scsi_bus_drop(ScsiBus *b, ScsiPick pick); /* the second half. The loop */
+void scsi_bus_drop(ScsiBus *b, ScsiPick pick); /* the second half; in the loop, or in main */
 
 /* For device types. */
 void scsi_good(ScsiReq *r);
