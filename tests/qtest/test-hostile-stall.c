@@ -13,7 +13,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LIST = 0x400000, LIST_LEN = 4 << 20, SCRATCH = 0xa00000, BATCH = 100, BATCHES = 1000 };
+enum {
+    LIST = 0x400000,
+    LIST_LEN = 4 << 20,
+    SCRATCH = 0xa00000,
+    MIB = 1 << 20,
+    BATCH = 100,
+    BATCHES = 1000
+};
 enum { VSOCK_REQUEST = 1, VSOCK_RW = 5, VSOCK_HEAD = 44 };
 
 static struct {
@@ -440,6 +447,39 @@ static void bad_balloon(Hostile *x)
     finish(x, x->r, BATCH);
 }
 
+/* Commands of any kind and length for few resources, heads and places, some of them of no memory.
+ */
+static void bad_gpu(Hostile *x)
+{
+    static const uint32_t odd[] = { 0, 0, 1, 1, 2, 3, 4, 16, 64, 134, 255, 4096, 16384, 0x7fffffff,
+        0x80000000, UINT32_MAX };
+    enum { ROOM = 512, AT_ONCE = 20, RESOURCE_CREATE_2D = 0x101, UPDATE_CURSOR = 0x300 };
+
+    for (unsigned i = 0; i < BATCH; i++) {
+        const uint64_t at = LIST + ROOM * (i % AT_ONCE);
+        const VBuf b[2] = { { at, rnd(8) ? 24 + 8 * rnd(16) : 1 + rnd(40), false },
+            { LIST + MIB + ROOM * (i % AT_ONCE), rnd(8) ? 24 + rnd(400) : 1 + rnd(40), true } };
+        uint32_t *word = (uint32_t *)(void *)(x->ram + at);
+
+        word[0] = rnd(50) ? 0x100 + rnd(14) : UPDATE_CURSOR + rnd(2);
+        word[1] = rnd(4);
+        for (unsigned n = 2; n < ROOM / 4; n++) {
+            word[n] = rnd(16) ? odd[rnd(G_N_ELEMENTS(odd))] : LIST;
+        }
+        if (rnd(4) == 0) { /* some that are right, so that there is something to be wrong about */
+            word[0] = RESOURCE_CREATE_2D;
+            word[6] = 1 + rnd(4);
+            word[7] = 2;
+            word[8] = word[9] = 64;
+        }
+        vring_add(x->r, b, 2, 0);
+        if (i % AT_ONCE == AT_ONCE - 1) {
+            hostile_kick(x);
+            finish(x, x->r, AT_ONCE);
+        }
+    }
+}
+
 static void many(Hostile *x, void (*bad)(Hostile *x))
 {
     uint64_t rss = 0;
@@ -472,12 +512,12 @@ static void many(Hostile *x, void (*bad)(Hostile *x))
     hostile_alive(x);
 }
 
-static void c7(unsigned stall, void (*bad)(Hostile *x))
+static void c7(const HostileType *t, void (*bad)(Hostile *x))
 {
     HostileType made;
     Hostile x;
 
-    if (up(&x, &stalls[stall].t, false, &made)) {
+    if (up(&x, t, false, &made)) {
         if (x.t->queue == 1) {
             listen_at(&x);
         }
@@ -490,12 +530,20 @@ enum { RNG = 0, BALLOON = 4, VSOCK = 6 };
 
 static void test_c7_balloon(void)
 {
-    c7(BALLOON, bad_balloon);
+    c7(&stalls[BALLOON].t, bad_balloon);
 }
 
 static void test_c7_vsock(void)
 {
-    c7(VSOCK, bad_vsock);
+    c7(&stalls[VSOCK].t, bad_vsock);
+}
+
+static void test_c7_gpu(void)
+{
+    HostileType t = { "virtio-gpu-pci", "", ",blob=on,max_hostmem=4194304", "", 0, 0, 24, 408,
+        { 0, 1 } };
+
+    c7(&t, bad_gpu);
 }
 
 /* ---- C8 ---- */
@@ -560,6 +608,7 @@ int main(int argc, char **argv)
     add_others(more, G_N_ELEMENTS(more));
     g_test_add_func("/stall/virtio-balloon-pci/c7-malformed", test_c7_balloon);
     g_test_add_func("/stall/virtio-vsock-pci/c7-malformed", test_c7_vsock);
+    g_test_add_func("/stall/virtio-gpu-pci/c7-malformed", test_c7_gpu);
     g_test_add_func("/stall/virtio-rng-pci/c8-large-request", test_c8_rng);
     g_test_add_func("/stall/virtio-vsock-pci/c8-many-connections", test_c8_vsock);
     return g_test_run();

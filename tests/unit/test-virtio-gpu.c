@@ -237,6 +237,24 @@ static void test_backing_in_pieces(Fix *x, const void *unused)
     g_assert_cmphex(vd_status(&x->v.d) & VIRTIO_STATUS_NEEDS_RESET, ==, 0);
 }
 
+/* Memory that is the device's own registers, or an interrupt's address, is none: nothing is read
+ * there (a device that re-enters itself). */
+static void test_backing_in_registers(Fix *x, const void *unused)
+{
+    const uint64_t at[] = { x->v.d.common, x->v.d.notify, x->v.d.bar[1], 0xfee00000 };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(at); i++) {
+        const uint32_t id = 10 + i;
+
+        SEND(x, GPU_CMD_RESOURCE_CREATE_2D, id, BGRX, 16, 16);
+        g_assert_cmphex(SEND(x, GPU_CMD_RESOURCE_ATTACH_BACKING, id, 1, (uint32_t)at[i],
+                            (uint32_t)(at[i] >> 32), 1024, 0),
+            ==, GPU_OK_NODATA);
+        g_assert_cmphex(transfer(x, id, 0, 0, 16, 16, 0), ==, GPU_ERR_UNSPEC);
+    }
+    g_assert_cmphex(vd_status(&x->v.d) & VIRTIO_STATUS_NEEDS_RESET, ==, 0);
+}
+
 static void test_mistakes_are_answered(Fix *x, const void *unused)
 {
     const uint32_t bad = GPU_ERR_INVALID_PARAMETER, id = GPU_ERR_INVALID_RESOURCE_ID;
@@ -435,6 +453,37 @@ static void test_reset_forgets_all(Fix *x, const void *unused)
     g_assert_cmpuint(g_hash_table_size(s->resources), ==, 0);
 }
 
+/* As many pieces as one resource may have, and one more; they count as the pixels do. */
+static void test_pieces_are_bounded(void)
+{
+    enum { MAX = GPU_ENTRIES_MAX, ROOM = 24 + 8 + 16 * (MAX + 1) };
+    Fix x = { 0 };
+    uint32_t head[8] = { GPU_CMD_RESOURCE_ATTACH_BACKING, [6] = 1, MAX + 1 };
+
+    up_with(&x, ", 'max_hostmem': 394000");
+    const VirtioGpu *s = (const VirtioGpu *)((VirtioPci *)x.v.dev)->vd;
+    uint64_t at = vd_page(&x.v.d, ROOM);
+    const VBuf b[2] = { { at, ROOM, false }, { x.resp, 24, true } };
+
+    SEND(&x, GPU_CMD_RESOURCE_CREATE_2D, 1, BGRX, 16, 16);
+    uint64_t before = s->hostmem;
+
+    for (unsigned n = MAX + 1; n >= MAX / 2; n = n > MAX ? MAX : n / 2) {
+        head[7] = n;
+        vdev_put(&x.v, at, head, sizeof head);
+        vdev_do(&x.v, CONTROL, b, 2, 0);
+        /* 16384 pieces take 384 KiB here, which is more than there is left; 8192 fit. */
+        g_assert_cmphex(vport_r32(x.v.d.port, x.resp), ==,
+            n > MAX    ? GPU_ERR_UNSPEC
+            : n == MAX ? GPU_ERR_OUT_OF_MEMORY
+                       : GPU_OK_NODATA);
+    }
+    g_assert_cmpuint(s->hostmem, ==, before + MAX / 2 * sizeof(GpuPiece));
+    SEND(&x, GPU_CMD_RESOURCE_DETACH_BACKING, 1, 0);
+    g_assert_cmpuint(s->hostmem, ==, before);
+    down(&x, NULL);
+}
+
 /* ---- commands that take several turns of the loop ---- */
 
 enum { BIG_W = 4096, BIG_H = 2048, MIB = 1 << 20, SLICES = 10 /* a turn, at most */ };
@@ -592,6 +641,7 @@ int main(int argc, char **argv)
     TEST("pixels-arrive", test_pixels_arrive);
     TEST("parts-and-formats", test_parts_and_formats);
     TEST("backing-in-pieces", test_backing_in_pieces);
+    TEST("backing-in-registers", test_backing_in_registers);
     TEST("mistakes-are-answered", test_mistakes_are_answered);
     TEST("fences", test_fences);
     TEST("pointer", test_pointer);
@@ -602,6 +652,7 @@ int main(int argc, char **argv)
     TEST("turns-end-with-a-reset", test_turns_end_with_a_reset);
     TEST("random-commands", test_random_commands);
     g_test_add_func("/virtio-gpu/memory-is-bounded", test_memory_is_bounded);
+    g_test_add_func("/virtio-gpu/pieces-are-bounded", test_pieces_are_bounded);
     g_test_add_func("/virtio-gpu/refusals", test_refusals);
     return g_test_run();
 }
