@@ -59,6 +59,18 @@ static void write_all(int fd, const void *data, size_t n)
     }
 }
 
+/* How much there is up to the end. A process that was stopped meanwhile gets less than it asks for.
+ */
+static size_t read_all(int fd, void *to, size_t want)
+{
+    size_t n = 0;
+
+    for (ssize_t k; n < want && (k = recv(fd, (char *)to + n, want - n, 0)) > 0;) {
+        n += k;
+    }
+    return n;
+}
+
 static void give(int fd, uint64_t seed, uint64_t bytes)
 {
     for (uint64_t at = 0; at < bytes; at += PIECE) {
@@ -74,11 +86,11 @@ static const char *take(int fd, uint64_t seed, uint64_t bytes)
 
     for (uint64_t at = 0; at < bytes; at += PIECE) {
         size_t want = bytes - at < PIECE ? bytes - at : PIECE;
-        ssize_t n = recv(fd, theirs, want, MSG_WAITALL);
+        size_t n = read_all(fd, theirs, want);
 
         fill(seed, at);
-        if (n != (ssize_t)want || memcmp(ours, theirs, want) != 0) {
-            snprintf(text, sizeof text, "bad: %zd bytes at %llu\n", n, (unsigned long long)at);
+        if (n != want || memcmp(ours, theirs, want) != 0) {
+            snprintf(text, sizeof text, "bad: %zu bytes at %llu\n", n, (unsigned long long)at);
             return text;
         }
     }
@@ -164,8 +176,7 @@ static void client(char op, char **v)
     write_all(fd, line, strlen(line));
     if (op == 'S') {
         give(fd, seed, bytes);
-        ssize_t n = recv(fd, line, sizeof line, MSG_WAITALL);
-        printf("%.*s", n > 0 ? (int)n : 0, line);
+        printf("%.*s", (int)read_all(fd, line, sizeof line), line);
     } else {
         printf("%s", take(fd, seed, bytes));
     }
@@ -244,11 +255,9 @@ static void join(int n, char **v)
                 : !strcmp(v[1], "allmulti") ? PACKET_MR_ALLMULTI
                 : !strcmp(v[1], "unicast")  ? PACKET_MR_UNICAST
                                             : PACKET_MR_MULTICAST;
-    for (int i = 2; i < n || i == 2; i++) {
-        if (i < n) {
-            sscanf(v[i], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", m.mr_address, m.mr_address + 1,
-                m.mr_address + 2, m.mr_address + 3, m.mr_address + 4, m.mr_address + 5);
-        }
+    sscanf(v[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", m.mr_address, m.mr_address + 1, m.mr_address + 2,
+        m.mr_address + 3, m.mr_address + 4, m.mr_address + 5);
+    for (int count = n > 3 ? atoi(v[3]) : 1; count > 0; count--, m.mr_address[5]++) {
         if (setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m) < 0) {
             die("membership");
         }
@@ -272,7 +281,7 @@ int main(int n, char **v)
         ask(v[2], v[3], v[4]);
     } else if (!strcmp(what, "frames") && n == 3) {
         frames(v[2]);
-    } else if (!strcmp(what, "join") && n >= 4) {
+    } else if (!strcmp(what, "join") && n >= 5) {
         join(n - 2, v + 2);
     } else {
         fputs("net-peer: see the source\n", stderr);

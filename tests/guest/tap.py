@@ -1,27 +1,18 @@
-"""virtio-net on a tap interface, in a network namespace of its own: ping, 20 MB each way with checksums, segmentation offload."""
+"""virtio-net on a tap interface, in a network namespace of its own: streams each way compared at both ends, segmentation offload by the
+interface's counters, every queue of a multiqueue card, MTU 9000, link changes; a tap descriptor that comes over QMP."""
 import fcntl
-import hashlib
-import http.server
 import json
 import os
 import re
 import socket
 import struct
-import subprocess
 import sys
-import threading
-import urllib.request
 
-import images
-from guest import Guest, Skip
+import wire
+from wire import ip
 
-MB = 20
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454ca, 0x0002, 0x1000, 0x4000  # linux/if_tun.h
-IFNAME, HOST, PEER = "virtue0", "192.168.177.1", "192.168.177.2"
-
-
-def ip(*args):
-    return subprocess.run(["ip", *args], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).stdout
+IFNAME, HOST, PEER, PORT, QUEUES = "virtue0", "192.168.177.1", "192.168.177.2", 4000, 4
 
 
 def counters():
@@ -30,81 +21,70 @@ def counters():
     return s["rx"]["bytes"], s["rx"]["packets"], s["tx"]["bytes"], s["tx"]["packets"]
 
 
-class Blob(http.server.BaseHTTPRequestHandler):
-    blob = b""
-
-    def do_GET(self):
-        self.send_response(200)
-        blob = self.blob[:100] if self.path == "/small" else self.blob
-        self.send_header("Content-Length", str(len(blob)))
-        self.end_headers()
-        self.wfile.write(blob)
-
-    def log_message(self, *_):
-        pass
+def queue_use(g):
+    """Interrupts of each queue of eth0 by name: virtio0-input.0 is input.0."""
+    rc, out = g.shell("grep -E 'virtio[0-9]+-(in|out)put' /proc/interrupts", 60)
+    return {m[1]: sum(map(int, m[0].split())) for m in re.findall(r"^\s*\d+:((?:\s+\d+)+).*virtio\d+-(\w+\.\d+)\s*$", out, re.M)}
 
 
-def fetch():
-    """What the guest's server hands out, as a checksum."""
-    h = hashlib.sha256()
-    with urllib.request.urlopen(f"http://{PEER}:8000/blob", timeout=240) as r:
-        while data := r.read(1 << 16):
-            h.update(data)
-    return h.hexdigest()
+def every_queue(g, host):
+    """Streams from and to each CPU, whose queue it is, until every queue has interrupted."""
+    want, used = {f"{way}.{i}" for way in ("input", "output") for i in range(QUEUES)}, {}
+    for _ in range(20):
+        for cpu in range(QUEUES):
+            g.shell(f"taskset {1 << cpu:x} net-peer fetch {host} {PORT} 1 2000000; taskset {1 << cpu:x} net-peer send {host} {PORT} 1 2000000", 120)
+        used = queue_use(g)
+        if {q for q, n in used.items() if n} >= want:
+            break
+    yield f"all {QUEUES} queue pairs are used", {q for q, n in used.items() if n} >= want, used
 
 
-def transfer(binary, device):
-    """Runs inside the namespace."""
-    kernel = images.Kernel()
-    Blob.blob = os.urandom(1 << 20) * MB
-    want = hashlib.sha256(Blob.blob).hexdigest()
-    queues = ",queues=4" if "mq=on" in device else ""
-    args = ["-accel", "tcg", "-M", "q35", "-m", "256", "-kernel", kernel.image, "-initrd", images.initramfs(kernel), "-append",
-            "console=ttyS0 quiet panic=-1", "-no-reboot", "-netdev", f"tap,id=n0,ifname={IFNAME},script=no,downscript=no{queues}",
-            "-device", f"virtio-net-pci,netdev=n0{device}", *(["-smp", "2"] if queues else [])]
-    with Guest(binary, args) as g:
-        g.expect("VIRTUE-DONE", 120)
-        g.expect("# ", 30)
-        server = http.server.ThreadingHTTPServer((HOST, 0), Blob)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        rc, out = g.shell(f"ip link set eth0 up; ip addr add {PEER}/24 dev eth0; ping -c 3 -W 5 {HOST}", 60)
-        yield "tap: ping", rc == 0 and "3 packets received" in out, out
-        before = counters()
-        rc, out = g.shell(f"wget -q -O /tmp/blob http://{HOST}:{server.server_port}/; sha256sum /tmp/blob", 240)
-        middle = counters()
-        yield f"tap: {MB} MB to the guest", rc == 0 and want in out, out
-        rc, out = g.shell("httpd -p 8000 -h /tmp", 60)
-        got = fetch()
-        after = counters()
-        yield f"tap: {MB} MB from the guest", rc == 0 and got == want, (out, got)
-        down = (middle[2] - before[2]) / max(middle[3] - before[3], 1)
-        up = (after[0] - middle[0]) / max(after[1] - middle[1], 1)
-        if queues:
-            # One stream each way has one queue; many short ones reach both pairs that two CPUs have.
-            rc, out = g.shell("for i in $(seq 40); do wget -q -O /dev/null http://%s:%d/small; done; "
-                              "grep -E 'virtio[0-9]+-(in|out)put' /proc/interrupts" % (HOST, server.server_port), 240)
-            used = {m[1]: sum(map(int, m[0].split())) for m in re.findall(r"^\s*\d+:((?:\s+\d+)+).*virtio\d+-(\w+\.\d)\s*$", out, re.M)}
-            yield "tap: both queue pairs are used", {q for q, n in used.items() if n} >= {"input.0", "input.1", "output.0", "output.1"}, out
-        big = not device or bool(queues)
-        yield f"tap: average frame to the guest {down:.0f}, from it {up:.0f} bytes", (down > 1514) == big and (up > 1514) == big, \
-            (before, middle, after)
-        g.send("poweroff -f\n")
-        yield "tap: power-off", g.wait() == 0, g.tail()
-        server.shutdown()
+def jumbo(g):
+    """An MTU of 9000 on both ends: pings and streams of such frames."""
+    ip("link", "set", IFNAME, "mtu", "9000")
+    rc, out = g.shell(f"ip link set eth0 mtu 9000; ping -c 2 -W 10 -s 8900 {HOST}", 90)
+    yield "MTU 9000: large pings", "2 packets received" in out, out
+    yield from wire.streams(g, HOST, PORT, 4, "MTU 9000")
 
 
-def named(binary, _):
+def transfer(binary, device, machine, mb):
+    """Runs inside the namespace. Through tap and back, and how large the frames were."""
+    many = "mq=on" in device
+    args = ["-netdev", f"tap,id=n0,ifname={IFNAME},script=no,downscript=no{f',queues={QUEUES}' if many else ''}",
+            "-device", f"virtio-net-pci,netdev=n0,id=nic0,host_mtu=9000,romfile={device}"]
+    with wire.HostPeer(PORT), wire.linux(binary, machine, args, smp=QUEUES if many else 1) as g:
+        wire.up(g)
+        rc, out = g.shell(f"ip link set eth0 mtu 1500 up; ip addr add {PEER}/24 dev eth0; ping -c 3 -W 5 {HOST}", 60)
+        yield "ping", rc == 0 and "3 packets received" in out, out
+        was, mean = counters(), []
+        for at, step in zip((0, 2), wire.streams(g, HOST, PORT, mb, "tap")):
+            yield step
+            now = counters()
+            mean.append((now[at] - was[at]) / max(now[at + 1] - was[at + 1], 1))
+            was = now
+        big = "gso=off" not in device
+        yield f"average frame {mean[0]:.0f} from the guest, {mean[1]:.0f} bytes to it", all((m >= 16384) if big else m <= 1514 for m in mean), mean
+        if many:
+            yield from every_queue(g, HOST)
+        yield from jumbo(g)
+        g.qmp("set_link", name="nic0", up=False)
+        yield "link down", wire.carrier(g, 0), g.tail()
+        g.qmp("set_link", name="nic0", up=True)
+        yield "link up", wire.carrier(g, 1), g.tail()
+        rc, out = g.shell(f"ping -c 1 -W 20 {HOST}", 60)
+        yield "and it pings again", "1 packets received" in out, out
+        yield from wire.off(g)
+
+
+def named(binary):
     """A tap descriptor that comes over QMP: getfd, netdev_add, device_add, and the guest pings through it."""
-    kernel = images.Kernel()
     tun = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"virtue1", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
     ip("addr", "flush", "dev", IFNAME)
     ip("addr", "add", f"{HOST}/24", "dev", "virtue1")
     ip("link", "set", "virtue1", "up")
-    with Guest(binary, ["-accel", "tcg", "-M", "pc", "-m", "256", "-kernel", kernel.image, "-initrd", images.initramfs(kernel), "-append",
-                        "console=ttyS0 quiet panic=-1"]) as g:
-        g.expect("VIRTUE-DONE", 120)
-        g.expect("# ", 30)
+    with wire.linux(binary, "pc", []) as g:
+        wire.up(g)
         g.qmp("query-status")
         try:
             g.qmp("netdev_add", type="tap", id="n0", fd="mytap")
@@ -127,38 +107,28 @@ def named(binary, _):
             yield "tap by name: the name is used up", "has not been found" in str(e), e
 
 
-def in_namespace(binary, device):
-    """This file again as a program in a namespace of its own; its lines are the steps."""
-    if os.geteuid():
-        raise Skip("a tap interface needs root")
-    if not os.path.exists("/dev/net/tun"):
-        raise Skip("no /dev/net/tun")
-    if subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
-        raise Skip("no network namespace of one's own here")
-    r = subprocess.run(["unshare", "-n", sys.executable, __file__, binary, device], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                       text=True, check=False)
-    for line in r.stdout.splitlines():
-        m = re.match(r"STEP (\d) (.*)$", line)
-        if m:
-            yield m[2], m[1] == "1", r.stdout
-    yield "tap: all steps", r.returncode == 0, r.stdout
-
-
-def main(binary, device):
+def main(binary, name):
+    device, machine, mb = {**ROWS, **ROWS_FULL}[name]
     ip("link", "set", "lo", "up")
     ip("tuntap", "add", "dev", IFNAME, "mode", "tap", "vnet_hdr", *(["multi_queue"] if "mq=on" in device else []))
     ip("addr", "add", f"{HOST}/24", "dev", IFNAME)
     ip("link", "set", IFNAME, "up")
-    failed = 0
-    for name, ok, detail in (named if device == "named" else transfer)(binary, device):
-        print(f"STEP {int(bool(ok))} {name}")
-        if not ok:
-            print(detail)
-            failed += 1
-    return 1 if failed else 0
+    return wire.report(transfer(binary, device, machine, mb) if mb else named(binary))
 
 
-TESTS = {"offload": lambda b: in_namespace(b, ""), "named": lambda b: in_namespace(b, "named")}
-FULL = {"queues": lambda b: in_namespace(b, ",mq=on"), "plain": lambda b: in_namespace(b, ",csum=off,guest_csum=off,gso=off,mrg_rxbuf=off")}
+ROWS = {"split": (wire.FORMS["split"], "q35", 64), "named": ("", "", 0)}
+ROWS_FULL = {f"{machine}/{form}/{what}": (wire.FORMS[form] + more, machine, 1024) for machine in ("pc", "q35") for form in wire.FORMS
+             for what, more in (("offloads", ""), ("plain", wire.PLAIN), ("queues", ",mq=on"))}
+
+
+def row(name):
+    def test(binary):
+        wire.need_tap()
+        yield from wire.in_namespace(os.path.abspath(__file__), binary, name)
+    return test
+
+
+TESTS = {name: row(name) for name in ROWS}
+FULL = {name: row(name) for name in ROWS_FULL}
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -103,10 +103,13 @@ class HostPeer:
 
     def __init__(self, port):
         self.port = port
-        self.p = subprocess.Popen([peer_program(), "serve", str(port)], stdout=subprocess.PIPE)
+        self.p = subprocess.Popen([peer_program(), "serve", str(port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert self.p.stdout.readline() == b"serving\n"
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.p.kill()
         self.p.wait()
         self.p.stdout.close()
