@@ -75,7 +75,40 @@ class Watch:
 
 
 SYN = (0, 0, 0)
+PS2 = "AT Translated Set 2 keyboard"
 NAMES = ("QEMU Virtio Keyboard", "QEMU Virtio Mouse", "QEMU Virtio Tablet", "QEMU Virtio MultiTouch")
+
+
+def lights(g, viewer, keyboard):
+    """Steps: a light that Linux turns on is the viewer's, and off again."""
+    for code, bit in ((1, 4), (0, 2), (2, 1)):
+        for on in (1, 0):
+            rc, out = g.shell(f"evtool led '{keyboard}' {code} {on}", 30)
+            for _ in range(20):
+                if viewer.leds == bit * on:
+                    break
+                viewer.request(incremental=False)
+                viewer.message()
+            yield f"{keyboard}: light {code} {'on' if on else 'off'}", rc == 0 and viewer.leds == bit * on, (rc, out, viewer.leds)
+
+
+def ps2(g, send, viewer):
+    """Steps: without the driver of the virtio keyboard, keys and lights are the PS/2 keyboard's; they come back with it."""
+    path = "/sys/bus/virtio/drivers/virtio_input"
+    rc, out = g.shell(f"d=$(basename $(dirname $(dirname $(dirname $(grep -l '{NAMES[0]}' /sys/class/input/event*/device/name | xargs readlink -f))))); echo dev=$d", 30)
+    dev = re.search(r"dev=(virtio\d+)", out)
+    if not dev:
+        yield "the keyboard's virtio device", False, out
+        return
+    g.shell(f"echo {dev[1]} > {path}/unbind", 30)
+    w = Watch(g, PS2)
+    send(key("a", True), key("a", False))
+    bad = w.until((4, 4, 30), (1, 30, 1), SYN, (4, 4, 30), (1, 30, 0), SYN)
+    yield "keys of the PS/2 keyboard", not bad, bad
+    w.end()
+    if viewer:
+        yield from lights(g, viewer, PS2)
+    g.shell(f"echo {dev[1]} > {path}/bind; mdev -s", 30)
 
 
 def events(binary, machine):
@@ -113,6 +146,10 @@ def events(binary, machine):
                 bad = w.until((1, 45, 1), SYN, (1, 45, 0), SYN)
                 yield "a viewer that goes lets go", not bad, bad
             w.end()
+            viewer = rfb.Rfb(f"{d}/vnc", encodings=(rfb.RAW, rfb.LIBVNC_LED)) if vnc else None
+            if viewer:
+                yield from lights(g, viewer, NAMES[0])
+            yield from ps2(g, send, viewer)
             # A button goes to the pointer that came into use last: the touch screen, unless told otherwise.
             index = next(m["index"] for m in g.qmp("query-mice") if m["name"] == NAMES[1])
             g.qmp("human-monitor-command", **{"command-line": f"mouse_set {index}"})

@@ -1,5 +1,5 @@
-/* Reads evdev devices in a guest, and sets their lights: list | watch NAME | led NAME CODE VALUE.
- */
+/* Reads evdev devices in a guest, and sets their lights: list | watch NAME | led NAME CODE VALUE. A
+ * name is the device's or its serial number. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/input.h>
@@ -29,7 +29,7 @@ static int open_named(const char *want, int list)
         if (list) {
             printf("device %s|%s|%x:%x:%x:%x\n", name, serial, id.bustype, id.vendor, id.product,
                 id.version);
-        } else if (!strcmp(name, want)) {
+        } else if (!strcmp(name, want) || !strcmp(serial, want)) {
             closedir(d);
             return fd;
         }

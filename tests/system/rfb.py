@@ -5,6 +5,7 @@ import socket
 import struct
 
 RAW, COPYRECT, CURSOR, DESKTOP_SIZE, EXT_DESKTOP_SIZE, EXT_KEY, LED = 0, 1, -239, -223, -308, -258, -261
+LIBVNC_LED = -0x20000  # libvncserver's own: the lights stand where x is
 
 
 def des_encrypt(key8, data):
@@ -129,6 +130,8 @@ class Rfb:
             self.ext_key = True
         elif kind == LED:
             self.leds = self.read(1)[0]
+        elif kind == LIBVNC_LED:
+            self.leds = x
         else:
             raise AssertionError(f"encoding {kind}")
         return kind
