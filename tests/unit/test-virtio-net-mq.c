@@ -7,7 +7,7 @@
 VDEV_EXTERN(virtio_net);
 VDEV_TYPES(VDEV_CLASSES(virtio_net));
 
-enum { PAIRS = 3, CTRL = PAIRS * 2, F_MQ = 22, F_MRG = 15, F_HASH = 57, F_RSS = 60 };
+enum { PAIRS = 3, CTRL = PAIRS * 2, F_MQ = 22, F_MRG = 15, F_PACKED = 34, F_HASH = 57, F_RSS = 60 };
 
 /* One queue of a back end of ours: it sends numbered packets and checks those that come. */
 typedef struct Wire {
@@ -416,8 +416,8 @@ typedef struct Storm {
     unsigned slot[PAIRS];
     unsigned active;
     bool link_down;
-    uint64_t packets;
-    uint64_t memory; /* where the rings begin, each time */
+    uint64_t packets, flaps, stops, resets, full, pairs; /* how often what happened */
+    uint64_t memory;                                     /* where the rings begin, each time */
 } Storm;
 
 /* What the device has used: received frames are checked, transmit slots come back. */
@@ -472,8 +472,9 @@ static void storm_start(Storm *s)
     vd_set_status(&s->x->v.d, 0);
     vdev_fill(&s->x->v, s->memory, 0, s->x->v.d.alloc - s->memory);
     s->x->v.d.alloc = s->memory;
-    vd_start(&s->x->v.d, 0);
+    vd_start(&s->x->v.d, g_rand_boolean(s->r) ? 1ull << F_PACKED : 0);
     s->active = 1;
+    s->resets++;
     for (unsigned q = 0; q < PAIRS; q++) {
         s->put_tx[q] = s->x->w[q].sent_tx;
         s->seen_rx[q] = s->x->w[q].next_rx;
@@ -515,6 +516,18 @@ static void storm_pairs(Storm *s)
     storm_collect(s);
     g_assert_cmpuint(set_pairs(s->x, n), ==, 0);
     s->active = n;
+    s->pairs++;
+}
+
+/* All that was sent has arrived. */
+static bool storm_settled(const Storm *s)
+{
+    for (unsigned q = 0; q < PAIRS; q++) {
+        if (s->ntx[q] || s->x->w[q].waits || s->seen_rx[q] != s->x->w[q].next_rx) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void storm_quiet(Storm *s)
@@ -525,7 +538,7 @@ static void storm_quiet(Storm *s)
         x->w[q].full = false;
         net_ready(&x->w[q].p);
     }
-    for (unsigned turns = 0; turns < 400; turns++) {
+    for (unsigned turns = 0; turns < 400 && !storm_settled(s); turns++) {
         storm_collect(s);
         for (unsigned q = 0; q < PAIRS; q++) {
             storm_buffers(s, q);
@@ -543,11 +556,57 @@ static void storm_whole(const Storm *s)
     }
 }
 
+/* The link flaps; before that all is delivered. */
+static void storm_flap(Storm *s)
+{
+    Fix *x = s->x;
+
+    storm_quiet(s);
+    storm_whole(s);
+    net_set_link("nic0", false, NULL);
+    storm_guest_sends(s, 0);
+    board_run(x->v.b);
+    storm_collect(s);
+    g_assert_cmpuint(s->ntx[0], ==, 0); /* lost on the wire, and not stuck */
+    s->put_tx[0] = x->w[0].sent_tx;
+    net_set_link("nic0", true, NULL);
+    s->flaps++;
+}
+
+static void storm_stop(Storm *s, unsigned q)
+{
+    VirtioDev *vd = ((VirtioPci *)s->x->v.dev)->vd;
+
+    virtio_run_changed(vd, false);
+    storm_wire(s, q);
+    virtio_run_changed(vd, true);
+    s->stops++;
+}
+
+static void storm_toggle(Storm *s, unsigned q)
+{
+    Wire *w = &s->x->w[q];
+
+    w->full = !w->full;
+    s->full += w->full;
+    if (!w->full) {
+        net_ready(&w->p);
+    }
+}
+
+static uint64_t env_number(const char *name, uint64_t otherwise)
+{
+    const char *v = g_getenv(name);
+
+    return v ? g_ascii_strtoull(v, NULL, 10) : otherwise;
+}
+
+/* VIRTUE_NET_PACKETS: how many, VIRTUE_NET_SEED: which. */
 static void test_storm(Fix *x, const void *unused)
 {
-    const char *full = g_getenv("VIRTUE_NET_PACKETS");
-    uint64_t want = full ? g_ascii_strtoull(full, NULL, 10) : 100000;
-    Storm s = { .x = x, .r = g_rand_new_with_seed(20), .memory = x->v.d.alloc };
+    uint64_t want = env_number("VIRTUE_NET_PACKETS", 100000);
+    uint32_t seed = (uint32_t)env_number("VIRTUE_NET_SEED", 20);
+    Storm s = { .x = x, .r = g_rand_new_with_seed(seed), .memory = x->v.d.alloc };
 
     storm_start(&s);
     while (s.packets < want) {
@@ -561,28 +620,13 @@ static void test_storm(Fix *x, const void *unused)
         } else if (what < 850) {
             storm_guest_sends(&s, q);
         } else if (what < 950) {
-            x->w[q].full = !x->w[q].full;
-            if (!x->w[q].full) {
-                net_ready(&x->w[q].p);
-            }
+            storm_toggle(&s, q);
         } else if (what < 970) {
             storm_pairs(&s);
-        } else if (what < 985) { /* stop and cont */
-            VirtioDev *vd = ((VirtioPci *)x->v.dev)->vd;
-
-            virtio_run_changed(vd, false);
-            storm_wire(&s, q);
-            virtio_run_changed(vd, true);
-        } else if (what < 995) { /* the link flaps; before that all is delivered */
-            storm_quiet(&s);
-            storm_whole(&s);
-            net_set_link("nic0", false, NULL);
-            storm_guest_sends(&s, 0);
-            board_run(x->v.b);
-            storm_collect(&s);
-            g_assert_cmpuint(s.ntx[0], ==, 0); /* lost on the wire, and not stuck */
-            s.put_tx[0] = x->w[0].sent_tx;
-            net_set_link("nic0", true, NULL);
+        } else if (what < 985) {
+            storm_stop(&s, q);
+        } else if (what < 995) {
+            storm_flap(&s);
         } else {
             storm_quiet(&s);
             storm_whole(&s);
@@ -593,7 +637,12 @@ static void test_storm(Fix *x, const void *unused)
     }
     storm_quiet(&s);
     storm_whole(&s);
-    g_test_message("%" G_GUINT64_FORMAT " packets", s.packets);
+    g_assert_true(want < 100000 || (s.flaps && s.stops && s.resets > 1 && s.full && s.pairs));
+    g_test_message("seed %u: %" G_GUINT64_FORMAT " packets, %" G_GUINT64_FORMAT
+                   " times a full peer, %" G_GUINT64_FORMAT " stops, %" G_GUINT64_FORMAT
+                   " resets, %" G_GUINT64_FORMAT " changes of pairs, %" G_GUINT64_FORMAT
+                   " flaps of the link",
+        seed, s.packets, s.full, s.stops, s.resets, s.pairs, s.flaps);
     g_rand_free(s.r);
 }
 
@@ -608,6 +657,6 @@ int main(int argc, char **argv)
         "/virtio-net-mq/rss", Fix, ", 'mq': true, 'rss': true, 'hash': true", up, test_rss, down);
     g_test_add("/virtio-net-mq/tx-timer", Fix, ", 'tx': 'timer', 'x-txtimer': 1000, 'x-txburst': 2",
         up, test_tx_timer, down);
-    g_test_add("/virtio-net-mq/storm", Fix, mq, up, test_storm, down);
+    g_test_add("/virtio-net-mq/storm", Fix, ", 'mq': true, 'packed': true", up, test_storm, down);
     return g_test_run();
 }
