@@ -7,14 +7,14 @@ import sys
 import tempfile
 import zlib
 
+import evdev
 import images
-from evdev import has_vnc
 from guest import Guest, Skip
 from packages import unpack
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, f"{HERE}/../system")
-MODULES = [*images.MODULES, "virtio_gpu"]
+MODULES = [*images.MODULES, "evdev", "virtio_input", "virtio_gpu"]
 CURSOR = 64
 
 
@@ -215,28 +215,45 @@ def resize(h, width, height, seed):
     yield from h.same(f"head {h.head}, resized", ("ppm", "png") if width * height < 500000 else ("ppm",))
 
 
+def pointers(g, viewers):
+    """Steps: each head has a tablet of its own; what its viewer points at, and what QMP sends to it, arrives there alone."""
+    for i, v in enumerate(viewers):
+        w = evdev.Watch(g, f"tablet{i}")
+        v.pointer(v.width - 1, v.height - 1, 1)
+        v.pointer(0, 0, 0)
+        bad = w.until((3, 0, 0x7fff), (3, 1, 0x7fff), (1, 272, 1), evdev.SYN, (3, 0, 0), (3, 1, 0), (1, 272, 0), evdev.SYN)
+        yield f"the tablet of viewer {i}", not bad, bad
+        for to in range(len(viewers)):
+            g.qmp("input-send-event", device="gpu", head=to, events=[evdev.absolute("x", 1000 + to), evdev.absolute("y", 2000 + to)])
+        bad = w.until((3, 0, 1000 + i), (3, 1, 2000 + i), evdev.SYN)
+        yield f"the tablet of head {i}", not bad, bad
+        w.end()
+
+
 def boot(binary, machine, device, folder, heads):
     os.environ["C_INCLUDE_PATH"] = f"{unpack('libdrm-dev')}/usr/include/libdrm"
     kernel = images.Kernel("linux-image-amd64")  # the cloud kernel has no graphics
-    tool = ("bin/drmtool", images.program(f"{HERE}/drmtool.c"), 0o755)
-    viewers = [a for i in range(heads) for a in ("-vnc", f"unix:{folder}/vnc{i},display=gpu,head={i}")]
+    tools = [(f"bin/{n}", images.program(f"{HERE}/{n}.c"), 0o755) for n in ("drmtool", "evtool")]
+    viewers = [a for i in range(heads) for a in ("-vnc", f"unix:{folder}/vnc{i},display=gpu,head={i}",
+                                                 "-device", f"virtio-tablet-pci,display=gpu,head={i},serial=tablet{i}")]
     return Guest(binary, ["-accel", "tcg", "-M", machine, "-m", "384", "-smp", "1", "-kernel", kernel.image, "-initrd",
-                          images.initramfs(kernel, modules=MODULES, extra=[tool]), "-append", "console=ttyS0 quiet panic=-1", "-no-reboot",
+                          images.initramfs(kernel, modules=MODULES, extra=tools), "-append", "console=ttyS0 quiet panic=-1", "-no-reboot",
                           "-device", f"{device},id=gpu,max_outputs={heads}", *viewers])
 
 
 def look(binary, machine, device, heads=2, more=False):
-    if not has_vnc(binary):
+    if not evdev.has_vnc(binary):
         raise Skip("built without VNC")
     import rfb
     with tempfile.TemporaryDirectory(prefix="virtue-gpu-") as d, boot(binary, machine, device, d, heads) as g:
-        g.expect("VIRTUE-DONE", 300)
-        g.expect("# ", 60)
+        evdev.ready(g)
         texts = edid(g)
         bad = monitor(texts[0], 1280, 800) if texts else "none"
         yield "EDID", not bad, bad
+        viewers = [rfb.Rfb(f"{d}/vnc{i}") for i in range(heads)]
+        yield from pointers(g, viewers)
         drm = Drm(g)
-        views = [Head(g, drm, rfb.Rfb(f"{d}/vnc{i}"), d, i) for i in range(heads)]
+        views = [Head(g, drm, v, d, i) for i, v in enumerate(viewers)]
         first, last = views[0], views[-1]
         connected, modes = drm.modes(0)
         yield "the first head's mode", drm.heads == heads and connected and modes[0] == "1280x800*", modes
