@@ -120,8 +120,10 @@ typedef struct BlkFile { /* state of file and host_device */
     bool regular, uring;
     /* O_DIRECT: writer: read-modify-write of unaligned edges; reader: other writes */
     GRWLock direct;
-    _Atomic bool lost; /* the kernel could not write back: what it forgot is not on the disk */
-    unsigned users;    /* who hold the locks */
+    bool in_memory;         /* tmpfs: nothing to wait for */
+    _Atomic bool no_nowait; /* the file system cannot read without waiting */
+    _Atomic bool lost;      /* the kernel could not write back: what it forgot is not on the disk */
+    unsigned users;         /* who hold the locks */
     /* O_DIRECT and io_uring: who rewrites an edge (rmw) waits until no write is out, and meanwhile
      * none goes out. */
     _Atomic bool rmw;

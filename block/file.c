@@ -7,12 +7,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 typedef struct FileOpts {
@@ -103,6 +106,7 @@ static bool file_open(BlkNode *n, GError **err)
     BlkFile *f = n->state;
     const FileOpts *o = n->opts;
     struct stat st;
+    struct statfs fs;
 
     if (!file_check(n, o, err)) {
         return false;
@@ -132,6 +136,7 @@ static bool file_open(BlkNode *n, GError **err)
         }
     }
     f->regular = S_ISREG(st.st_mode);
+    f->in_memory = fstatfs(f->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
     n->filename = g_strdup(o->filename);
     g_rw_lock_init(&f->direct);
     g_mutex_init(&f->idle_lock);
@@ -340,6 +345,25 @@ static int file_preadv(
     return rw_all(f->fd, false, off, iov, niov, len);
 }
 
+/* What the page cache has. */
+static bool file_preadv_quick(
+    BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len)
+{
+    enum { QUICK_MAX = 32 << 10 }; /* longer copies are better made by several threads */
+    BlkFile *f = n->state;
+
+    if (n->align > 1 || len > QUICK_MAX || niov > IOV_MAX ||
+        (!f->in_memory && atomic_load_explicit(&f->no_nowait, memory_order_relaxed))) {
+        return false;
+    }
+    ssize_t got = preadv2(f->fd, iov, (int)niov, (off_t)off, f->in_memory ? 0 : RWF_NOWAIT);
+
+    if (got < 0 && !f->in_memory && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+        atomic_store_explicit(&f->no_nowait, true, memory_order_relaxed); /* asked once */
+    }
+    return got >= 0 && (uint64_t)got == len;
+}
+
 static int file_pwritev(BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov,
     uint64_t len, G_GNUC_UNUSED unsigned flags)
 {
@@ -500,6 +524,7 @@ const BlkDriver blk_file = { .name = "file",
     .open = file_open,
     .close = file_close,
     .preadv = file_preadv,
+    .preadv_quick = file_preadv_quick,
     .pwritev = file_pwritev,
     .flush = file_flush,
     .discard = file_discard,
@@ -517,6 +542,7 @@ const BlkDriver blk_host_device = { .name = "host_device",
     .open = file_open,
     .close = file_close,
     .preadv = file_preadv,
+    .preadv_quick = file_preadv_quick,
     .pwritev = file_pwritev,
     .flush = file_flush,
     .discard = file_discard,

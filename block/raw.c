@@ -145,6 +145,15 @@ static int raw_preadv(
     return n->file->drv->preadv(n->file, off + o->offset, iov, niov, len);
 }
 
+static bool raw_preadv_quick(
+    BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len)
+{
+    const RawOpts *o = n->opts;
+    const BlkDriver *below = n->file->drv;
+
+    return below->preadv_quick && below->preadv_quick(n->file, off + o->offset, iov, niov, len);
+}
+
 static int raw_pwritev(
     BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len, unsigned flags)
 {
@@ -215,6 +224,7 @@ const BlkDriver blk_raw = { .name = "raw",
     .open = raw_open,
     .close = raw_close,
     .preadv = raw_preadv,
+    .preadv_quick = raw_preadv_quick,
     .pwritev = raw_pwritev,
     .flush = raw_flush,
     .discard = raw_discard,

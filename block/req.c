@@ -102,6 +102,14 @@ static void job_work(PoolJob *j)
     r->error = blk_node_run(r->at, r);
 }
 
+static bool job_quick(PoolJob *j)
+{
+    BlkReq *r = (BlkReq *)((char *)j - offsetof(BlkReq, job));
+
+    r->error = 0;
+    return r->at->drv->preadv_quick(r->at, r->off, r->iov, r->niov, r->len);
+}
+
 static void job_done(PoolJob *j)
 {
     req_finish((BlkReq *)((char *)j - offsetof(BlkReq, job)));
@@ -121,7 +129,11 @@ void blk_req_done(BlkReq *r, int error)
 
 void blk_req_to_pool(BlkReq *r)
 {
-    r->job = (PoolJob){ .work = job_work, .done = job_done, .loop = r->loop };
+    bool quick = r->op == BLK_READ && r->at->drv->preadv_quick;
+
+    r->job = (PoolJob){
+        .quick = quick ? job_quick : NULL, .work = job_work, .done = job_done, .loop = r->loop
+    };
     pool_submit(&r->job);
 }
 

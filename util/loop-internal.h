@@ -21,6 +21,7 @@ struct Loop {
     GMutex lock;
     Post *posts, **posts_tail; /* GUARDED_BY(lock) */
     unsigned asleep;           /* GUARDED_BY(lock): threads that a post has to wake */
+    _Atomic unsigned kickers;  /* who are about to wake it */
     atomic_bool posted;        /* a hint that there are posts, for whoever polls */
     _Atomic int64_t poll_max, poll_grow, poll_shrink;
     /* The rest belongs to the loop's thread (main: to the token). */

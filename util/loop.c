@@ -92,6 +92,9 @@ void loop_free(Loop *l)
         return;
     }
     g_assert(!l->depth);
+    while (atomic_load_explicit(&l->kickers, memory_order_acquire)) {
+        g_thread_yield();
+    }
     g_mutex_lock(&loops.lock);
     for (Loop **at = &loops.first; *at; at = &(*at)->next) {
         if (*at == l) {
@@ -264,10 +267,18 @@ static void loop_post_wait(Loop *l, LoopFn *fn, void *opaque, PostWait *wait)
     *l->posts_tail = p;
     l->posts_tail = &p->next;
     atomic_store_explicit(&l->posted, true, memory_order_relaxed); /* a hint, see loop-poll.c */
-    if (first && l->asleep) {
-        loop_kick(l); /* under the lock: the loop cannot be freed before its posts have run */
+    bool kick = first && l->asleep;
+
+    /* Whom it wakes would only run into the lock. Counted, because the loop may have run this and
+     * be freed before the kick: loop_free() waits. */
+    if (kick) {
+        atomic_fetch_add_explicit(&l->kickers, 1, memory_order_relaxed);
     }
     g_mutex_unlock(&l->lock);
+    if (kick) {
+        loop_kick(l);
+        atomic_fetch_sub_explicit(&l->kickers, 1, memory_order_release);
+    }
 }
 
 void loop_post(Loop *l, LoopFn *fn, void *opaque)

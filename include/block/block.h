@@ -79,6 +79,9 @@ struct BlkDriver {
     int (*preadv)(BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len);
     int (*pwritev)(BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len,
         unsigned flags);
+    /* A read that waits for no disk, in the pool, too. False: it would, or nobody can say. */
+    bool (*preadv_quick)(
+        BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len);
     int (*flush)(BlkNode *n);
     int (*discard)(BlkNode *n, uint64_t off, uint64_t len);
     int (*write_zeroes)(BlkNode *n, uint64_t off, uint64_t len, unsigned flags);

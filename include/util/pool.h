@@ -4,6 +4,9 @@
 #include "util/loop.h"
 
 typedef struct PoolJob {
+    /* In a worker, NULL: none. The work where it needs no wait; false: it would, and nothing is
+     * done. Short: those behind it stand in line. */
+    bool (*quick)(struct PoolJob *j);
     void (*work)(struct PoolJob *j); /* in a worker */
     void (*done)(struct PoolJob *j); /* in the submitting loop */
     Loop *loop;
