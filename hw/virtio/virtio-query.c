@@ -18,7 +18,6 @@ enum {
     LEGACY_ALIGN = 4096, /* VIRTIO 1.4, 2.7.2 */
     SHOWN_MAX = 1024,    /* descriptors of an indirect table */
 };
-enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
 
 typedef struct Desc { /* 2.7.5 */
     le64 addr;

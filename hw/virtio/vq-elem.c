@@ -252,6 +252,40 @@ const uint8_t *vq_gather_table(VirtQueue *vq, uint64_t addr, uint32_t len)
     return vq->g.table;
 }
 
+bool vq_fast_table(const VirtQueue *vq, VqBlock *b, uint64_t addr, uint32_t len, bool linked)
+{
+    const VqFast f = vq_fast_of(vq);
+    struct iovec table, *iov = b->iov, *in = NULL;
+    uint64_t total = 0, out_len = 0;
+    bool last = false;
+
+    if (!vq_feature(vq, VIRTIO_F_INDIRECT_DESC) || len % 16 ||
+        !vq_fast_add(&f, &table, addr, len)) {
+        return false;
+    }
+    for (unsigned i = 0; !last; iov++) {
+        uint64_t rest = vq_table_desc(table.iov_base, i, &addr);
+        unsigned flags = (unsigned)(rest >> (linked ? 32 : 48));
+
+        if (i++ == VQ_SMALL_IOVS || (in && !(flags & DESC_WRITE)) ||
+            !vq_fast_add(&f, iov, addr, (uint32_t)rest)) {
+            return false;
+        }
+        if (!in && flags & DESC_WRITE) {
+            in = iov;
+            out_len = total;
+        }
+        total += (uint32_t)rest;
+        last = linked ? !(flags & DESC_NEXT) : i == len / 16;
+        if (linked && (flags & DESC_INDIRECT || (!last && (rest >> 48 != i || i == len / 16)))) {
+            return false;
+        }
+    }
+    vq_elem_readable(b, in ? in : iov, in ? out_len : total);
+    vq_elem_writable(b, iov, in ? total - out_len : 0);
+    return total <= UINT32_MAX; /* 2.7.4.2 */
+}
+
 void vq_gather_undo(VirtQueue *vq)
 {
     VqGather *g = &vq->g;
@@ -414,7 +448,7 @@ VqElem *vq_gather_elem(VirtQueue *vq, uint16_t id, uint16_t ndescs)
     vq_elem_readable(b, b->iov + g->nout, g->out_len);
     vq_elem_writable(b, b->iov + g->n, g->total - g->out_len);
     b->win = g->win;
-    b->plain = g->win && !b->cls && ndescs == vq->pool_descs;
+    b->plain = g->win && !b->cls;
     e->id = id;
     e->ndescs = ndescs;
     memset(e + 1, 0, vq->elem_extra);

@@ -14,6 +14,7 @@
 #define VQ_LIKELY(x)   __builtin_expect_with_probability(!!(x), 1, 0.999)
 #define VQ_UNLIKELY(x) __builtin_expect_with_probability(!!(x), 0, 0.999)
 #define VQ_COLD        __attribute__((noinline, cold))
+#define VQ_NOINLINE    __attribute__((noinline))
 /* For what is made twice from one text, with another constant in each. */
 #define VQ_INLINE static inline __attribute__((always_inline))
 
@@ -29,6 +30,8 @@ enum {
     VQ_SMALL_KEEP = 256, /* blocks of the smallest size that stay in the pool */
     VQ_SMALL_IOVS = 8,   /* pieces in a block of the smallest size */
 };
+/* VIRTIO 1.4, 2.7.5 and 2.8.13: the same in both rings and in indirect tables. */
+enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_KIND = DESC_WRITE | DESC_INDIRECT };
 
 /* One stretch of a ring part in host memory. */
 typedef struct RingSeg {
@@ -110,7 +113,7 @@ struct VqBlock {
     DmaWin *win;             /* that all pieces lie in */
     uint32_t epoch, used_len;
     uint8_t cls;
-    bool plain;  /* of the smallest size, all in one window, ndescs as in the pool, not redone */
+    bool plain;  /* of the smallest size, all in one window, not redone */
     bool done;   /* IN_ORDER: finished, waits for older ones */
     bool full;   /* IN_ORDER: all of the writable part was written */
     bool redone; /* came from the redo list: VQ_STOP puts it back there */
@@ -148,7 +151,7 @@ struct VirtQueue {
     bool plain;          /* what was taken last came from take() */
     bool shown;          /* the driver sees all that was used before */
     uint8_t unsure;      /* polling: turns in which "no interrupt" was taken on trust */
-    uint16_t pool_descs; /* VqElem.ndescs in the pool: split 1, packed 0, for as many as pieces */
+    uint16_t pool_descs; /* VqElem.ndescs in the pool: split 1; packed writes it each time */
     bool signalled_valid;
     bool signalled_wrap;
     VqRingState rs;
@@ -161,6 +164,7 @@ struct VirtQueue {
     size_t inflight_len;
     unsigned since;         /* packed: descriptors used since the last interrupt */
     unsigned ring_out;      /* ring descriptors of the chains that are out */
+    unsigned took;          /* packed: ring descriptors of what take() took last */
     unsigned ahead;         /* descriptors seen beyond rs.avail: chains that were put back */
     _Atomic unsigned out;   /* chains of any epoch that are out; written in the loop only */
     unsigned strangers;     /* of them: chains of an older epoch */
@@ -295,6 +299,16 @@ _Static_assert(offsetof(VqElem, in2.left) == offsetof(VqElem, in.off) + 24,
     "what is empty in a new chain lies together");
 
 /* The short way: what a turn of the loop knows beforehand of the one window it looks at. */
+/* In one store: what the ring calls the chain, and VqElem.ndescs. */
+VQ_INLINE void vq_elem_name(VqBlock *b, uint32_t id, uint32_t ndescs)
+{
+    typedef uint32_t __attribute__((may_alias, aligned(2))) Both;
+
+    *(Both *)(void *)&vq_elem_of(b)->id =
+        G_BYTE_ORDER == G_LITTLE_ENDIAN ? id | ndescs << 16 : id << 16 | ndescs;
+}
+_Static_assert(offsetof(VqElem, ndescs) == offsetof(VqElem, id) + 2, "id and ndescs are a pair");
+
 typedef struct VqFast {
     DmaWin *win;
     uint64_t at, len;
@@ -302,7 +316,7 @@ typedef struct VqFast {
 } VqFast;
 
 /* False: the window is not for both directions, or a chain may have less than a small block. */
-static inline bool vq_fast_begin(const VirtQueue *vq, VqFast *f)
+static inline bool vq_fast_usable(const VirtQueue *vq)
 {
     DmaWin *w = vq->tlb->slot[0];
 
@@ -310,6 +324,13 @@ static inline bool vq_fast_begin(const VirtQueue *vq, VqFast *f)
     f->at = w->at;
     f->len = w->len[1];
     f->host = (uintptr_t)w->host;
+static inline VqFast vq_fast_of(const VirtQueue *vq)
+{
+    DmaWin *w = vq->tlb->slot[0];
+
+    return (VqFast){ w, w->at, w->len[1], (uintptr_t)w->host };
+}
+
     return w->len[0] == w->len[1] && vq->at.size >= VQ_SMALL_IOVS;
 }
 
@@ -327,7 +348,13 @@ VQ_INLINE bool vq_fast_add(const VqFast *f, struct iovec *iov, uint64_t addr, ui
     return true;
 }
 
-/* Descriptors of the ring that a chain takes; in a split ring, heads. */
+/*
+ * The buffers of an indirect table into b, whose head names it; false: pop() will tell. linked: by
+ * next, as in a split ring.
+ */
+bool vq_fast_table(const VirtQueue *vq, VqBlock *b, uint64_t addr, uint32_t len, bool linked);
+
+/* Descriptors of the ring that a chain takes; in a split ring, heads. ndescs 0: one per piece. */
 static inline unsigned vq_ring_descs(VqElem *e)
 {
     const VqBlock *b = vq_block_of(e);

@@ -7,8 +7,7 @@
  */
 #include "hw/virtio/vq-internal.h"
 
-enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_AVAIL = 1 << 7, DESC_USED = 1 << 15 };
-enum { KIND_BITS = DESC_WRITE | DESC_INDIRECT, AVAIL_BITS = DESC_AVAIL | DESC_USED };
+enum { DESC_AVAIL = 1 << 7, DESC_USED = 1 << 15, AVAIL_BITS = DESC_AVAIL | DESC_USED };
 enum { EVENT_ENABLE = 0, EVENT_DISABLE = 1, EVENT_DESC = 2 };
 
 typedef struct Desc {
@@ -71,6 +70,11 @@ VQ_INLINE bool is_new(unsigned flags, unsigned wanted)
 static inline unsigned wanted_now(const VirtQueue *vq)
 {
     return vq->rs.avail_wrap ? DESC_AVAIL : DESC_USED;
+}
+
+static inline bool next_is_new(const VirtQueue *vq)
+{
+    return is_new(load16(vq_ring_at(&vq->desc, vq->rs.avail * 16u + 14)), wanted_now(vq));
 }
 
 static inline void advance(uint16_t *pos, bool *wrap, unsigned n, uint16_t size)
@@ -208,7 +212,8 @@ typedef struct Lap {
 
 /* Behind the last descriptor of the ring, or at the end of what a small block holds: where it goes
  * on; NULL: nowhere. *limit moves along. */
-static const uint8_t *turn(Lap *l, const VqBlock *b, const struct iovec *iov, const uint8_t **limit)
+VQ_INLINE const uint8_t *turn(
+    Lap *l, const VqBlock *b, const struct iovec *iov, const uint8_t **limit)
 {
     ptrdiff_t room = b->iov + VQ_SMALL_IOVS - iov;
 
@@ -217,130 +222,227 @@ static const uint8_t *turn(Lap *l, const VqBlock *b, const struct iovec *iov, co
     return room ? l->ring : NULL;
 }
 
-/* Readable buffers, then writable ones, into b: its last descriptor; NULL: pop() will tell. The
- * flags of the first one were read already. */
-VQ_INLINE const uint8_t *take_one(
-    const VqFast *f, VqBlock *b, const uint8_t *d, unsigned flags, Lap *l)
+/* One buffer of a chain; false: pop() will tell. */
+VQ_INLINE bool take_desc(const VqFast *f, struct iovec **iov, const uint8_t *d, uint64_t *total)
 {
-    const uint8_t *limit = MIN(d + VQ_SMALL_IOVS * 16, l->stop);
-    struct iovec *iov = b->iov;
-    uint64_t total = 0, len;
+    uint64_t len = part32(d + 8);
 
-    while (!(flags & KIND_BITS)) {
-        len = part32(d + 8);
-        total += len;
-        if (!vq_fast_add(f, iov++, part64(d), len)) {
-            return NULL;
-        }
-        if (!(flags & DESC_NEXT)) {
-            vq_elem_readable(b, iov, total);
-            vq_elem_writable(b, iov, 0);
-            goto out;
-        }
-        d += 16;
-        if (VQ_UNLIKELY(d == limit) && !(d = turn(l, b, iov, &limit))) {
-            return NULL;
-        }
-        flags = part16(d + 14, memory_order_relaxed);
-    }
-    vq_elem_readable(b, iov, total);
-    total = 0;
-    for (;;) {
-        flags ^= DESC_WRITE;
-        len = part32(d + 8);
-        total += len;
-        if (VQ_UNLIKELY(flags & KIND_BITS) || !vq_fast_add(f, iov++, part64(d), len)) {
-            return NULL;
-        }
-        if (!(flags & DESC_NEXT)) {
-            break;
-        }
-        d += 16;
-        if (VQ_UNLIKELY(d == limit) && !(d = turn(l, b, iov, &limit))) {
-            return NULL;
-        }
-        flags = part16(d + 14, memory_order_relaxed);
-    }
-    vq_elem_writable(b, iov, total);
-    total += vq_elem_of(b)->out.left;
-out:
-    return VQ_LIKELY(total <= UINT32_MAX) ? d : NULL; /* 2.7.4.2 */
+    *total += len;
+    return vq_fast_add(f, (*iov)++, part64(d), len);
 }
 
-/* More descriptors than the ring has: pop() will find which chain that is. */
+/* A chain while it is read. */
+typedef struct Walk {
+    const uint8_t *d, *limit;
+    struct iovec *iov;
+    uint64_t total;
+    uint16_t kind; /* NEXT, WRITE and INDIRECT of d */
+} Walk;
+
+/* Buffers up to the last one of this kind, which is left; false: pop() will tell. */
+VQ_INLINE bool take_run(const VqFast *f, VqBlock *b, Walk *w, uint16_t kind, Lap *l)
+{
+    w->total = 0;
+    while (w->kind == kind) {
+        if (!take_desc(f, &w->iov, w->d, &w->total)) {
+            return false;
+        }
+        w->d += 16;
+        if (VQ_UNLIKELY(w->d == w->limit) && !(w->d = turn(l, b, w->iov, &w->limit))) {
+            return false;
+        }
+        w->kind = part16(w->d + 14, memory_order_relaxed) & (DESC_KIND | DESC_NEXT);
+    }
+    return true;
+}
+
+/* Readable buffers, then writable ones, into b: its last descriptor; NULL: pop() will tell. The
+ * flags of the first one were read already. */
+VQ_INLINE const uint8_t *take_chain(
+    const VqFast *f, VqBlock *b, const uint8_t *d, unsigned flags, Lap *l)
+{
+    Walk w = { .d = d,
+        .limit = MIN(d + VQ_SMALL_IOVS * 16, l->stop),
+        .iov = b->iov,
+        .kind = flags & (DESC_KIND | DESC_NEXT) };
+
+    if (!take_run(f, b, &w, DESC_NEXT, l)) {
+        return NULL;
+    }
+    if (!w.kind) {
+        if (!take_desc(f, &w.iov, w.d, &w.total)) {
+            return NULL;
+        }
+        vq_elem_readable(b, w.iov, w.total);
+        vq_elem_writable(b, w.iov, 0);
+    } else {
+        vq_elem_readable(b, w.iov, w.total);
+        if (!take_run(f, b, &w, DESC_NEXT | DESC_WRITE, l) || w.kind != DESC_WRITE ||
+            !take_desc(f, &w.iov, w.d, &w.total)) {
+            return NULL;
+        }
+        vq_elem_writable(b, w.iov, w.total);
+        w.total += vq_elem_of(b)->out.left;
+    }
+    return VQ_LIKELY(w.total <= UINT32_MAX) ? w.d : NULL; /* 2.7.4.2 */
+}
+
+/* The same for a chain of one readable buffer. */
+VQ_INLINE bool take_one(const VqFast *f, VqBlock *b, const uint8_t *d)
+{
+    struct iovec *iov = b->iov;
+    uint64_t len = 0;
+
+    if (!take_desc(f, &iov, d, &len)) {
+        return false;
+    }
+    vq_elem_readable(b, iov, len);
+    vq_elem_writable(b, iov, 0);
+    return true;
+}
+
+/* And for one that is a table (2.8.7). */
+static VQ_NOINLINE bool take_table(const VirtQueue *vq, VqBlock *b, const uint8_t *d)
+{
+    unsigned flags = part16(d + 14, memory_order_relaxed);
+
+    return (flags & (DESC_KIND | DESC_NEXT)) == DESC_INDIRECT &&
+           vq_fast_table(vq, b, part64(d), part32(d + 8), /* linked= */ false);
+}
+
+/* A batch with tables in it: VqElem.ndescs 0 says one descriptor per piece. */
+static VQ_COLD void name_tables(VirtQueue *vq, unsigned n)
+{
+    for (VqBlock *b = vq->free[0]; n; b = b->next, n--) {
+        vq_elem_of(b)->ndescs = 1;
+    }
+}
+
+/*
+ * n chains up to descriptor end; false: more than the ring has, or a mixture of tables and chains
+ * of several descriptors. pop() will take one by one.
+ */
+VQ_INLINE bool took_all(VirtQueue *vq, unsigned n, unsigned end, VqBlock **link, bool tables)
+{
+    unsigned sum = end - vq->rs.avail, size = vq->at.size;
+    bool around = end <= vq->rs.avail;
+
+    if (VQ_UNLIKELY(around)) {
+        sum += size;
+    }
+    if (VQ_UNLIKELY(vq->ring_out + sum > size)) {
+        return false;
+    }
+    if (VQ_UNLIKELY(tables)) {
+        if (sum != n) {
+            return false;
+        }
+        name_tables(vq, n);
+    }
+    if (VQ_UNLIKELY(around)) {
+        vq->rs.avail_wrap = !vq->rs.avail_wrap;
+    }
+    if (VQ_UNLIKELY(vq->ahead)) {
+        vq->ahead -= MIN(vq->ahead, sum);
+    }
+    vq->rs.avail = (uint16_t)end;
+    vq->took = sum;
+    vq->ring_out += sum;
+    vq->first = vq->free[0];
+    vq->last = vq_block_at(link);
+    vq->free[0] = *link;
+    return true;
+}
+
 static VQ_COLD unsigned take_back(VirtQueue *vq, unsigned n)
 {
+    vq->more = true;
+    vq->nfree[0] += n;
     for (VqBlock *b = vq->free[0]; n; b = b->next, n--) {
         vq->inflight[vq_elem_of(b)->id] = false;
     }
     return 0;
 }
 
-static unsigned packed_take(VirtQueue *vq, unsigned max)
+/* The ring lies in one stretch. */
+static VQ_NOINLINE unsigned take_some(VirtQueue *vq, unsigned max)
 {
-    unsigned n, pos = vq->rs.avail, end, sum, size = vq->at.size;
+    Lap l = { vq->desc.host, vq->desc.host + vq->at.size * 16u, wanted_now(vq) };
+    const uint8_t *at = l.ring + vq->rs.avail * 16u, *last;
     VqBlock **link = &vq->free[0];
     uint8_t *inflight = vq->inflight;
-    const uint8_t *at, *last;
-    VqFast f;
-    Lap l;
+    const VqFast f = vq_fast_of(vq);
+    unsigned left = max;
+    bool tables = false;
 
-    vq->more = false;
-    if (!map(vq)) {
-        return 0;
-    }
-    vq->more = true;
-    l = (Lap){ vq->desc.host, vq->desc.host + size * 16u, wanted_now(vq) };
-    if (VQ_UNLIKELY(!l.ring || !vq_fast_begin(vq, &f))) {
-        return 0;
-    }
-    at = l.ring + pos * 16u;
-    max = MIN(max, size / VQ_SMALL_IOVS); /* not more than once around */
-    for (n = 0; n < max; n++) {
-        unsigned flags = part16(at + 14, memory_order_acquire);
+    vq->nfree[0] -= max;
+    do {
+        unsigned flags = part16(at + 14, memory_order_acquire) ^ l.flags;
         VqBlock *b = *link;
         size_t id;
 
-        if (!is_new(flags, l.flags)) {
+        if (!(flags & (AVAIL_BITS | DESC_KIND | DESC_NEXT))) {
+            last = at;
+            if (VQ_UNLIKELY(!take_one(&f, b, at))) {
+                vq->more = true;
+                break;
+            }
+        } else if (flags & AVAIL_BITS) {
             break;
-        }
-        last = take_one(&f, b, at, flags, &l);
-        if (VQ_UNLIKELY(!last)) {
-            break;
+        } else if (!(last = take_chain(&f, b, at, flags, &l))) {
+            if (!take_table(vq, b, at)) {
+                vq->more = true;
+                break;
+            }
+            last = at;
+            tables = true;
         }
         id = part16(last + 12, memory_order_relaxed); /* 2.8.6 */
         if (VQ_UNLIKELY(inflight[id])) {
+            vq->more = true;
             break;
         }
+        vq_elem_name(b, (uint32_t)id, 0);
+        b->win = f.win;
         inflight[id] = true;
         at = last + 16;
         if (VQ_UNLIKELY(at == l.stop)) {
             at = l.ring;
             l.flags ^= AVAIL_BITS;
         }
-        b->win = f.win;
-        vq_elem_of(b)->id = (uint16_t)id;
         link = &b->next;
+    } while (--left);
+    vq->nfree[0] += left;
+    max -= left;
+    if (!max) {
+        return 0;
     }
-    end = (unsigned)(at - l.ring) / 16;
-    sum = end > pos || !n ? end - pos : end - pos + size;
-    if (VQ_UNLIKELY(vq->ring_out + sum > size)) {
-        return take_back(vq, n);
+    if (VQ_UNLIKELY(!took_all(vq, max, (unsigned)(at - l.ring) / 16, link, tables))) {
+        return take_back(vq, max);
     }
-    if (VQ_UNLIKELY(vq->ahead)) {
-        vq->ahead -= MIN(vq->ahead, sum);
+    if (!left) {
+        vq->more = next_is_new(vq);
     }
-    /* A chain that was left may have turned l.flags: the position tells. */
-    vq->rs.avail_wrap ^= pos + sum >= size;
-    vq->rs.avail = (uint16_t)end;
-    vq->more = is_new(part16(at + 14, memory_order_relaxed), wanted_now(vq));
-    vq->ring_out += sum;
-    vq->first = vq->free[0];
-    vq->last = vq_block_at(link);
-    vq->free[0] = *link;
-    vq->nfree[0] -= n;
-    f.win->refs += n;
-    return n;
+    f.win->refs += max;
+    return max;
+}
+
+static unsigned packed_take(VirtQueue *vq, unsigned max)
+{
+    unsigned size = vq->at.size;
+
+    vq->more = false;
+    if (!map(vq)) {
+        return 0;
+    }
+    if (VQ_UNLIKELY(!vq->desc.host || !vq_fast_usable(vq))) {
+        vq->more = true;
+        return 0;
+    }
+    if (VQ_UNLIKELY(max * VQ_SMALL_IOVS > size)) {
+        max = size / VQ_SMALL_IOVS; /* not more than once around */
+    }
+    return take_some(vq, max);
 }
 
 static void packed_publish(VirtQueue *vq, const VqDone *done, unsigned n)
@@ -386,99 +488,159 @@ typedef struct Place {
     uint32_t flags; /* AVAIL and USED of this lap, where the last word of a descriptor has them */
 } Place;
 
-/* len: bytes, not more than the ring has. */
-VQ_INLINE void place_step(Place *l, size_t len, uint8_t *ring, const uint8_t *stop)
-{
-    l->at += len;
-    if (VQ_UNLIKELY(l->at >= stop)) {
-        l->at -= stop - ring;
-        l->flags ^= (uint32_t)AVAIL_BITS << 16;
-    }
-}
-
 /* A used descriptor: the length, then id and flags. */
-VQ_INLINE void write_used(uint8_t *d, size_t id, uint32_t len, uint32_t flags)
+VQ_INLINE void write_used(uint8_t *inflight, Place l, VqBlock *b)
 {
-    uint32_t last = (uint32_t)id | flags;
+    const VqElem *e = vq_elem_of(b);
+    uint32_t len = vq_used_len(e), last = l.flags;
+    size_t id = e->id;
 
     if (VQ_UNLIKELY(len)) { /* a branch, not arithmetic: devices do the same again and again */
         last |= (uint32_t)DESC_WRITE << 16;
     }
-    atomic_store_explicit((_Atomic uint32_t *)(void *)(d + 8), htole32(len), memory_order_relaxed);
     atomic_store_explicit(
-        (_Atomic uint32_t *)(void *)(d + 12), htole32(last), memory_order_release);
+        (_Atomic uint32_t *)(void *)(l.at + 8), htole32(len), memory_order_relaxed);
+    atomic_store_explicit(
+        (_Atomic uint32_t *)(void *)(l.at + 12), htole32(last | id), memory_order_release);
+    inflight[id] = false;
 }
 
-/* Plain chains take as many descriptors as pieces, and both have 16 bytes. */
+/* The ring while used descriptors are written; one: each chain has one descriptor. */
+typedef struct UsedRing {
+    uint8_t *ring, *stop;
+    bool one;
+} UsedRing;
+
+/* Behind the chain in b. Other chains have as many descriptors as pieces, and both have 16 bytes.
+ */
 _Static_assert(sizeof(struct iovec) == 16, "a piece is as long as a descriptor");
-VQ_INLINE size_t ring_bytes(const VqBlock *b)
+VQ_INLINE Place place_behind(Place l, const VqBlock *b, UsedRing r)
 {
-    return (size_t)((const char *)b->end - (const char *)b->iov);
+    l.at += r.one ? 16 : (const char *)b->end - (const char *)b->iov;
+    if (VQ_UNLIKELY(l.at >= r.stop)) {
+        l.at -= r.stop - r.ring;
+        l.flags ^= (uint32_t)AVAIL_BITS << 16;
+    }
+    return l;
 }
 
-/* The driver stops at the first one it finds unused, so that one is shown last, as in
- * packed_publish(). IN_ORDER: those used in full have no entry of their own, but are part of the
- * next one (2.8.8). */
-VQ_INLINE VqBlock *use(VirtQueue *vq, VqBlock *b, unsigned n, bool in_order)
+/* From b on, which has the first entry: all but that, for the driver stops at the first one that it
+ * finds unused. The last block. */
+VQ_INLINE VqBlock *use_each(uint8_t *inflight, VqBlock *b, unsigned n, Place l, UsedRing r)
 {
-    uint8_t *inflight = vq->inflight, *ring, *stop;
-    unsigned sum, size = vq->at.size;
-    VqElem *e = vq_elem_of(b), *first;
-    Place l, begin, slot;
-
-    if (!map(vq) || vq_ring_watched(&vq->desc) || vq_watched(b->win->block)) {
-        return NULL;
-    }
-    ring = vq->desc.host;
-    stop = ring + size * 16u;
-    begin = l =
-        (Place){ ring + vq->rs.used * 16u, vq->rs.used_wrap ? (uint32_t)AVAIL_BITS << 16 : 0 };
-    for (;;) {
-        first = e;
-        inflight[e->id] = false;
-        place_step(&l, ring_bytes(b), ring, stop);
-        if (!--n || !in_order || !vq_used_full(e)) {
-            break;
-        }
+    while (--n) {
+        l = place_behind(l, b, r);
         b = b->next;
-        e = vq_elem_of(b);
+        write_used(inflight, l, b);
     }
-    for (slot = l; n; n--) {
-        size_t id;
+    return b;
+}
 
+/* IN_ORDER: those used in full have no entry of their own, but are part of the next one (2.8.8). */
+VQ_INLINE bool has_entry(VqBlock *b, unsigned behind)
+{
+    return !behind || !vq_used_full(vq_elem_of(b));
+}
+
+/* From b on, the one that has the next entry; n: how many are behind it, l: its place. */
+VQ_INLINE VqBlock *covered(uint8_t *inflight, VqBlock *b, unsigned *n, Place *l, UsedRing r)
+{
+    while (!has_entry(b, *n)) {
+        inflight[vq_elem_of(b)->id] = false;
+        *l = place_behind(*l, b, r);
         b = b->next;
-        e = vq_elem_of(b);
-        id = e->id;
-        inflight[id] = false;
-        if (!in_order) {
-            write_used(l.at, id, vq_used_len(e), l.flags);
-            place_step(&l, ring_bytes(b), ring, stop);
-            continue;
-        }
-        place_step(&l, ring_bytes(b), ring, stop);
-        if (n == 1 || !vq_used_full(e)) {
-            write_used(slot.at, id, vq_used_len(e), slot.flags);
-            slot = l;
+        --*n;
+    }
+    return b;
+}
+
+/* As use_each(); *ret_first: whom the first entry names. */
+VQ_INLINE VqBlock *use_in_order(
+    uint8_t *inflight, VqBlock *b, unsigned n, Place l, UsedRing r, VqBlock **ret_first)
+{
+    n--;
+    *ret_first = b = covered(inflight, b, &n, &l, r);
+    while (n) {
+        l = place_behind(l, b, r);
+        b = b->next;
+        n--;
+        if (has_entry(b, n)) {
+            write_used(inflight, l, b);
+        } else {
+            Place slot = l;
+
+            b = covered(inflight, b, &n, &l, r);
+            write_used(inflight, slot, b);
         }
     }
-    sum = (unsigned)(l.at - ring) / 16 - vq->rs.used + (l.flags != begin.flags ? size : 0);
+    return b;
+}
+
+static inline Place place_now(const VirtQueue *vq)
+{
+    return (Place){ vq->desc.host + vq->rs.used * 16u,
+        vq->rs.used_wrap ? (uint32_t)AVAIL_BITS << 16 : 0 };
+}
+
+/* All that was taken last is used, up to the descriptors of first, which show it. */
+VQ_INLINE void show_used(VirtQueue *vq, Place begin, VqBlock *first)
+{
+    unsigned sum = vq->took, used = vq->rs.used + sum;
+
     vq->since += sum;
     vq->ring_out -= sum;
-    vq->rs.used = (uint16_t)((unsigned)(l.at - ring) / 16);
-    vq->rs.used_wrap = l.flags != 0;
-    write_used(begin.at, first->id, vq_used_len(first), begin.flags);
-    return b;
+    if (VQ_UNLIKELY(used >= vq->at.size)) {
+        used -= vq->at.size;
+        vq->rs.used_wrap = !vq->rs.used_wrap;
+    }
+    vq->rs.used = (uint16_t)used;
+    write_used(vq->inflight, begin, first);
+}
+
+VQ_INLINE VqBlock *use(VirtQueue *vq, VqBlock *first, unsigned n, bool in_order, bool one)
+{
+    UsedRing r = { vq->desc.host, vq->desc.host + vq->at.size * 16u, one };
+    Place begin = place_now(vq);
+    VqBlock *last;
+
+    if (in_order) {
+        last = use_in_order(vq->inflight, first, n, begin, r, &first);
+    } else {
+        last = use_each(vq->inflight, first, n, begin, r);
+    }
+    show_used(vq, begin, first);
+    return last;
+}
+
+static VQ_NOINLINE VqBlock *use_several(VirtQueue *vq, VqBlock *b, unsigned n, bool in_order)
+{
+    if (vq->took == n) {
+        return in_order ? use(vq, b, n, true, true) : use(vq, b, n, false, true);
+    }
+    return in_order ? use(vq, b, n, true, false) : use(vq, b, n, false, false);
+}
+
+/* Somebody wants to know what is written, to the ring or to this block: as a rule the same. */
+VQ_INLINE bool watched(const VirtQueue *vq, const RamBlock *b)
+{
+    return vq_ring_watched(&vq->desc) || (b != vq->desc.segs[0].win->block && vq_watched(b));
 }
 
 static VqBlock *packed_use(VirtQueue *vq, VqBlock *b, unsigned n, bool in_order)
 {
-    return in_order ? use(vq, b, n, true) : use(vq, b, n, false);
+    if (!map(vq) || watched(vq, b->win->block)) {
+        return NULL;
+    }
+    if (n > 1) {
+        return use_several(vq, b, n, in_order);
+    }
+    show_used(vq, place_now(vq), b);
+    return b;
 }
 
 static bool packed_empty(VirtQueue *vq)
 {
-    return !map(vq) ||
-           !is_new(load16(vq_ring_at(&vq->desc, vq->rs.avail * 16u + 14)), wanted_now(vq));
+    return !map(vq) || !next_is_new(vq);
 }
 
 /* The driver named a descriptor: has it been used since the last interrupt (2.8.10)? */
@@ -499,14 +661,11 @@ static bool event_used(const VirtQueue *vq)
 }
 
 /* 2.8.10: the driver's event suppression structure. */
-static bool packed_wants_notify(VirtQueue *vq, bool sure)
+static VQ_NOINLINE bool wants_notify_now(VirtQueue *vq, bool sure)
 {
     uint16_t flags;
     bool wanted;
 
-    if (!map(vq)) {
-        return false;
-    }
     if (sure && !vq->shown) {
         /* What we used must be visible before the driver's wish is read. Pairs with the driver's
          * barrier. */
@@ -525,6 +684,20 @@ static bool packed_wants_notify(VirtQueue *vq, bool sure)
         vq->since = 0;
     }
     return wanted;
+}
+
+static bool packed_wants_notify(VirtQueue *vq, bool sure)
+{
+    const uint8_t *wish;
+
+    if (!map(vq)) {
+        return false;
+    }
+    wish = vq->driver.host;
+    if (VQ_LIKELY(!sure && wish) && (part16(wish + 2, memory_order_relaxed) & 3) == EVENT_DISABLE) {
+        return false;
+    }
+    return wants_notify_now(vq, sure);
 }
 
 static void packed_arm(VirtQueue *vq, bool on)

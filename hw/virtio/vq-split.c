@@ -9,11 +9,8 @@
 #include "hw/virtio/vq-internal.h"
 
 enum {
-    DESC_NEXT = 1,
-    DESC_WRITE = 2,
-    DESC_INDIRECT = 4,
     AVAIL_NO_INTERRUPT = 1,
-    USED_NO_NOTIFY = 1
+    USED_NO_NOTIFY = 1,
 };
 
 typedef struct Desc {
@@ -206,7 +203,7 @@ VQ_INLINE bool take_one(
     const uint8_t *d = table + i * 16;
     unsigned flags = load16(d + 12);
 
-    while (!(flags & (DESC_WRITE | DESC_INDIRECT))) {
+    while (!(flags & DESC_KIND)) {
         len = part32(d + 8);
         total += len;
         if (!vq_fast_add(f, iov++, part64(d), len)) {
@@ -230,8 +227,7 @@ VQ_INLINE bool take_one(
         flags ^= DESC_WRITE;
         len = part32(d + 8);
         total += len;
-        if (VQ_UNLIKELY(flags & (DESC_WRITE | DESC_INDIRECT)) ||
-            !vq_fast_add(f, iov++, part64(d), len)) {
+        if (VQ_UNLIKELY(flags & DESC_KIND) || !vq_fast_add(f, iov++, part64(d), len)) {
             return false;
         }
         if (!(flags & DESC_NEXT)) {
@@ -250,25 +246,23 @@ out:
     return VQ_LIKELY(total <= UINT32_MAX); /* 2.7.4.2 */
 }
 
-static unsigned split_take(VirtQueue *vq, unsigned max)
+/* The head is all of the chain in the ring, and names a table. */
+static bool take_table(const VirtQueue *vq, VqBlock *b, const uint8_t *d)
+{
+    return (load16(d + 12) & (DESC_KIND | DESC_NEXT)) == DESC_INDIRECT &&
+           vq_fast_table(vq, b, part64(d), part32(d + 8), /* linked= */ true);
+}
+
+/* The rings lie in one stretch each. */
+VQ_INLINE unsigned take_some(VirtQueue *vq, unsigned max)
 {
     unsigned mask = vq->at.size - 1u, avail = vq->rs.avail, n;
+    const uint8_t *ring = vq->driver.host + 4, *table = vq->desc.host;
     VqBlock **link = &vq->free[0];
     uint8_t *inflight = vq->inflight;
-    const uint8_t *ring, *table;
-    VqFast f;
+    const VqFast f = vq_fast_of(vq);
 
-    vq->more = false;
-    if (!map(vq) || (vq->avail_seen == vq->rs.avail && !look(vq))) {
-        return 0;
-    }
-    vq->more = true;
-    table = vq->desc.host;
-    if (VQ_UNLIKELY(!table || !vq->driver.host || !vq_fast_begin(vq, &f))) {
-        return 0;
-    }
     max = MIN(max, (uint16_t)(vq->avail_seen - avail));
-    ring = vq->driver.host + 4;
     for (n = 0; n < max; n++) {
         size_t head = load16(ring + ((avail + n) & mask) * (size_t)2);
         VqBlock *b = *link;
@@ -278,7 +272,8 @@ static unsigned split_take(VirtQueue *vq, unsigned max)
         }
         inflight[head] = true;
         vq_elem_of(b)->id = (uint16_t)head;
-        if (!take_one(&f, b, table, mask, head)) {
+        if (!take_one(&f, b, table, mask, head) &&
+            !take_table(vq, b, table + vq_elem_of(b)->id * (size_t)16)) {
             inflight[vq_elem_of(b)->id] = false;
             break;
         }
@@ -294,6 +289,17 @@ static unsigned split_take(VirtQueue *vq, unsigned max)
     vq->ring_out += n;
     f.win->refs += n;
     return n;
+}
+
+static unsigned split_take(VirtQueue *vq, unsigned max)
+{
+    vq->more = false;
+    if (!map(vq) || (vq->avail_seen == vq->rs.avail && !look(vq))) {
+        return 0;
+    }
+    vq->more = true;
+    return VQ_LIKELY(vq->desc.host && vq->driver.host && vq_fast_usable(vq)) ? take_some(vq, max)
+                                                                             : 0;
 }
 
 static void split_publish(VirtQueue *vq, const VqDone *done, unsigned n)
@@ -377,18 +383,11 @@ static inline bool flags_want(const VirtQueue *vq, uint16_t flags)
     return !(flags & AVAIL_NO_INTERRUPT);
 }
 
-static bool split_wants_notify(VirtQueue *vq, bool sure)
+static VQ_NOINLINE bool wants_notify_now(VirtQueue *vq, bool sure)
 {
     uint16_t before = vq->signalled;
     bool valid = vq->signalled_valid && vq->since <= UINT16_MAX; /* else the counter went around */
 
-    if (!map(vq)) {
-        return false;
-    }
-    if (!sure && !vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
-        /* As it was beside the index: the driver's core may have that line again. */
-        return flags_want(vq, vq->wish);
-    }
     if (sure && !vq->shown) {
         /* The used index must be visible before the driver's wish is read. Pairs with the driver's
          * barrier: 2.7.7.2. */
@@ -410,6 +409,18 @@ static bool split_wants_notify(VirtQueue *vq, bool sure)
         vq->since = 0;
     }
     return wanted;
+}
+
+static bool split_wants_notify(VirtQueue *vq, bool sure)
+{
+    if (!map(vq)) {
+        return false;
+    }
+    if (!sure && !vq_feature(vq, VIRTIO_F_EVENT_IDX)) {
+        /* As it was beside the index: the driver's core may have that line again. */
+        return flags_want(vq, vq->wish);
+    }
+    return wants_notify_now(vq, sure);
 }
 
 static void split_arm(VirtQueue *vq, bool on)

@@ -12,6 +12,11 @@ typedef struct Desc {
     uint16_t a, b; /* split: flags, next. packed: id, flags */
 } Desc;
 
+/* The same in two words, as a driver in a hurry writes it. */
+typedef struct DescWords {
+    _Atomic uint64_t addr, rest;
+} DescWords;
+
 static _Atomic uint16_t *half(uint8_t *p)
 {
     return (_Atomic uint16_t *)(void *)p;
@@ -49,22 +54,38 @@ void bench_ring_init(BenchRing *r, uint8_t *ram, const VRing *v, bool in_order)
     }
 }
 
+static inline void write_desc(uint8_t *ring, unsigned i, uint16_t third, uint16_t fourth)
+{
+    DescWords *d = (DescWords *)(void *)(ring + i * 16u);
+
+    atomic_store_explicit(&d->addr, BUFFERS + i * 4096u, memory_order_relaxed);
+    /* Length, and for a packed ring all that makes it available, in one store. */
+    atomic_store_explicit(
+        &d->rest, 512 | (uint64_t)third << 32 | (uint64_t)fourth << 48, memory_order_release);
+}
+
+static inline unsigned kind(unsigned i, unsigned chain)
+{
+    return (i + 1 < chain ? F_NEXT : 0u) | (i ? F_WRITE : 0u);
+}
+
 static void add_split(BenchRing *r, unsigned chain, unsigned n)
 {
+    uint8_t *desc = r->desc, *slots = r->driver + 4;
+    uint16_t at = r->head, avail = r->avail;
+
     for (unsigned k = 0; k < n; k++) {
-        uint16_t head = r->head;
-
+        put16(slots + (avail++ & MASK) * 2u, at, memory_order_relaxed);
         for (unsigned i = 0; i < chain; i++) {
-            uint16_t flags = (uint16_t)((i + 1 < chain ? F_NEXT : 0) | (i ? F_WRITE : 0));
-            uint16_t next = (uint16_t)((r->head + 1) & MASK);
+            uint16_t next = (uint16_t)((at + 1) & MASK);
 
-            *desc_at(r->desc, r->head) = (Desc){ BUFFERS + r->head * 4096u, 512, flags, next };
-            r->head = next;
+            write_desc(desc, at, (uint16_t)kind(i, chain), next);
+            at = next;
         }
-        put16(r->driver + 4 + (r->avail & MASK) * 2u, head, memory_order_relaxed);
-        r->avail++;
     }
-    put16(r->driver + 2, r->avail, memory_order_release);
+    r->head = at;
+    r->avail = avail;
+    put16(r->driver + 2, avail, memory_order_release);
 }
 
 static void step(uint16_t *pos, bool *wrap, unsigned n)
@@ -76,31 +97,28 @@ static void step(uint16_t *pos, bool *wrap, unsigned n)
     }
 }
 
+/* From the last descriptor to the first, so that the device sees all of them or none. */
 static void add_packed(BenchRing *r, unsigned chain, unsigned n)
 {
-    uint8_t *first = NULL;
-    uint16_t first_flags = 0;
+    unsigned lap, id = r->next_id + n;
+    uint8_t *desc = r->desc;
+    uint16_t at;
 
-    for (unsigned k = 0; k < n; k++) {
-        for (unsigned i = 0; i < chain; i++) {
-            Desc *d = desc_at(r->desc, r->avail);
-            uint16_t flags = (uint16_t)((i + 1 < chain ? F_NEXT : 0) | (i ? F_WRITE : 0) |
-                                        (r->avail_wrap ? F_AVAIL : F_USED));
-
-            d->addr = BUFFERS + r->avail * 4096u;
-            d->len = 512;
-            d->a = r->next_id;
-            if (first) {
-                put16((uint8_t *)d + 14, flags, memory_order_release);
-            } else {
-                first = (uint8_t *)d;
-                first_flags = flags;
+    r->next_id = (uint16_t)(id & MASK);
+    step(&r->avail, &r->avail_wrap, n * chain);
+    at = r->avail;
+    lap = r->avail_wrap ? F_AVAIL : F_USED;
+    while (n--) {
+        id--;
+        for (unsigned i = chain; i--;) {
+            if (!at) {
+                at = BENCH_SIZE;
+                lap ^= F_AVAIL | F_USED;
             }
-            step(&r->avail, &r->avail_wrap, 1);
+            at--;
+            write_desc(desc, at, (uint16_t)(id & MASK), (uint16_t)(kind(i, chain) | lap));
         }
-        r->next_id = (uint16_t)((r->next_id + 1) & MASK);
     }
-    put16(first + 14, first_flags, memory_order_release);
 }
 
 void bench_add(BenchRing *r, unsigned chain, unsigned n)
@@ -115,40 +133,49 @@ void bench_add(BenchRing *r, unsigned chain, unsigned n)
 
 static unsigned reap_split(BenchRing *r)
 {
-    uint16_t idx = get16(r->device + 2, memory_order_acquire);
-    unsigned n = (uint16_t)(idx - r->used);
+    uint16_t idx = get16(r->device + 2, memory_order_acquire), used = r->used;
+    unsigned n = (uint16_t)(idx - used);
+    const uint8_t *slots = r->device + 4;
 
-    if (r->in_order) { /* the index says it all: requests come back in order and in full */
-        r->used = idx;
-        return n;
-    }
-    while (r->used != idx) {
+    r->used = idx;
+    /* IN_ORDER: the index says it all, requests come back in order and in full. */
+    for (; used != idx && !r->in_order; used++) {
         uint32_t id;
 
-        memcpy(&id, r->device + 4 + (r->used & MASK) * 8u, 4);
+        memcpy(&id, slots + (used & MASK) * 8u, 4);
         g_assert(id < BENCH_SIZE);
-        r->used++;
     }
     return n;
 }
 
 static unsigned reap_packed(BenchRing *r)
 {
-    unsigned n = 0;
+    unsigned n = 0, chain = r->chain, wanted = r->used_wrap ? F_AVAIL | F_USED : 0;
+    bool wrap = r->used_wrap, in_order = r->in_order;
+    uint16_t at = r->used, last = r->reaped_id;
+    uint8_t *desc = r->desc;
 
     for (;;) {
-        Desc *d = desc_at(r->desc, r->used);
-        uint16_t flags = get16((uint8_t *)d + 14, memory_order_acquire);
+        const _Atomic uint32_t *p = (const _Atomic uint32_t *)(void *)(desc + at * 16u + 12);
+        uint32_t word = atomic_load_explicit(p, memory_order_acquire), id = word & 0xffff;
+        unsigned batch = 1;
 
-        if (!!(flags & F_AVAIL) != r->used_wrap || !!(flags & F_USED) != r->used_wrap) {
-            return n;
+        if ((word >> 16 & (F_AVAIL | F_USED)) != wanted) {
+            break;
         }
-        unsigned batch = r->in_order ? ((d->a - r->reaped_id) & MASK) + 1u : 1;
-
-        r->reaped_id = (uint16_t)((r->reaped_id + batch) & MASK);
-        step(&r->used, &r->used_wrap, batch * r->chain);
+        g_assert(id < BENCH_SIZE);
+        if (in_order) {
+            batch = ((id - last) & MASK) + 1u;
+            last = (uint16_t)((last + batch) & MASK);
+        }
         n += batch;
+        step(&at, &wrap, batch * chain);
+        wanted = wrap ? F_AVAIL | F_USED : 0;
     }
+    r->used = at;
+    r->used_wrap = wrap;
+    r->reaped_id = last;
+    return n;
 }
 
 unsigned bench_reap(BenchRing *r)
