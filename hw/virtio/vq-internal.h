@@ -298,7 +298,6 @@ VQ_INLINE void vq_elem_writable(VqBlock *b, const struct iovec *end, uint64_t le
 _Static_assert(offsetof(VqElem, in2.left) == offsetof(VqElem, in.off) + 24,
     "what is empty in a new chain lies together");
 
-/* The short way: what a turn of the loop knows beforehand of the one window it looks at. */
 /* In one store: what the ring calls the chain, and VqElem.ndescs. */
 VQ_INLINE void vq_elem_name(VqBlock *b, uint32_t id, uint32_t ndescs)
 {
@@ -310,6 +309,7 @@ VQ_INLINE void vq_elem_name(VqBlock *b, uint32_t id, uint32_t ndescs)
 _Static_assert(offsetof(VqElem, ndescs) == offsetof(VqElem, id) + 2, "id and ndescs are a pair");
 
 typedef struct VqFast {
+/* The short way: what a turn of the loop knows beforehand of the one window it looks at. */
     DmaWin *win;
     uint64_t at, len;
     uint64_t host;
@@ -318,20 +318,16 @@ typedef struct VqFast {
 /* False: the window is not for both directions, or a chain may have less than a small block. */
 static inline bool vq_fast_usable(const VirtQueue *vq)
 {
-    DmaWin *w = vq->tlb->slot[0];
+    const DmaWin *w = vq->tlb->slot[0];
 
-    f->win = w;
-    f->at = w->at;
-    f->len = w->len[1];
-    f->host = (uintptr_t)w->host;
+    return w->len[0] == w->len[1] && vq->at.size >= VQ_SMALL_IOVS;
+}
+
 static inline VqFast vq_fast_of(const VirtQueue *vq)
 {
     DmaWin *w = vq->tlb->slot[0];
 
     return (VqFast){ w, w->at, w->len[1], (uintptr_t)w->host };
-}
-
-    return w->len[0] == w->len[1] && vq->at.size >= VQ_SMALL_IOVS;
 }
 
 /* One buffer; false: it is empty, or not in the window. */
