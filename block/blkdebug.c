@@ -2,6 +2,7 @@
  * are QEMU's (its documentation of blkdebug): an event with a matching rule makes the rule's error
  * active, later requests fail with what is active. Tested by test-block-filter. */
 #include "block-internal.h"
+#include "util/giov.h"
 #include "util/keyval.h"
 
 #include <errno.h>
@@ -21,16 +22,25 @@ typedef struct BlkDebug {
     GMutex lock;
     GArray *rules;
     int64_t state;
+    GRWLock edges; /* writer: who rewrites a part of an aligned block */
 } BlkDebug;
 typedef struct DebugOpts {
     char *config;
     Json *inject, *set;
+    /* What a request may be, in bytes; 0: anything. */
+    uint64_t align, max_transfer, opt_zero, max_zero, opt_discard, max_discard;
 } DebugOpts;
 static const PropSpec debug_props[] = {
     PROP_STR("config", DebugOpts, config, "file of rules"),
     PROP_JSON(
         "inject-error", DebugOpts, inject, "rules: event, state, errno, sector, iotype, once"),
     PROP_JSON("set-state", DebugOpts, set, "rules: event, state, new_state"),
+    PROP_SIZE("align", DebugOpts, align, 0, "requests are multiples of this; a power of 2"),
+    PROP_SIZE("max-transfer", DebugOpts, max_transfer, 0, "largest read or write"),
+    PROP_SIZE("opt-write-zero", DebugOpts, opt_zero, 0, "zeroes that are no multiple are written"),
+    PROP_SIZE("max-write-zero", DebugOpts, max_zero, 0, "largest request of zeroes"),
+    PROP_SIZE("opt-discard", DebugOpts, opt_discard, 0, "discards are cut to multiples of this"),
+    PROP_SIZE("max-discard", DebugOpts, max_discard, 0, "largest discard"),
     PROP_END,
 };
 
@@ -171,6 +181,29 @@ static bool read_config(BlkDebug *d, const char *path, GError **err)
     }
 }
 
+static bool limits_ok(const DebugOpts *o, uint64_t align, GError **err)
+{
+    uint64_t zero = MAX(o->opt_zero, align), discard = MAX(o->opt_discard, align);
+    const struct {
+        const char *name;
+        uint64_t v, of;
+    } rows[] = { { "align", o->align, 1 }, { "max-transfer", o->max_transfer, align },
+        { "opt-write-zero", o->opt_zero, align }, { "max-write-zero", o->max_zero, zero },
+        { "opt-discard", o->opt_discard, align }, { "max-discard", o->max_discard, discard } };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if ((int64_t)rows[i].v < 0) {
+            return err_set(err, "Value '%lld' is out of range for parameter '%s'",
+                (long long)rows[i].v, rows[i].name);
+        }
+        if (rows[i].v >= INT_MAX || rows[i].v % rows[i].of || (!i && o->align & (o->align - 1))) {
+            return err_set(err, "Cannot meet constraints with %s %llu", rows[i].name,
+                (unsigned long long)rows[i].v);
+        }
+    }
+    return true;
+}
+
 static void debug_close(BlkNode *n)
 {
     BlkDebug *d = n->state;
@@ -180,6 +213,7 @@ static void debug_close(BlkNode *n)
     }
     g_array_unref(d->rules);
     g_mutex_clear(&d->lock);
+    g_rw_lock_clear(&d->edges);
 }
 
 static bool debug_open(BlkNode *n, GError **err)
@@ -187,7 +221,11 @@ static bool debug_open(BlkNode *n, GError **err)
     BlkDebug *d = n->state;
     const DebugOpts *o = n->opts;
 
+    if (!limits_ok(o, MAX(o->align, n->file->align), err)) {
+        return false;
+    }
     g_mutex_init(&d->lock);
+    g_rw_lock_init(&d->edges);
     d->rules = g_array_new(FALSE, FALSE, sizeof(Rule));
     d->state = 1;
     if ((o->config && *o->config && !read_config(d, o->config, err)) ||
@@ -196,7 +234,7 @@ static bool debug_open(BlkNode *n, GError **err)
         return false;
     }
     n->size = n->file->size;
-    n->align = n->file->align;
+    n->align = (uint32_t)MAX(o->align, n->file->align);
     n->read_only |= n->file->read_only;
     n->filename = g_strdup_printf("blkdebug:%s:%s", o->config ? o->config : "", n->file->filename);
     return true;
@@ -254,20 +292,97 @@ static int check(BlkNode *n, BlkOp op, uint64_t off, uint64_t len)
     return rc;
 }
 
+/* One transfer of whole blocks, as the node below sees it. */
+static int transfer(BlkNode *n, bool write, uint64_t off, GIov *g, uint64_t len, unsigned flags)
+{
+    unsigned nv = giov_pieces(g);
+    g_autofree struct iovec *v = g_new(struct iovec, nv);
+
+    giov_iovec(g, v, nv);
+    int rc = check(n, write ? BLK_WRITE : BLK_READ, off, len);
+
+    return rc      ? rc
+           : write ? blk_node_pwritev(n->file, off, v, nv, len, flags)
+                   : blk_node_preadv(n->file, off, v, nv, len);
+}
+
+/* A piece that is no multiple of the blocks: the blocks around it are read, and written back. */
+static int transfer_edges(
+    BlkNode *n, bool write, uint64_t off, GIov *g, uint64_t len, unsigned flags)
+{
+    BlkDebug *d = n->state;
+    uint64_t a = n->align, from = off & ~(a - 1), end = MAX(n->file->size, off + len),
+             to = MIN((off + len + a - 1) & ~(a - 1), end); /* not beyond the image */
+    g_autofree uint8_t *buf = g_malloc(to - from);
+    struct iovec v = { buf, to - from };
+    GIov all;
+
+    giov_init(&all, &v, 1);
+    if (!write) {
+        int rc = transfer(n, false, from, &all, to - from, 0);
+        return rc ? rc : giov_put(g, buf + (off - from), len) ? 0 : -EIO;
+    }
+    g_rw_lock_writer_lock(&d->edges);
+    debug_event(n, off > from ? "pwritev_rmw_head" : "pwritev_rmw_tail");
+    int rc = transfer(n, false, from, &all, to - from, 0);
+
+    if (!rc) {
+        bool ok = giov_get(g, buf + (off - from), len);
+        g_assert(ok);
+        debug_event(n, off > from ? "pwritev_rmw_after_head" : "pwritev_rmw_after_tail");
+        giov_init(&all, &v, 1);
+        rc = transfer(n, true, from, &all, to - from, flags);
+    }
+    g_rw_lock_writer_unlock(&d->edges);
+    return rc;
+}
+
+/* A read or write in pieces that the limits allow. */
+static int pieces(BlkNode *n, bool write, uint64_t off, const struct iovec *iov, unsigned niov,
+    uint64_t len, unsigned flags)
+{
+    enum { BOUNCE = 1 << 20 };
+    const DebugOpts *o = n->opts;
+    BlkDebug *d = n->state;
+    uint64_t mask = n->align - 1u, most = o->max_transfer ? o->max_transfer : UINT64_MAX;
+    GIov left, rest;
+    int rc = 0;
+
+    giov_init(&left, iov, niov);
+    for (uint64_t some; len && !rc; off += some, len -= some, left = rest) {
+        bool edge = off & mask || (len & mask && len < most);
+
+        some = MIN(len, edge ? MIN(most, BOUNCE) - (off & mask) : most);
+        if (!giov_split(&left, some, &rest)) {
+            return -EIO;
+        }
+        if (edge) {
+            rc = transfer_edges(n, write, off, &left, some, flags);
+            continue;
+        }
+        if (write) {
+            g_rw_lock_reader_lock(&d->edges);
+        }
+        rc = transfer(n, write, off, &left, some, flags);
+        if (write) {
+            g_rw_lock_reader_unlock(&d->edges);
+        }
+    }
+    return rc;
+}
+
 static int debug_preadv(
     BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len)
 {
-    int rc = check(n, BLK_READ, off, len);
-    return rc ? rc : blk_node_preadv(n->file, off, iov, niov, len);
+    return pieces(n, false, off, iov, niov, len, 0);
 }
 
 static int debug_pwritev(
     BlkNode *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len, unsigned flags)
 {
     debug_event(n, "pwritev");
-    int rc = check(n, BLK_WRITE, off, len);
+    int rc = pieces(n, true, off, iov, niov, len, flags);
 
-    rc = rc ? rc : blk_node_pwritev(n->file, off, iov, niov, len, flags);
     debug_event(n, "pwritev_done");
     return rc;
 }
@@ -278,18 +393,62 @@ static int debug_flush(BlkNode *n)
     return rc ? rc : blk_node_flush(n->file);
 }
 
-static int debug_discard(BlkNode *n, uint64_t off, uint64_t len)
+/* Calls fn for each piece of at most `most` bytes (0: all) of the range's multiples of opt, other()
+ * for its edges. */
+typedef int RangeFn(BlkNode *n, uint64_t off, uint64_t len, unsigned flags);
+static int ranges(BlkNode *n, uint64_t off, uint64_t len, uint64_t opt, uint64_t most,
+    unsigned flags, RangeFn *fn, RangeFn *other)
+{
+    int rc = 0;
+
+    opt = MAX(opt, n->align);
+    for (uint64_t some; len && !rc; off += some, len -= some) {
+        uint64_t over = off % opt, mid = len - len % opt;
+        bool edge = over || !mid;
+
+        some = edge ? MIN(len, opt - over) : most ? MIN(mid, most) : mid;
+        rc = (edge ? other : fn)(n, off, some, flags);
+    }
+    return rc;
+}
+
+static int discard_piece(BlkNode *n, uint64_t off, uint64_t len, G_GNUC_UNUSED unsigned flags)
 {
     int rc = check(n, BLK_DISCARD, off, len);
     return rc ? rc : blk_node_discard(n->file, off, len);
 }
 
+/* A hint that is too small: nothing happens. */
+static int discard_edge(G_GNUC_UNUSED BlkNode *n, G_GNUC_UNUSED uint64_t off,
+    G_GNUC_UNUSED uint64_t len, G_GNUC_UNUSED unsigned flags)
+{
+    return 0;
+}
+
+static int debug_discard(BlkNode *n, uint64_t off, uint64_t len)
+{
+    const DebugOpts *o = n->opts;
+    return ranges(n, off, len, o->opt_discard, o->max_discard, 0, discard_piece, discard_edge);
+}
+
+static int zero_piece(BlkNode *n, uint64_t off, uint64_t len, unsigned flags)
+{
+    int rc = check(n, BLK_WRITE_ZEROES, off, len);
+    return rc ? rc : blk_node_zeroes(n->file, off, len, flags);
+}
+
+static int zero_edge(BlkNode *n, uint64_t off, uint64_t len, G_GNUC_UNUSED unsigned flags)
+{
+    return blk_node_zero_by_write(n, off, len);
+}
+
 static int debug_zeroes(BlkNode *n, uint64_t off, uint64_t len, unsigned flags)
 {
-    debug_event(n, "pwritev_zero");
-    int rc = check(n, BLK_WRITE_ZEROES, off, len);
+    const DebugOpts *o = n->opts;
 
-    rc = rc ? rc : blk_node_zeroes(n->file, off, len, flags);
+    debug_event(n, "pwritev_zero");
+    int rc = ranges(n, off, len, o->opt_zero, o->max_zero, flags, zero_piece, zero_edge);
+
     debug_event(n, "pwritev_done");
     return rc;
 }

@@ -17,8 +17,10 @@ enum { BLK_OPS = 5 };
 typedef struct BlkLane { /* for each loop that submits; its own cache lines */
     Loop *loop;          /* NULL: whichever submits */
     unsigned in_flight;  /* atomic */
-    /* Of each BlkOp. Written in the loop, read by main: relaxed atomics. */
-    uint64_t ops[BLK_OPS], bytes[BLK_OPS], failed[BLK_OPS];
+    /* Written in the loop, read by main: relaxed atomics. ns: of all requests together. */
+    uint64_t ops[BLK_OPS], bytes[BLK_OPS], failed[BLK_OPS], invalid[BLK_OPS], merged[BLK_OPS],
+        ns[BLK_OPS];
+    int64_t last_ns; /* when one ended; 0: none did */
 } __attribute__((aligned(64))) BlkLane;
 
 struct Blk {
@@ -28,7 +30,8 @@ struct Blk {
     BlkNode *node; /* NULL: an empty drive */
     Obj *dev;      /* who uses it */
     bool share_rw, locked;
-    const BlkTray *tray; /* of a removable medium; NULL: none */
+    bool account_failed, account_invalid; /* these are accesses, too, and take their time */
+    const BlkTray *tray;                  /* of a removable medium; NULL: none */
     void *tray_opaque;
     bool was_read_only; /* the medium before */
     bool write_cache;   /* atomic: the guest switches it while requests go out */
@@ -54,10 +57,20 @@ struct Blk {
     } err;
 };
 typedef struct BlkCount { /* of all lanes together */
-    uint64_t ops, bytes, failed;
+    uint64_t ops, bytes, failed, invalid, merged, ns;
 } BlkCount;
 BlkCount blk_count(const Blk *b, BlkOp op);
+int64_t blk_last_ns(const Blk *b); /* CLOCK_KIND_REALTIME; 0: no access yet */
+/* Something was written up to there. Any thread. */
+void blk_node_wrote(BlkNode *n, uint64_t end);
+uint64_t blk_node_highest(const BlkNode *n);
 void blk_lanes_new(Blk *b, Loop *const *l, unsigned n); /* instead of those there were */
+/* query-blockstats: block/stats.c */
+typedef struct BlkStatsArgs {
+    bool nodes;
+} BlkStatsArgs;
+extern const PropSpec blk_stats_args[];
+Json *blk_query_stats(void *m, const void *args, GError **err);
 /* block/error.c */
 void blk_error_init(Blk *b);
 bool blk_has_status(const Blk *b); /* its errors can stop the VM */
@@ -71,6 +84,8 @@ extern const char *const blk_discard_values[], *const blk_detect_values[];
 Blk *blk_new(const char *id, BlkNode *n); /* takes a reference to n */
 
 const BlkDriver *blk_driver_find(const char *name);
+/* "cache.direct", "filename": as -blockdev knows it. */
+bool blk_driver_takes(const BlkDriver *drv, const char *option);
 BlkNode *blk_node_find(const char *name);
 void blk_node_unref(BlkNode *n);
 /* Makes a node from flat or nested options; takes nothing. parent_ro etc. are inherited unless set.
@@ -82,6 +97,9 @@ bool blk_node_guard(BlkNode *n, GError **err);
 void blk_node_unguard(BlkNode *n);
 /* Opens n->backing: as said (a name, an object, null), or NULL: as the image's header says. */
 bool blk_node_open_backing(BlkNode *n, const Json *said, GError **err);
+/* An error about a child's option names it by its path, "file.filename"; false: it is about
+ * something else. */
+bool blk_name_child(GError **err, const char *child);
 /* The locks of a node and of what lies below it. */
 bool blk_node_lock(BlkNode *n, bool on, bool share_rw, GError **err);
 /* The format that an image's first 512 bytes speak of; NULL: none. */
@@ -124,6 +142,7 @@ typedef struct BlkFile { /* state of file and host_device */
     _Atomic bool no_nowait; /* the file system cannot read without waiting */
     _Atomic bool lost;      /* the kernel could not write back: what it forgot is not on the disk */
     unsigned users;         /* who hold the locks */
+    _Atomic uint64_t discards, discards_failed, discarded; /* requests; bytes of the good ones */
     /* O_DIRECT and io_uring: who rewrites an edge (rmw) waits until no write is out, and meanwhile
      * none goes out. */
     _Atomic bool rmw;

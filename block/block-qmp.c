@@ -14,7 +14,7 @@ static void put_image(JsonWriter *w, const char *name, BlkNode *n, bool flat)
     if (n->backing && !flat) {
         put_image(w, "backing-image", n->backing, false);
     }
-    jw_uint(w, "virtual-size", n->size);
+    jw_uint(w, "virtual-size", (n->size + 511) & ~511ull); /* QEMU compat: whole sectors */
     jw_str(w, "filename", n->filename ? n->filename : "");
     jw_str(w, "format", n->drv->name);
     if (n->filename && stat(n->filename, &st) == 0) {
@@ -160,48 +160,6 @@ static Json *qmp_query_nodes(G_GNUC_UNUSED void *m, const void *args, G_GNUC_UNU
     return json_writer_free(w);
 }
 
-static void put_stats(Blk *b, void *opaque)
-{
-    static const char *const names[] = { "rd", "wr", "flush", "unmap", "zone_append" };
-    JsonWriter *w = opaque;
-
-    jw_begin_object(w, NULL);
-    jw_str(w, "device", b->id ? b->id : "");
-    if (b->node) {
-        jw_str(w, "node-name", b->node->name);
-    }
-    if (b->dev) {
-        g_autofree char *path = obj_path(b->dev);
-        jw_str(w, "qdev", path);
-    }
-    jw_begin_object(w, "stats");
-    for (unsigned i = 0; i < 4; i++) {
-        g_autofree char *ops = g_strconcat(names[i], "_operations", NULL),
-                        *bytes = g_strconcat(names[i], "_bytes", NULL);
-        g_autofree char *bad = g_strconcat("failed_", names[i], "_operations", NULL);
-        BlkCount c = blk_count(b, (BlkOp)i);
-
-        jw_uint(w, ops, c.ops);
-        if (i != BLK_FLUSH) {
-            jw_uint(w, bytes, c.bytes);
-        }
-        jw_uint(w, bad, c.failed);
-    }
-    jw_end_object(w);
-    jw_end_object(w);
-}
-
-static Json *qmp_query_blockstats(
-    G_GNUC_UNUSED void *m, G_GNUC_UNUSED const void *args, G_GNUC_UNUSED GError **err)
-{
-    JsonWriter *w = json_writer_new();
-
-    jw_begin_array(w, NULL);
-    blk_each(put_stats, w);
-    jw_end_array(w);
-    return json_writer_free(w);
-}
-
 typedef struct ResizeArgs {
     char *device, *node;
     int64_t size;
@@ -284,7 +242,10 @@ const QmpCmd block_qmp_cmds[] = {
         .args_spec = flat_props,
         .args_size = sizeof(FlatArgs),
         .run = qmp_query_nodes },
-    { .name = "query-blockstats", .run = qmp_query_blockstats },
+    { .name = "query-blockstats",
+        .args_spec = blk_stats_args,
+        .args_size = sizeof(BlkStatsArgs),
+        .run = blk_query_stats },
     { .name = "block_resize",
         .args_spec = resize_props,
         .args_size = sizeof(ResizeArgs),

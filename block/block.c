@@ -130,6 +130,37 @@ static void split_args(const Json *args, const char *child, Json *ret_mine, Json
     }
 }
 
+bool blk_driver_takes(const BlkDriver *drv, const char *option)
+{
+    size_t len = strcspn(option, "."); /* of "cache.direct" the first */
+
+    for (const PropSpec *rows = node_props; rows; rows = rows == drv->props ? NULL : drv->props) {
+        for (const PropSpec *p = rows; p->name; p++) {
+            if (!strncmp(p->name, option, len) && !p->name[len] && !(p->flags & PROP_INTERNAL)) {
+                return true;
+            }
+        }
+    }
+    return drv->child && !strncmp(drv->child, option, len) && !drv->child[len];
+}
+
+bool blk_name_child(GError **err, const char *child)
+{
+    static const char *const about[] = { "Parameter '", "Invalid parameter type for '" };
+
+    for (unsigned i = 0; err && *err && i < G_N_ELEMENTS(about); i++) {
+        size_t at = strlen(about[i]);
+        char *was = (*err)->message;
+
+        if (g_str_has_prefix(was, about[i]) && !strstr(was, "does not accept value")) {
+            (*err)->message = g_strdup_printf("%.*s%s.%s", (int)at, was, child, was + at);
+            g_free(was);
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool open_child(BlkNode *n, const NodeOpts *o, GError **err)
 {
     if (n->drv->protocol) {
@@ -149,14 +180,16 @@ static bool open_child(BlkNode *n, const NodeOpts *o, GError **err)
         return true;
     }
     n->file = blk_node_open(o->file, n->read_only, err);
+    if (!n->file) {
+        blk_name_child(err, n->drv->child ? n->drv->child : "file");
+    }
     return n->file != NULL;
 }
 
 static bool open_format(BlkNode *n, const NodeOpts *o, GError **err)
 {
     if (o->backing && !n->drv->backing) {
-        return err_set(
-            err, "Block format '%s' does not support the option 'backing'", n->drv->name);
+        return err_set(err, "Parameter 'backing' is unexpected");
     }
     if (n->drv->guards && !blk_node_guard(n, err)) {
         return false;
@@ -171,12 +204,29 @@ static bool open_format(BlkNode *n, const NodeOpts *o, GError **err)
     return true;
 }
 
+/* Unknown members are named by their path. */
+static bool cache_ok(const Json *cache, GError **err)
+{
+    for (unsigned i = 0; cache && json_type(cache) == JSON_OBJECT && i < json_len(cache); i++) {
+        const PropSpec *p = cache_props;
+
+        while (p->name && strcmp(p->name, json_key_at(cache, i)) != 0) {
+            p++;
+        }
+        if (!p->name) {
+            return err_set(err, "Parameter 'cache.%s' is unexpected", json_key_at(cache, i));
+        }
+    }
+    return true;
+}
+
 static bool node_setup(BlkNode *n, const NodeOpts *o, const Json *rest, GError **err)
 {
     static const PropSpec none[] = { PROP_END };
     CacheOpts cache = { 0 };
 
-    if (o->cache && !prop_apply_struct(cache_props, &cache, o->cache, err)) {
+    if (!cache_ok(o->cache, err) ||
+        (o->cache && !prop_apply_struct(cache_props, &cache, o->cache, err))) {
         return false;
     }
     n->cache_direct = cache.direct;
@@ -186,6 +236,27 @@ static bool node_setup(BlkNode *n, const NodeOpts *o, const Json *rest, GError *
     }
     return prop_apply_struct(n->drv->props ? n->drv->props : none, n->opts, rest, err) &&
            open_child(n, o, err) && open_format(n, o, err);
+}
+
+static bool name_ok(const char *name, GError **err)
+{
+    enum { NAME_MAX_LEN = 31 };
+
+    if (!id_check(name, NULL)) {
+        return err_set(err, "Invalid node-name: '%s'", name);
+    }
+    return strlen(name) <= NAME_MAX_LEN || err_set(err, "Node name too long");
+}
+
+static bool driver_ok(const Json *args, GError **err)
+{
+    const char *name = json_get_str_or(args, "driver", NULL);
+
+    if (!name) {
+        return err_set(err, "Parameter 'driver' is missing");
+    }
+    return blk_driver_find(name) ||
+           err_set(err, "Parameter 'driver' does not accept value '%s'", name);
 }
 
 BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err)
@@ -207,14 +278,10 @@ BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err)
         goto out;
     }
     if (!drv) {
-        err_set(err,
-            o.driver ? "Parameter 'driver' does not accept value '%s'"
-                     : "Parameter 'driver' is missing",
-            o.driver);
+        driver_ok(args, err);
         goto out;
     }
-    if (o.name && !id_check(o.name, NULL)) {
-        err_set(err, "Invalid node-name: '%s'", o.name);
+    if (o.name && !name_ok(o.name, err)) {
         goto out;
     }
     if (o.force_share && !o.read_only && !inherit_ro) {
@@ -256,6 +323,9 @@ out:
 
 BlkNode *blk_node_create(const Json *args, GError **err)
 {
+    if (!driver_ok(args, err)) {
+        return NULL;
+    }
     if (!json_get_str_or(args, "node-name", NULL)) {
         err_set(err, "'node-name' must be specified for the root node");
         return NULL;
@@ -305,6 +375,7 @@ Blk *blk_new(const char *id, BlkNode *n)
     b->id = g_strdup(id);
     b->node = n;
     b->write_cache = true;
+    b->account_failed = b->account_invalid = true;
     blk_lanes_new(b, (Loop *[]){ NULL }, 1);
     blk_error_init(b);
     if (!graph.blks) {
@@ -503,6 +574,16 @@ bool blk_write_cache(const Blk *b)
 void blk_set_write_cache(Blk *b, bool on)
 {
     __atomic_store_n(&b->write_cache, on, __ATOMIC_RELAXED);
+}
+
+void blk_set_accounting(Blk *b, OnOffAuto failed, OnOffAuto invalid)
+{
+    if (failed != ON_OFF_AUTO_AUTO) {
+        b->account_failed = failed == ON_OFF_AUTO_ON;
+    }
+    if (invalid != ON_OFF_AUTO_AUTO) {
+        b->account_invalid = invalid == ON_OFF_AUTO_ON;
+    }
 }
 
 const char *blk_id(const Blk *b)

@@ -46,6 +46,7 @@ int blk_node_pwritev(
     if (__builtin_add_overflow(off, len, &end) || end > INT64_MAX) {
         return -EFBIG;
     }
+    blk_node_wrote(n, end);
     return n->drv->pwritev(n, off, iov, niov, len, flags);
 }
 
@@ -272,7 +273,9 @@ bool blk_node_open_backing(BlkNode *n, const Json *said, GError **err)
     bool ok = n->backing && blk_node_lock(n->backing, true, false, err);
 
     if (!ok) {
-        g_prefix_error(err, "Could not open backing file: ");
+        if (!said || n->backing || !blk_name_child(err, "backing")) {
+            g_prefix_error(err, "Could not open backing file: ");
+        }
         blk_node_unref(g_steal_pointer(&n->backing));
     }
     return ok;

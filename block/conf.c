@@ -12,7 +12,7 @@ static bool sizes_ok(BlkConf *c, uint32_t def, GError **err)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(b); i++) {
         if (!*b[i].v) {
-            *b[i].v = MAX(def, i ? c->logical_block : 0);
+            *b[i].v = def; /* QEMU compat: physical blocks do not follow the logical ones */
         }
         if (*b[i].v < 512 || *b[i].v > 2 << 20 || *b[i].v & (*b[i].v - 1)) {
             return err_set(

@@ -9,7 +9,8 @@
 typedef struct DriveOpts {
     char *file, *if_, *id, *format, *driver, *cache, *media, *serial, *aio, *bus, *unit, *index,
         *discard, *detect_zeroes, *werror, *rerror, *locking;
-    bool read_only, readonly, snapshot, copy_on_read, auto_read_only, force_share;
+    bool stats_failed, stats_invalid;
+    bool read_only, snapshot, copy_on_read, auto_read_only, force_share;
 } DriveOpts;
 static const PropSpec drive_props[] = {
     PROP_STR("file", DriveOpts, file, "image file or protocol"),
@@ -25,7 +26,7 @@ static const PropSpec drive_props[] = {
     PROP_STR("unit", DriveOpts, unit, "unit number"),
     PROP_STR("index", DriveOpts, index, "index number"),
     PROP_BOOL("read-only", DriveOpts, read_only, false, "refuse writes"),
-    PROP_BOOL("readonly", DriveOpts, readonly, false, "refuse writes"),
+    PROP_BOOL("readonly", DriveOpts, read_only, false, "the same"),
     PROP_BOOL("auto-read-only", DriveOpts, auto_read_only, true,
         "open read-only when writing is not allowed"),
     PROP_BOOL("snapshot", DriveOpts, snapshot, false, "writes go to a temporary file"),
@@ -33,6 +34,8 @@ static const PropSpec drive_props[] = {
     PROP_BOOL("force-share", DriveOpts, force_share, false, "take no locks"),
     PROP_STR("discard", DriveOpts, discard, "ignore or unmap: pass discards on"),
     PROP_STR("detect-zeroes", DriveOpts, detect_zeroes, "on, off, unmap: look for zero writes"),
+    PROP_BOOL("stats-account-failed", DriveOpts, stats_failed, true, "failed requests count"),
+    PROP_BOOL("stats-account-invalid", DriveOpts, stats_invalid, true, "invalid requests count"),
     PROP_STR("werror", DriveOpts, werror, "what a write error does"),
     PROP_STR("rerror", DriveOpts, rerror, "what a read error does"),
     PROP_END,
@@ -81,6 +84,25 @@ static bool cache_mode(
     return err_set(err, "invalid cache option");
 }
 
+/* What "file.X" made of a protocol node; the errors are -drive's own. */
+static bool protocol_ok(const Json *p, GError **err)
+{
+    const char *name = json_get_str_or(p, "driver", "file");
+    const BlkDriver *drv = blk_driver_find(name);
+
+    if (!drv) {
+        return err_set(err, "Unknown driver '%s'", name);
+    }
+    for (unsigned i = 0; i < json_len(p); i++) {
+        if (!blk_driver_takes(drv, json_key_at(p, i))) {
+            return err_set(err, "Block protocol '%s' doesn't support the option '%s'", name,
+                json_key_at(p, i));
+        }
+    }
+    return (drv != &blk_file && drv != &blk_host_device) || json_get(p, "filename") ||
+           err_set(err, "The '%s' block driver requires a file name", name);
+}
+
 /* "file" as -drive knows it: a protocol URL or a path; "file.X" options belong to it. */
 static Json *protocol_args(
     const DriveOpts *o, const Json *args, bool direct, bool no_flush, GError **err)
@@ -117,6 +139,10 @@ static Json *protocol_args(
         if (g_str_has_prefix(key, "file.")) {
             json_set(p, key + 5, json_ref(json_val_at(args, i)));
         }
+    }
+    if (!protocol_ok(p, err)) {
+        json_unref(cache);
+        return NULL;
     }
     json_set(cache, "direct", json_bool(direct));
     json_set(cache, "no-flush", json_bool(no_flush));
@@ -229,11 +255,11 @@ static const char *guess(const DriveOpts *o, BlkNode *proto)
         return fmt;
     }
     if (!fmt) {
-        report_warning("Image format was not specified for '%s' and probing guessed raw.\n"
-                       "         Automatically detecting the format is dangerous for raw images, "
-                       "write operations on "
-                       "block 0 will be restricted.\n"
-                       "         Specify the 'raw' format explicitly to remove the restrictions.",
+        g_printerr("WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
+                   "         Automatically detecting the format is dangerous for raw images, "
+                   "write operations on "
+                   "block 0 will be restricted.\n"
+                   "         Specify the 'raw' format explicitly to remove the restrictions.\n",
             o->file ? o->file : proto->filename);
     }
     return "raw";
@@ -329,7 +355,8 @@ static bool drive_apply(DriveOpts *o, const Json *args, GError **err)
         if (!drive_row(key)) {
             continue;
         }
-        json_set(mine, key, json_ref(json_val_at(args, i)));
+        /* An old name of the same. */
+        json_set(mine, strcmp(key, "readonly") ? key : "read-only", json_ref(json_val_at(args, i)));
     }
     return prop_apply_struct(drive_props, o, mine, err);
 }
@@ -358,7 +385,7 @@ Blk *blk_drive_create(const Json *args, GError **err)
     if (o.id && !id_check(o.id, err)) {
         goto out;
     }
-    o.read_only |= o.readonly || (o.media && !strcmp(o.media, "cdrom"));
+    o.read_only |= (o.media && !strcmp(o.media, "cdrom"));
     id = o.id ? g_strdup(o.id) : default_id(o.if_ ? o.if_ : "ide");
     if (blk_find(id)) {
         err_set(err, "Duplicate ID '%s' for drive", id);
@@ -380,6 +407,8 @@ Blk *blk_drive_create(const Json *args, GError **err)
     b->write_cache = wce;
     b->werror = werror;
     b->rerror = rerror;
+    b->account_failed = o.stats_failed;
+    b->account_invalid = o.stats_invalid;
     if (throttle_limits_any(&limits) && !blk_set_limits(b, group, &limits, err)) {
         g_assert_not_reached(); /* they were checked */
     }

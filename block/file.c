@@ -89,6 +89,9 @@ static bool file_check(const BlkNode *n, const FileOpts *o, GError **err)
         return err_set(err, "Parameter 'locking' does not accept value '%s'", o->locking);
     }
     if (stat(o->filename, &st) == 0) {
+        if (S_ISDIR(st.st_mode) && !n->read_only && !n->auto_read_only) {
+            return err_set(err, "Could not open '%s': %s", o->filename, strerror(EISDIR));
+        }
         if (!device && !S_ISREG(st.st_mode)) {
             return err_set(err, "'file' driver requires '%s' to be a regular file", o->filename);
         }
@@ -478,8 +481,26 @@ static int do_fallocate(int fd, int mode, uint64_t off, uint64_t len)
 
 static int file_discard(BlkNode *n, uint64_t off, uint64_t len)
 {
-    const BlkFile *f = n->state;
-    return do_fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+    BlkFile *f = n->state;
+    int rc = do_fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+
+    if (rc) {
+        atomic_fetch_add_explicit(&f->discards_failed, 1, memory_order_relaxed);
+    } else {
+        atomic_fetch_add_explicit(&f->discards, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&f->discarded, len, memory_order_relaxed);
+    }
+    return rc;
+}
+
+static void file_put_stats(BlkNode *n, JsonWriter *w)
+{
+    BlkFile *f = n->state;
+
+    jw_uint(w, "discard-nb-ok", atomic_load_explicit(&f->discards, memory_order_relaxed));
+    jw_uint(
+        w, "discard-nb-failed", atomic_load_explicit(&f->discards_failed, memory_order_relaxed));
+    jw_uint(w, "discard-bytes-ok", atomic_load_explicit(&f->discarded, memory_order_relaxed));
 }
 
 static int file_write_zeroes(BlkNode *n, uint64_t off, uint64_t len, unsigned flags)
@@ -532,7 +553,8 @@ const BlkDriver blk_file = { .name = "file",
     .truncate = file_truncate,
     .submit = blk_file_submit,
     .lock = file_lock,
-    .describe = file_describe };
+    .describe = file_describe,
+    .put_stats = file_put_stats };
 const BlkDriver blk_host_device = { .name = "host_device",
     .help = "a block device of the host",
     .size = sizeof(BlkFile),
@@ -548,4 +570,5 @@ const BlkDriver blk_host_device = { .name = "host_device",
     .discard = file_discard,
     .write_zeroes = file_write_zeroes,
     .submit = blk_file_submit,
-    .lock = file_lock };
+    .lock = file_lock,
+    .put_stats = file_put_stats };

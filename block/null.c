@@ -15,9 +15,17 @@ static const PropSpec null_props[] = {
     PROP_END,
 };
 
-static bool null_open(BlkNode *n, G_GNUC_UNUSED GError **err)
+static bool null_open(BlkNode *n, GError **err)
 {
     const NullOpts *o = n->opts;
+
+    if ((int64_t)o->latency_ns < 0) {
+        return err_set(err, "latency-ns is invalid");
+    }
+    if ((int64_t)o->size < 0) {
+        return err_set(
+            err, "Value '%lld' is out of range for parameter 'size'", (long long)o->size);
+    }
 
     n->size = o->size;
     n->filename = g_strconcat(n->drv->name, "://", NULL);

@@ -72,7 +72,19 @@ static bool raw_open(BlkNode *n, GError **err)
     g_mutex_init(&s->head);
     uint64_t below = n->file->size;
 
-    if (o->offset > below || (o->size && o->size > below - o->offset)) {
+    if ((int64_t)o->offset < 0) {
+        return err_set(
+            err, "Value '%" PRId64 "' is out of range for parameter 'offset'", (int64_t)o->offset);
+    }
+    if (o->offset > below) {
+        return err_set(err,
+            "Offset (%" PRIu64 ") cannot be greater than size of the containing file (%" PRIu64 ")",
+            o->offset, below);
+    }
+    if (o->size % 512) {
+        return err_set(err, "Specified size is not multiple of 512");
+    }
+    if (o->size > below - o->offset) {
         return err_set(err,
             "The sum of offset (%" PRIu64 ") and size (%" PRIu64
             ") has to be smaller or equal to the  actual size of the "
@@ -160,6 +172,7 @@ static int raw_pwritev(
     const RawOpts *o = n->opts;
 
     blk_node_event(n->file, "write_aio");
+    blk_node_wrote(n->file, off + o->offset + len);
     if (o->probed && off < 512) {
         return guarded_write(n, off, iov, niov, len, flags);
     }
@@ -207,6 +220,9 @@ static BlkTaken raw_submit(BlkNode *n, BlkReq *r)
     bool direct = !o->probed && !o->offset && !n->cache_no_flush && n->file->drv->submit &&
                   (r->op == BLK_FLUSH || r->off + r->len <= n->file->size);
 
+    if (direct && r->op == BLK_WRITE) {
+        blk_node_wrote(n->file, r->off + r->len);
+    }
     return direct ? n->file->drv->submit(n->file, r) : BLK_NOT_TAKEN;
 }
 
@@ -214,6 +230,9 @@ static BlkTaken raw_submit(BlkNode *n, BlkReq *r)
 static void raw_now(BlkNode *n, const BlkReq *r)
 {
     n->file->drv->now(n->file, r);
+    if (r->op == BLK_WRITE) {
+        blk_node_wrote(n->file, r->off + r->len);
+    }
 }
 
 const BlkDriver blk_raw = { .name = "raw",

@@ -61,16 +61,55 @@ static inline void count(uint64_t *n, uint64_t by)
     __atomic_store_n(n, __atomic_load_n(n, __ATOMIC_RELAXED) + by, __ATOMIC_RELAXED);
 }
 
+static void account(BlkLane *l, const BlkReq *r)
+{
+    if (r->error) {
+        count(&l->failed[r->op], 1 + r->joined);
+    } else {
+        count(&l->ops[r->op], 1 + r->joined);
+        count(&l->bytes[r->op], r->len);
+        count(&l->merged[r->op], r->joined);
+        if (r->op == BLK_WRITE || r->op == BLK_WRITE_ZEROES) {
+            blk_node_wrote(r->blk->node, r->off + r->len);
+        }
+    }
+    if (!r->error || r->blk->account_failed) {
+        int64_t now = clock_ns(CLOCK_KIND_REALTIME);
+
+        count(&l->ns[r->op], (uint64_t)(now - r->start_ns) * (1 + r->joined));
+        __atomic_store_n(&l->last_ns, now, __ATOMIC_RELAXED);
+    }
+}
+
+void blk_count_invalid(Blk *b, unsigned lane, BlkOp op)
+{
+    BlkLane *l = &b->lane[lane];
+
+    count(&l->invalid[op], 1);
+    if (b->account_invalid) {
+        __atomic_store_n(&l->last_ns, clock_ns(CLOCK_KIND_REALTIME), __ATOMIC_RELAXED);
+    }
+}
+
+void blk_node_wrote(BlkNode *n, uint64_t end)
+{
+    uint64_t was = __atomic_load_n(&n->highest, __ATOMIC_RELAXED);
+
+    while (was < end && !__atomic_compare_exchange_n(&n->highest, &was, end, /* weak= */ true,
+                            __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
+uint64_t blk_node_highest(const BlkNode *n)
+{
+    return __atomic_load_n(&n->highest, __ATOMIC_RELAXED);
+}
+
 static void req_finish(BlkReq *r)
 {
     BlkLane *l = &r->blk->lane[r->lane];
 
-    if (r->error) {
-        count(&l->failed[r->op], 1);
-    } else {
-        count(&l->ops[r->op], 1);
-        count(&l->bytes[r->op], r->len);
-    }
+    account(l, r);
     /* Pairs with the acquire in blk_drain(): what done() wrote is seen there. */
     r->done(r);
     __atomic_fetch_sub(&l->in_flight, 1, __ATOMIC_RELEASE);
@@ -92,8 +131,21 @@ BlkCount blk_count(const Blk *b, BlkOp op)
         c.ops += __atomic_load_n(&l->ops[op], __ATOMIC_RELAXED);
         c.bytes += __atomic_load_n(&l->bytes[op], __ATOMIC_RELAXED);
         c.failed += __atomic_load_n(&l->failed[op], __ATOMIC_RELAXED);
+        c.invalid += __atomic_load_n(&l->invalid[op], __ATOMIC_RELAXED);
+        c.merged += __atomic_load_n(&l->merged[op], __ATOMIC_RELAXED);
+        c.ns += __atomic_load_n(&l->ns[op], __ATOMIC_RELAXED);
     }
     return c;
+}
+
+int64_t blk_last_ns(const Blk *b)
+{
+    int64_t last = 0;
+
+    for (unsigned i = 0; i < b->nlanes; i++) {
+        last = MAX(last, __atomic_load_n(&b->lane[i].last_ns, __ATOMIC_RELAXED));
+    }
+    return last;
 }
 
 static void job_work(PoolJob *j)
@@ -228,6 +280,7 @@ void blk_submit(Blk *b, BlkReq *r)
 {
     r->blk = b;
     r->loop = loop_current();
+    r->start_ns = clock_ns(CLOCK_KIND_REALTIME);
     g_assert(r->loop);
     __atomic_fetch_add(&b->lane[r->lane].in_flight, 1, __ATOMIC_RELAXED);
     int error = req_check(b, r);
@@ -262,6 +315,9 @@ bool blk_submit_now(Blk *b, BlkReq *r)
 
     count(&l->ops[r->op], 1);
     count(&l->bytes[r->op], r->len);
+    if (r->op == BLK_WRITE) {
+        blk_node_wrote(n, end);
+    }
     return true;
 }
 
@@ -335,7 +391,11 @@ void blk_lanes_new(Blk *b, Loop *const *l, unsigned n)
         lane[0].ops[op] = c.ops;
         lane[0].bytes[op] = c.bytes;
         lane[0].failed[op] = c.failed;
+        lane[0].invalid[op] = c.invalid;
+        lane[0].merged[op] = c.merged;
+        lane[0].ns[op] = c.ns;
     }
+    lane[0].last_ns = blk_last_ns(b);
     g_aligned_free(b->lane);
     b->lane = lane;
     b->nlanes = n;

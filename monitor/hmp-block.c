@@ -67,7 +67,7 @@ static void run_drive_add(Machine *m, const Json *args, GString *out)
     } else if (opts && blk_drive_create(opts, &err)) {
         g_string_append(out, "OK\n");
     } else {
-        hmp_report(out, err);
+        g_string_append_printf(out, "%s\n", err->message); /* QEMU compat: as -drive says it */
     }
 }
 

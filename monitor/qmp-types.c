@@ -27,8 +27,13 @@ const QmpTypeRow qmp_named_types[] = {
         "*wr_merged:int,*unmap_merged:int,*idle_time_ns:int,failed_rd_operations:int,failed_wr_operations:int,"
         "failed_flush_operations:int,failed_unmap_operations:int,*invalid_rd_operations:int,"
         "*invalid_wr_operations:int,*invalid_flush_operations:int,*invalid_unmap_operations:int,*account_invalid:bool,"
-        "*account_failed:bool}" },
-    { "BlockStats", "{*device:str,*qdev:str,*node-name:str,stats:$Stats,*parent:$BlockStats,*backing:$BlockStats}" },
+        "*account_failed:bool,*timed_stats:[$TimedStats],*failed_zone_append_operations:int,*invalid_zone_append_operations:int,"
+        "*zone_append_merged:int,*zone_append_total_time_ns:int}" },
+    { "BlockStats", "{*device:str,*qdev:str,*node-name:str,stats:$Stats,*parent:$BlockStats,*backing:$BlockStats,"
+        "*driver-specific:$NodeStats}" },
+    { "TimedStats", "{interval_length:int}" },
+    { "NodeStats", "{driver:<file|host_device>@driver file={discard-nb-ok:int,discard-nb-failed:int,discard-bytes-ok:int} "
+        "host_device={discard-nb-ok:int,discard-nb-failed:int,discard-bytes-ok:int}}" },
     { "ThrottleLimits", "{*bps-total:int,*bps-total-max:int,*bps-total-max-length:int,*bps-read:int,"
         "*bps-read-max:int,*bps-read-max-length:int,*bps-write:int,*bps-write-max:int,"
         "*bps-write-max-length:int,*iops-total:int,*iops-total-max:int,*iops-total-max-length:int,"

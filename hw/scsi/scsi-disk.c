@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+enum { SERIAL_MAX = 36 }; /* QEMU compat */
 enum {
     TEST_UNIT_READY = 0x00,
     REZERO = 0x01,
@@ -303,6 +304,9 @@ static bool disk_realize(ScsiDev *d, GError **err)
     if (!s->cd && !blk_inserted(s->blk) && !s->removable) {
         return err_set(err, "Device needs media, but drive is empty");
     }
+    if (s->serial && strlen(s->serial) > SERIAL_MAX) {
+        return err_set(err, "The serial number can't be longer than %d characters", SERIAL_MAX);
+    }
     if (!blk_conf_check(&s->conf, s->blk, s->cd ? 2048 : 512, err)) {
         return false;
     }
@@ -318,6 +322,7 @@ static bool disk_realize(ScsiDev *d, GError **err)
     }
     s->attached = true;
     fill_texts(s);
+    blk_set_accounting(s->blk, s->account_failed, s->account_invalid);
     if (s->write_cache != ON_OFF_AUTO_AUTO) {
         blk_set_write_cache(s->blk, s->write_cache == ON_OFF_AUTO_ON);
     }

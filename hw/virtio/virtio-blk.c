@@ -227,10 +227,11 @@ static VBlkReq *merge(VBlkReq *r)
 {
     VBlkReq *last = r, *n;
     uint64_t len = r->b.len;
-    unsigned niov = r->b.niov, at = 0;
+    unsigned niov = r->b.niov, at = 0, joined = 0;
 
     while ((n = (VBlkReq *)last->e.next) && n->b.op == r->b.op && n->b.off == r->b.off + len &&
            niov + n->b.niov <= MERGE_IOV && len + n->b.len <= MERGE_BYTES) {
+        joined++;
         len += n->b.len;
         niov += n->b.niov;
         last = n;
@@ -245,6 +246,7 @@ static VBlkReq *merge(VBlkReq *r)
     r->b.iov = r->merged;
     r->b.niov = niov;
     r->b.len = len;
+    r->b.joined = joined;
     return last;
 }
 
@@ -313,6 +315,7 @@ static VqVerdict submit_rw(VirtioBlk *s, VBlkReq *r, uint64_t sector)
 
     if (!range_ok(s, sector, g->left) || (r->type == T_OUT && blk_read_only(s->blk)) ||
         !map_data(r, g)) {
+        blk_count_invalid(s->blk, r->b.lane, r->type == T_IN ? BLK_READ : BLK_WRITE);
         finish(r, S_IOERR);
         return VQ_HELD;
     }
@@ -361,6 +364,7 @@ static VqVerdict submit_range(VirtioBlk *s, VBlkReq *r)
     }
     if (n > (zeroes ? s->max_write_zeroes : s->max_discard) ||
         !range_ok(s, le64_get(seg.sector), (uint64_t)n << SECTOR_BITS) || blk_read_only(s->blk)) {
+        blk_count_invalid(s->blk, r->b.lane, zeroes ? BLK_WRITE : BLK_DISCARD);
         finish(r, S_IOERR);
         return VQ_HELD;
     }
@@ -394,6 +398,7 @@ static VqVerdict blk_request(VirtioDev *d, VqElem *e)
     r->merged = NULL;
     r->b.done = blk_done;
     r->b.flags = 0;
+    r->b.joined = 0;
     r->b.lane = vq_index(e->vq);
     if (!giov_get(&e->out, &h, sizeof h) || !e->in.left || !vq_split_in(e, e->in.left - 1)) {
         vq_fail(e->vq, "virtio-blk: request without header or status");
@@ -672,6 +677,7 @@ static bool blk_realize(VirtioDev *d, GError **err)
         .unclean = true,
         .request = blk_request,
         .batch_end = blk_batch_end };
+    blk_set_accounting(s->blk, s->account_failed, s->account_invalid);
     blk_on_resize(s->blk, blk_resized, s);
     return true;
 }

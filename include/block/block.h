@@ -56,7 +56,8 @@ typedef struct BlkReq { /* embedded in the device's request: no allocation */
     BlkNode *at;    /* where a worker runs it */
     bool waits;     /* under a limit */
     struct BlkReq *next;
-    int64_t start_ns;
+    unsigned joined;  /* requests of the device's that this one does besides its own */
+    int64_t start_ns; /* the layer's: when it came */
 } BlkReq;
 
 typedef enum BlkTaken { BLK_NOT_TAKEN, BLK_TAKEN, BLK_TAKEN_DONE } BlkTaken;
@@ -101,6 +102,8 @@ struct BlkDriver {
     void (*event)(BlkNode *n, const char *what);
     /* Members of query-block's "image" that only this format has. NULL: none. */
     void (*describe)(BlkNode *n, JsonWriter *w);
+    /* Members of query-blockstats' "driver-specific". NULL: it is left out. */
+    void (*put_stats)(BlkNode *n, JsonWriter *w);
 };
 struct BlkNode {
     const BlkDriver *drv;
@@ -114,6 +117,7 @@ struct BlkNode {
     bool guarding;        /* holds the locks of file and backing */
     bool instant;         /* set by open(): now() may be asked */
     uint64_t size;        /* bytes */
+    uint64_t highest;     /* end of what was written, atomic */
     uint32_t align;       /* request alignment in bytes, 1 for none */
     bool read_only, auto_read_only, discard_unmap, detect_zeroes;
     bool cache_direct, cache_no_flush, force_share;
@@ -173,6 +177,10 @@ bool blk_inserted(const Blk *b);
 bool blk_read_only(const Blk *b);
 uint64_t blk_size(const Blk *b); /* bytes */
 bool blk_write_cache(const Blk *b);
+/* What query-blockstats counts as an access, besides what went well; AUTO: as the drive says. */
+void blk_set_accounting(Blk *b, OnOffAuto failed, OnOffAuto invalid);
+/* A request that the device itself found impossible. Where it would be submitted. */
+void blk_count_invalid(Blk *b, unsigned lane, BlkOp op);
 void blk_set_write_cache(
     Blk *b, bool on);                 /* off: each write is followed by a flush before done() */
 const char *blk_id(const Blk *b);     /* -drive's id, or the node's name */

@@ -461,7 +461,7 @@ static void leg_cfg_1(Norm *x)
     static const uint8_t capacity[8] = { DISK / 512, 0, 0, 0, 0, 0, 0, 0 };
 
     NORM("LEG-BLK-CFG-1");
-    disk(x, "", ", 'logical_block_size': 4096", NORM_LEGACY);
+    disk(x, "", ", 'logical_block_size': 4096, 'physical_block_size': 4096", NORM_LEGACY);
     for (unsigned off = 0; off < 8; off++) {
         g_assert_cmphex(norm_dev(x, off, 1), ==, capacity[off]);
     }

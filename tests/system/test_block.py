@@ -3,6 +3,7 @@
 run states and answers as QEMU 10.0's, requests that are kept while the VM stands, done once when it goes on."""
 import json
 import os
+import subprocess
 import tempfile
 
 import qtest
@@ -372,6 +373,95 @@ def monitor():
         same(v.qmp.hmp(f"change c {other} raw"), "", "change")
         assert other in v.qmp.hmp("info block")
 
+
+
+QCOW = {"driver": "qcow2", "node-name": "q", "discard": "unmap", "file": {"driver": "file", "node-name": "qf", "discard": "unmap"}}
+TOLD = [("query-block",), ("query-blockstats",), ("query-blockstats", {"query-nodes": True}), ("query-named-block-nodes",),
+        ("query-named-block-nodes", {"flat": True})]
+# What time, the file system, the places that qcow2 gives its clusters and the names of nodes that have none decide.
+VARIES = ("_total_time_ns", "idle_time_ns", "actual-size")
+
+
+def plain(x, key=""):
+    if isinstance(x, dict):
+        if x.get("node-name") == "qf" and "stats" in x:
+            assert x["stats"].pop("wr_highest_offset") > 5 * 65536, "the cluster behind the tables"
+        if x.get("node-name") == "qf" and "image" in x:
+            assert x["image"].pop("virtual-size") > 5 * 65536, "the file's size"
+        return {k: plain(v, k) for k, v in x.items()}
+    if isinstance(x, list):
+        return sorted((plain(v) for v in x), key=lambda v: json.dumps(v, sort_keys=True))
+    if key.endswith(VARIES):
+        return x > 0
+    return "#" if isinstance(x, str) and x.startswith("#block") else x
+
+
+def told(binary):
+    """All that QMP says of a raw disk, a qcow2 chain and an empty CD after the same requests."""
+    path, top = image(), f"{tmp.name}/top.qcow2"
+    for args in ([f"{tmp.name}/base.qcow2", "1M"], ["-b", "base.qcow2", "-F", "qcow2", top, "1M"]):
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *args], check=True)
+    node = {**QCOW, "file": {**QCOW["file"], "filename": top}}
+    with start(["-drive", f"if=none,id=r,file={path},format=raw,file.node-name=rf,discard=unmap", "-device", "virtio-blk-pci,drive=r,addr=4,id=vb",
+                "-blockdev", json.dumps(node), "-device", "virtio-blk-pci,drive=q,addr=5,id=vq", "-device", "virtio-scsi-pci,id=s,addr=6",
+                "-device", "scsi-cd,id=cd,bus=s.0"], binary) as v:
+        b = blk(v)
+        log = [b.write(8, bytes(1024)), b.read(0, 512)[0], b.flush(), b.read(SIZE // 512, 512)[0], b.write(SIZE // 512, bytes(512))]
+        b = Blk(Function(v.qtest, 0, 5, 0))
+        return log + [b.write(64, b"x" * 512), b.flush()] + [(c, plain(v.qmp.ok(*c))) for c in TOLD]
+
+
+@test("query-block, query-blockstats, query-named-block-nodes: members and values as QEMU 10.0")
+def members():
+    ours, theirs = told(None), told(vm.oracle())
+    for o, t in zip(ours, theirs):
+        same(o, t)
+
+
+# (limits, rule, requests: kind, sector, sectors). The rule tells which requests reach the image.
+OUT, DISCARD, ZEROES = 1, 11, 13
+LIMITED = [({"align": 4096}, rule("none", sector=0), [(0, 1, 1), (0, 8, 1)]),
+           ({"align": 4096}, rule("none", sector=0, iotype="write"), [(OUT, 1, 1), (OUT, 8, 1), (0, 1, 1)]),
+           ({"align": 4096}, rule("pwritev_rmw_after_head"), [(OUT, 1, 1), (OUT, 8, 8)]),
+           ({"align": 512, "max-transfer": 1024}, rule("none", iotype="write", once=True), [(OUT, 0, 8), (OUT, 0, 8)]),
+           ({"align": 512, "max-transfer": 1024}, rule("none", iotype="write", sector=4), [(OUT, 0, 8), (OUT, 0, 4)]),
+           ({"align": 512, "opt-write-zero": 4096}, rule("none", iotype="write-zeroes"), [(ZEROES, 1, 4), (ZEROES, 0, 8), (ZEROES, 1, 16)]),
+           ({"align": 512, "opt-write-zero": 4096, "max-write-zero": 4096}, rule("none", iotype="write-zeroes", sector=8), [(ZEROES, 0, 8), (ZEROES, 0, 16)]),
+           ({"align": 512, "opt-discard": 4096, "max-discard": 4096}, rule("none", iotype="discard", sector=8), [(DISCARD, 0, 8), (DISCARD, 0, 16)]),
+           ({"align": 4096}, rule("l1_update"), [(OUT, 1, 3), (OUT, 7, 10), (OUT, 24, 8), (0, 0, 40)])]
+
+
+def request(b, kind, sector, n):
+    if kind in (DISCARD, ZEROES):
+        b.q.write(b.head, kind.to_bytes(4, "little") + bytes(12))
+        b.q.write(b.data, sector.to_bytes(8, "little") + n.to_bytes(4, "little") + bytes(4))
+        b.queue.add([(b.head, 16), (b.data, 16)], [(b.status, 1)])
+        b.queue.kick()
+        return kind, b.finish()
+    return (kind, b.write(sector, b"x" * 512 * n)) if kind else b.read(sector, 512 * n)
+
+
+def limited(binary):
+    """What became of each request, and the images."""
+    args, paths, log = [], [image(f"limited{i}", fill=b"a" * 65536) for i in range(len(LIMITED))], []
+    for i, (limits, what, _) in enumerate(LIMITED):
+        node = {"driver": "raw", "node-name": f"n{i}", "discard": "unmap", "file": {
+            "driver": "blkdebug", "discard": "unmap", "image": {"driver": "file", "discard": "unmap", "filename": paths[i]}, "inject-error": [what], **limits}}
+        args += ["-blockdev", json.dumps(node), "-device", f"virtio-blk-pci,drive=n{i},addr={4 + i:x},request-merging=off"]
+    with start(args, binary) as v:
+        for i, (_, _, requests) in enumerate(LIMITED):
+            b = Blk(Function(v.qtest, 0, 4 + i, 0), Blk.FEATURES | 3 << 13)
+            for kind, sector, n in requests:
+                log.append(request(b, kind, sector, n))
+    return log, [content(p, 0, 40 * 512) for p in paths]
+
+
+@test("blkdebug: align, max-transfer and the other limits: what reaches the image, and what is in it, as QEMU 10.0")
+def limits_of_size():
+    (ours, files), (theirs, other) = limited(None), limited(vm.oracle())
+    same(ours, theirs)
+    for i, row in enumerate(LIMITED):
+        same(files[i], other[i], f"{row}")
 
 
 @test("wrong use: one clear line, QEMU 10.0's")
