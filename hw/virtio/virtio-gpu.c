@@ -406,42 +406,10 @@ const ObjClass virtio_gpu_base_class = {
     .size = sizeof(VirtioGpu),
 };
 
-/* The proxy's defaults differ: the first row of a name counts. */
-static const PropSpec gpu_pci_props[] = {
+const PropSpec virtio_gpu_pci_props[] = {
     PROP_BOOL("ioeventfd", VirtioPci, ioeventfd, false, "notify addresses as eventfds"),
     PROP_U32("vectors", VirtioPci, vectors, 3, "MSI-X vectors"),
     PROP_END,
 };
-static const PropGroup gpu_pci_groups[] = {
-    { pci_fn_props, NULL },
-    { gpu_pci_props, NULL },
-    { virtio_pci_props, NULL },
-    { virtio_pci_disable_props, NULL },
-    { virtio_props, virtio_pci_child },
-    { virtio_gpu_props, virtio_pci_child },
-    { NULL, NULL },
-};
-
-const ObjClass virtio_gpu_pci_base_class = {
-    .name = "virtio-gpu-pci-base",
-    .parent = "virtio-pci",
-    .flags = OBJ_ABSTRACT,
-    .size = sizeof(VirtioPci),
-};
-const ObjClass virtio_gpu_pci_class = {
-    .name = "virtio-gpu-pci",
-    .parent = "virtio-gpu-pci-base",
-    .category = "Display",
-    .size = sizeof(VirtioPci),
-    .flags = OBJ_DEVICE | OBJ_NO_HOTPLUG,
-    .bus = "PCI",
-    .props = gpu_pci_groups,
-    .ops = &virtio_pci_ops,
-    .ops2 = &virtio_gpu_class,
-    .init = virtio_pci_init,
-    .realize = virtio_pci_realize,
-    .unrealize = virtio_pci_unrealize,
-    .fini = virtio_pci_fini,
-    .reset = virtio_pci_reset,
-    .describe = virtio_pci_describe,
-};
+VIRTIO_PCI_TYPE_WITH(virtio_gpu, "virtio-gpu", virtio_gpu_class, virtio_gpu_pci_props,
+    virtio_gpu_props, "Display", OBJ_NO_HOTPLUG);

@@ -128,7 +128,8 @@ typedef struct VirtioGpu {
     bool vga_off; /* a scanout was set */
 } VirtioGpu;
 
-extern const PropSpec virtio_gpu_props[];
+extern const PropSpec virtio_gpu_props[],
+    virtio_gpu_pci_props[]; /* the proxy's: vectors, ioeventfd */
 extern const ObjClass virtio_gpu_class;
 
 /* virtio-gpu-copy.c */

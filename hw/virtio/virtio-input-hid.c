@@ -315,8 +315,11 @@ HID_CLASS(keyboard, "virtio-keyboard", "a keyboard", hid_props, keyboard_ops);
 HID_CLASS(mouse, "virtio-mouse", "a mouse", wheel_props, mouse_ops);
 HID_CLASS(tablet, "virtio-tablet", "a pointer with absolute positions", wheel_props, tablet_ops);
 HID_CLASS(multitouch, "virtio-multitouch", "a touch screen", hid_props, tablet_ops);
-VIRTIO_PCI_TYPE(virtio_keyboard, "virtio-keyboard", virtio_keyboard_class, hid_props, "Input");
-VIRTIO_PCI_TYPE(virtio_mouse, "virtio-mouse", virtio_mouse_class, wheel_props, "Input");
-VIRTIO_PCI_TYPE(virtio_tablet, "virtio-tablet", virtio_tablet_class, wheel_props, "Input");
-VIRTIO_PCI_TYPE(
-    virtio_multitouch, "virtio-multitouch", virtio_multitouch_class, hid_props, "Input");
+VIRTIO_PCI_TYPE_WITH(virtio_keyboard, "virtio-keyboard", virtio_keyboard_class,
+    virtio_input_pci_props, hid_props, "Input", 0);
+VIRTIO_PCI_TYPE_WITH(virtio_mouse, "virtio-mouse", virtio_mouse_class, virtio_input_pci_props,
+    wheel_props, "Input", 0);
+VIRTIO_PCI_TYPE_WITH(virtio_tablet, "virtio-tablet", virtio_tablet_class, virtio_input_pci_props,
+    wheel_props, "Input", 0);
+VIRTIO_PCI_TYPE_WITH(virtio_multitouch, "virtio-multitouch", virtio_multitouch_class,
+    virtio_input_pci_props, hid_props, "Input", 0);

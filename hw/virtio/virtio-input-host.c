@@ -213,5 +213,5 @@ const ObjClass virtio_input_host_class = {
     .ops = &host_ops,
     .init = host_init,
 };
-VIRTIO_PCI_TYPE(
-    virtio_input_host, "virtio-input-host", virtio_input_host_class, host_props, "Input");
+VIRTIO_PCI_TYPE_WITH(virtio_input_host, "virtio-input-host", virtio_input_host_class,
+    virtio_input_pci_props, host_props, "Input", 0);

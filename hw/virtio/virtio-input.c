@@ -5,6 +5,8 @@
  */
 #include "hw/virtio/virtio-input.h"
 
+#include "hw/virtio/virtio-pci.h"
+
 #include <linux/input-event-codes.h>
 #include <string.h>
 
@@ -233,6 +235,11 @@ void virtio_input_unrealize(VirtioDev *d)
     }
     g_clear_pointer(&s->cfgs, g_array_unref);
 }
+
+const PropSpec virtio_input_pci_props[] = {
+    PROP_U32("vectors", VirtioPci, vectors, 2, "MSI-X vectors"),
+    PROP_END,
+};
 
 const ObjClass virtio_input_class = {
     .name = "virtio-input-device",

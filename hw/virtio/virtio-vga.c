@@ -121,8 +121,6 @@ static const PciOps vv_pci_ops = {
 };
 
 static const PropSpec vv_props[] = {
-    PROP_BOOL("ioeventfd", VirtioPci, ioeventfd, false, "notify addresses as eventfds"),
-    PROP_U32("vectors", VirtioPci, vectors, 3, "MSI-X vectors"),
     { .name = "big-endian-framebuffer",
         .type = &prop_bool,
         .offset = PROP_AT(VirtioVga, big_endian, bool),
@@ -133,6 +131,7 @@ static const PropSpec vv_props[] = {
 };
 static const PropGroup vv_groups[] = {
     { pci_fn_props, NULL },
+    { virtio_gpu_pci_props, NULL },
     { vv_props, NULL },
     { virtio_pci_props, NULL },
     { virtio_pci_disable_props, NULL },
@@ -147,16 +146,9 @@ const ObjClass virtio_vga_class = {
     .category = "Display",
     .size = sizeof(VirtioVga),
     .flags = OBJ_DEVICE | OBJ_NO_HOTPLUG,
-    .bus = "PCI",
     .props = vv_groups,
     .ops = &vv_pci_ops,
-    .ops2 = &virtio_gpu_class,
-    .init = virtio_pci_init,
-    .realize = virtio_pci_realize,
-    .unrealize = virtio_pci_unrealize,
-    .fini = virtio_pci_fini,
-    .reset = virtio_pci_reset,
-    .describe = virtio_pci_describe,
+    VIRTIO_PCI_SLOTS(virtio_gpu_class),
 };
 const ObjClass virtio_vga_base_class = {
     .name = "virtio-vga-base",

@@ -99,7 +99,7 @@ def _():
     with Vm(["-M", "none"]) as v:
         names = {t["name"] for t in v.qmp.ok("qom-list-types")}
     types = [t + kind for t in ROWS for kind in ("", "-transitional", "-non-transitional") if t + kind in names]
-    types += ["scsi-hd", "scsi-cd", "virtconsole", "virtserialport", "pcie-root-port", "pcie-pci-bridge", "e1000", "rtl8139", "vhost-vsock-pci"]
+    types += ["scsi-hd", "scsi-cd", "virtconsole", "virtserialport", "pcie-root-port", "pcie-pci-bridge", "e1000", "rtl8139", "vhost-vsock-pci", "VGA", "virtio-input-host-pci"]
     ours, theirs, allowed, seen, bad = properties(types), properties(types, vm.oracle()), listed(), set(), []
     for t in types:
         for p in sorted(set(ours[t]) | set(theirs[t])):
@@ -120,7 +120,7 @@ def _():
         given = dict(o.split("=", 1) for o in words[-1].split(",")[1:])
         default = {n: d for n, (_, d) in theirs[t].items() if d is not None and n not in ("busnr", "addr")}
         machine = ["-M", "q35", "-accel", "qtest", "-nodefaults", "-device", "pcie-root-port,id=rp", *words[:-2]]
-        if t == "virtio-gpu-pci":  # displays are not plugged into a running machine
+        if t in ("virtio-gpu-pci", "virtio-vga"):  # displays are not plugged into a running machine
             cold = json.dumps({"driver": t, "id": "x", "bus": "rp", **given, **default})
             with Vm([*machine, "-device", cold]) as v:
                 same(v.qmp.ok("query-status")["status"], "running", f"{t} with all {len(default)} defaults")

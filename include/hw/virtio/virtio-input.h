@@ -64,6 +64,7 @@ void virtio_input_send(VirtioInput *s, uint16_t type, uint16_t code, int32_t val
 bool virtio_input_realize(VirtioDev *d, GError **err);
 void virtio_input_unrealize(VirtioDev *d);
 extern const ObjClass virtio_input_class, virtio_input_hid_class; /* abstract */
+extern const PropSpec virtio_input_pci_props[];                   /* the proxy's */
 #define VIRTIO_INPUT_OPS(var, class_code)                                                          \
     static const VirtioOps var = {                                                                 \
         .id = 18,                                                                                  \

@@ -65,24 +65,24 @@ struct VirtioPci {
 
 extern const PciOps virtio_pci_ops, virtio_pci_transitional_ops, virtio_pci_non_transitional_ops;
 
-#define VIRTIO_PCI_CLASS(var, tname, tparent, child, cat, pciops, groups)                          \
+/* What every virtio PCI class has. */
+#define VIRTIO_PCI_SLOTS(child)                                                                    \
+    .bus = "PCI", .ops2 = &(child), .init = virtio_pci_init, .realize = virtio_pci_realize,        \
+    .unrealize = virtio_pci_unrealize, .fini = virtio_pci_fini, .reset = virtio_pci_reset,         \
+    .describe = virtio_pci_describe
+#define VIRTIO_PCI_CLASS_WITH(var, tname, tparent, child, cat, pciops, groups, more_flags)         \
     const ObjClass var = {                                                                         \
         .name = (tname),                                                                           \
         .parent = (tparent),                                                                       \
         .category = (cat),                                                                         \
         .size = sizeof(VirtioPci),                                                                 \
-        .flags = OBJ_DEVICE,                                                                       \
-        .bus = "PCI",                                                                              \
+        .flags = OBJ_DEVICE | (more_flags),                                                        \
         .props = (groups),                                                                         \
         .ops = &(pciops),                                                                          \
-        .ops2 = &(child),                                                                          \
-        .init = virtio_pci_init,                                                                   \
-        .realize = virtio_pci_realize,                                                             \
-        .unrealize = virtio_pci_unrealize,                                                         \
-        .fini = virtio_pci_fini,                                                                   \
-        .reset = virtio_pci_reset,                                                                 \
-        .describe = virtio_pci_describe,                                                           \
+        VIRTIO_PCI_SLOTS(child),                                                                   \
     }
+#define VIRTIO_PCI_CLASS(var, tname, tparent, child, cat, pciops, groups)                          \
+    VIRTIO_PCI_CLASS_WITH(var, tname, tparent, child, cat, pciops, groups, 0)
 
 #define VIRTIO_PCI_GROUPS(var, devprops)                                                           \
     static const PropGroup var[] = {                                                               \
@@ -95,6 +95,18 @@ extern const PciOps virtio_pci_ops, virtio_pci_transitional_ops, virtio_pci_non_
 #define VIRTIO_PCI_GROUPS_CHOICE(var, devprops)                                                    \
     static const PropGroup var[] = {                                                               \
         { pci_fn_props, NULL },                                                                    \
+        { virtio_pci_props, NULL },                                                                \
+        { virtio_pci_disable_props, NULL },                                                        \
+        { virtio_props, virtio_pci_child },                                                        \
+        { devprops, virtio_pci_child },                                                            \
+        { NULL, NULL },                                                                            \
+    }
+
+/* Rows of the proxy whose defaults differ stand in front: the first row of a name counts. */
+#define VIRTIO_PCI_GROUPS_WITH(var, ownprops, devprops)                                            \
+    static const PropGroup var[] = {                                                               \
+        { pci_fn_props, NULL },                                                                    \
+        { ownprops, NULL },                                                                        \
         { virtio_pci_props, NULL },                                                                \
         { virtio_pci_disable_props, NULL },                                                        \
         { virtio_props, virtio_pci_child },                                                        \
@@ -126,5 +138,12 @@ extern const PciOps virtio_pci_ops, virtio_pci_transitional_ops, virtio_pci_non_
     VIRTIO_PCI_GROUPS_CHOICE(sym##_pci_groups, devprops);                                          \
     VIRTIO_PCI_CLASS(sym##_pci_class, base "-pci", base "-pci-base", child, cat, virtio_pci_ops,   \
         sym##_pci_groups)
+
+/* The same with rows of the proxy of its own, and flags. */
+#define VIRTIO_PCI_TYPE_WITH(sym, base, child, ownprops, devprops, cat, more_flags)                \
+    VIRTIO_PCI_BASE(sym, base);                                                                    \
+    VIRTIO_PCI_GROUPS_WITH(sym##_pci_groups, ownprops, devprops);                                  \
+    VIRTIO_PCI_CLASS_WITH(sym##_pci_class, base "-pci", base "-pci-base", child, cat,              \
+        virtio_pci_ops, sym##_pci_groups, more_flags)
 
 extern const ObjClass virtio_pci_class; /* "virtio-pci", abstract */
