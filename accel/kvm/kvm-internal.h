@@ -81,6 +81,7 @@ typedef struct KvmVcpu {
     bool stopped;            /* triple fault or internal error: until a reset */
     struct kvm_lapic_state lapic_at_reset;
     bool has_lapic;
+    X86State *seen; /* what the last get said; NULL: none yet */
     /* only with a local APIC of our own */
     bool halted, wait_sipi;
 } KvmVcpu;

@@ -488,6 +488,7 @@ void kvm_vcpu_fini(VCpu *cpu)
         }
         munmap(v->run, v->ka->run_size);
     }
+    g_free(v->seen);
     if (v->fd >= 0) {
         close(v->fd);
     }

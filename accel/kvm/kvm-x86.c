@@ -17,7 +17,14 @@ enum {
     MSR_KVM_POLL = 0x4b564d05,
     MAX_MSRS = 64,
 };
-enum { FX_FCW = 0, FX_MXCSR = 24, XSTATE_BV = 512, FX_SIZE = 512, F1_EDX_MTRR = 1 << 12 };
+enum {
+    FX_FCW = 0,
+    FX_MXCSR = 24,
+    XSTATE_BV = 512,
+    FX_SIZE = 512,
+    F1_EDX_MTRR = 1 << 12,
+    F1_ECX_XSAVE = 1 << 26
+};
 
 /* MSRs that X86State holds by name. */
 static const struct {
@@ -38,10 +45,14 @@ static const struct {
 };
 static const uint16_t fixed_mtrrs[11] = { 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c,
     0x26d, 0x26e, 0x26f };
-/* Clear after power-on and of no other interest here: where the kernel writes for its guests
- * (Documentation/virt/kvm/x86/msr.rst), TSC_ADJUST, SPEC_CTRL, the deadline timer. */
+/* Clear after power-on, and state that X86State holds by number: where the kernel writes for its
+ * guests (Documentation/virt/kvm/x86/msr.rst), TSC_ADJUST, SPEC_CTRL, the deadline timer. */
 static const uint32_t cleared_msrs[] = { 0x11, 0x12, 0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03,
     0x4b564d04, 0x4b564d06, 0x4b564d07, 0x3b, 0x48, 0x6e0 };
+/* More of that kind, which the kernel clears itself: DEBUGCTL, FEATURE_CONTROL, MCG_STATUS, XFD,
+ * XSS, BNDCFGS, polling before a halt. */
+static const uint32_t other_msrs[] = { 0x1d9, 0x3a, 0x17a, 0x1c4, 0xda0, 0xd90, MSR_KVM_POLL };
+_Static_assert(G_N_ELEMENTS(cleared_msrs) + G_N_ELEMENTS(other_msrs) <= X86_MSRS, "X86State.msr");
 
 typedef struct Msrs {
     struct kvm_msrs head;
@@ -81,7 +92,8 @@ static void put_msr(Msrs *m, uint32_t msr, uint64_t val)
     m->e[m->head.nmsrs++] = (struct kvm_msr_entry){ .index = msr, .data = val };
 }
 
-/* The kernel stops at the first one that it refuses; the others still count. */
+/* The kernel stops at the first one that it refuses; the others still count: `reserved` is 1 in
+ * those that it took. */
 static void transfer_msrs(const KvmVcpu *v, unsigned long request, const Msrs *all, Msrs *ret)
 {
     unsigned done = 0, n = all->head.nmsrs;
@@ -95,6 +107,9 @@ static void transfer_msrs(const KvmVcpu *v, unsigned long request, const Msrs *a
         got = kvm_ioctl(v->fd, request, &part);
         kvm_must(got, "KVM_GET_MSRS or KVM_SET_MSRS");
         memcpy(ret->e + done, part.e, (size_t)got * sizeof part.e[0]);
+        for (unsigned i = done; i < done + (unsigned)got; i++) {
+            ret->e[i].reserved = 1;
+        }
         done += (unsigned)got + 1;
     }
 }
@@ -153,13 +168,57 @@ static void get_msrs(const KvmVcpu *v, X86State *s)
     s->tsc = got.e[n].data;
 }
 
-/* Not the TSC: what was read a moment ago would set it back. */
+static void list_known(const KvmVcpu *v, const uint32_t *msr, unsigned n, Msrs *m)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (knows(v->ka, msr[i])) {
+            put_msr(m, msr[i], 0);
+        }
+    }
+}
+
+/* Those without a name in X86State. */
+static void get_more_msrs(const KvmVcpu *v, X86State *s)
+{
+    Msrs all = { 0 }, got;
+
+    list_known(v, cleared_msrs, G_N_ELEMENTS(cleared_msrs), &all);
+    list_known(v, other_msrs, G_N_ELEMENTS(other_msrs), &all);
+    transfer_msrs(v, KVM_GET_MSRS, &all, &got);
+    for (unsigned i = 0; i < got.head.nmsrs; i++) {
+        if (got.e[i].reserved) {
+            s->msr[s->nmsrs++] = (X86Msr){ got.e[i].index, got.e[i].data };
+        }
+    }
+}
+
+static bool was_seen(const KvmVcpu *v, const X86Msr *m)
+{
+    for (unsigned i = 0; v->seen && i < v->seen->nmsrs; i++) {
+        if (v->seen->msr[i].index == m->index) {
+            return v->seen->msr[i].val == m->val;
+        }
+    }
+    return false;
+}
+
+/* The TSC first: writing it may move TSC_ADJUST. What was read a moment ago would set it back. */
 static void set_msrs(const KvmVcpu *v, const X86State *s)
 {
     X86State copy = *s;
     Msrs all = { 0 }, got;
 
+    if (!v->seen || s->tsc != v->seen->tsc) {
+        put_msr(&all, MSR_TSC, s->tsc);
+    }
     list_msrs(v, &copy, &all);
+    transfer_msrs(v, KVM_SET_MSRS, &all, &got);
+    all.head.nmsrs = 0;
+    for (unsigned i = 0; i < s->nmsrs; i++) {
+        if (!was_seen(v, &s->msr[i])) {
+            put_msr(&all, s->msr[i].index, s->msr[i].val);
+        }
+    }
     transfer_msrs(v, KVM_SET_MSRS, &all, &got);
 }
 
@@ -281,6 +340,7 @@ static void get_fpu(const KvmVcpu *v, X86State *s)
     if (v->ka->caps.xsave) {
         kvm_must(kvm_ioctl(v->fd, KVM_GET_XSAVE, &x), "KVM_GET_XSAVE");
         memcpy(s->fx, x.region, FX_SIZE);
+        memcpy(s->xsave, (const char *)x.region + FX_SIZE, sizeof s->xsave);
         return;
     }
     kvm_must(kvm_ioctl(v->fd, KVM_GET_FPU, &f), "KVM_GET_FPU");
@@ -296,18 +356,16 @@ static void get_fpu(const KvmVcpu *v, X86State *s)
     memcpy(s->fx + 160, f.xmm, sizeof f.xmm);
 }
 
-/* fresh: the other components go to their initial state; else they stay. */
-static void set_fpu(const KvmVcpu *v, const X86State *s, bool fresh)
+/* Components whose bit is not set go to their initial state. */
+static void set_fpu(const KvmVcpu *v, const X86State *s)
 {
     struct kvm_xsave x = { 0 };
     struct kvm_fpu f = { .ftwx = s->fx[4] };
     uint64_t bv;
 
     if (v->ka->caps.xsave) {
-        if (!fresh) {
-            kvm_must(kvm_ioctl(v->fd, KVM_GET_XSAVE, &x), "KVM_GET_XSAVE");
-        }
         memcpy(x.region, s->fx, FX_SIZE);
+        memcpy((char *)x.region + FX_SIZE, s->xsave, sizeof s->xsave);
         memcpy(&bv, (char *)x.region + XSTATE_BV, sizeof bv);
         bv |= 3;
         memcpy((char *)x.region + XSTATE_BV, &bv, sizeof bv);
@@ -333,6 +391,15 @@ static void get_events(const KvmVcpu *v, X86State *s)
     struct kvm_mp_state mp;
 
     kvm_must(kvm_ioctl(v->fd, KVM_GET_VCPU_EVENTS, &e), "KVM_GET_VCPU_EVENTS");
+    s->exception = (struct X86Event){ .active = e.exception.injected,
+        .has_error = e.exception.has_error_code,
+        .nr = e.exception.nr,
+        .error = e.exception.error_code };
+    s->interrupt = (struct X86Event){
+        .active = e.interrupt.injected, .soft = e.interrupt.soft, .nr = e.interrupt.nr
+    };
+    s->nmi_injected = e.nmi.injected;
+    s->sipi_vector = (uint8_t)e.sipi_vector;
     s->irq_shadow = e.interrupt.shadow != 0;
     s->nmi_blocked = e.nmi.masked;
     s->nmi_pending = e.nmi.pending;
@@ -353,6 +420,37 @@ static void get_events(const KvmVcpu *v, X86State *s)
         mp.mp_state == KVM_MP_STATE_UNINITIALIZED || mp.mp_state == KVM_MP_STATE_INIT_RECEIVED;
 }
 
+static bool same_event(const struct X86Event *x, const struct X86Event *y)
+{
+    return x->active == y->active && x->soft == y->soft && x->has_error == y->has_error &&
+           x->nr == y->nr && x->error == y->error;
+}
+
+/* What is on its way into the CPU, where it is another than it was. */
+static void put_injected(const KvmVcpu *v, const X86State *s, struct kvm_vcpu_events *e)
+{
+    const X86State none = { 0 }, *was = v->seen ? v->seen : &none;
+
+    if (!same_event(&s->exception, &was->exception)) {
+        e->exception.injected = s->exception.active;
+        e->exception.nr = s->exception.nr;
+        e->exception.has_error_code = s->exception.has_error;
+        e->exception.error_code = s->exception.error;
+    }
+    if (!same_event(&s->interrupt, &was->interrupt)) {
+        e->interrupt.injected = s->interrupt.active;
+        e->interrupt.nr = s->interrupt.nr;
+        e->interrupt.soft = s->interrupt.soft;
+    }
+    if (s->nmi_injected != was->nmi_injected) {
+        e->nmi.injected = s->nmi_injected;
+    }
+    if (s->sipi_vector != was->sipi_vector) {
+        e->sipi_vector = s->sipi_vector;
+        e->flags |= KVM_VCPUEVENT_VALID_SIPI_VECTOR;
+    }
+}
+
 static void set_events(KvmVcpu *v, const X86State *s, bool fresh)
 {
     struct kvm_vcpu_events e = { 0 };
@@ -365,10 +463,13 @@ static void set_events(KvmVcpu *v, const X86State *s, bool fresh)
         kvm_must(kvm_ioctl(v->fd, KVM_GET_VCPU_EVENTS, &e), "KVM_GET_VCPU_EVENTS");
         e.interrupt.shadow = s->irq_shadow ? MAX(e.interrupt.shadow, 1) : 0;
     }
-    e.nmi.masked = s->nmi_blocked;
-    e.nmi.pending = s->nmi_pending;
     e.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
               (fresh ? KVM_VCPUEVENT_VALID_SIPI_VECTOR : 0);
+    if (!fresh) {
+        put_injected(v, s, &e);
+    }
+    e.nmi.masked = s->nmi_blocked;
+    e.nmi.pending = s->nmi_pending;
     kvm_must(kvm_ioctl(v->fd, KVM_SET_VCPU_EVENTS, &e), "KVM_SET_VCPU_EVENTS");
     if (v->ka->caps.debugregs) {
         memcpy(d.db, s->dr, sizeof d.db);
@@ -382,25 +483,90 @@ static void set_events(KvmVcpu *v, const X86State *s, bool fresh)
     }
 }
 
+static bool has_xcr0(const KvmVcpu *v)
+{
+    return v->ka->caps.xcrs && v->ka->a.machine->cpu_model->f1_ecx & F1_ECX_XSAVE;
+}
+
+static void get_xcr0(const KvmVcpu *v, X86State *s)
+{
+    struct kvm_xcrs x;
+
+    if (has_xcr0(v)) {
+        kvm_must(kvm_ioctl(v->fd, KVM_GET_XCRS, &x), "KVM_GET_XCRS");
+        for (unsigned i = 0; i < x.nr_xcrs; i++) {
+            s->xcr0 = x.xcrs[i].xcr ? s->xcr0 : x.xcrs[i].value;
+        }
+    }
+}
+
+static void set_xcr0(const KvmVcpu *v, const X86State *s)
+{
+    struct kvm_xcrs x = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = s->xcr0 } } };
+
+    if (has_xcr0(v) && s->xcr0) {
+        kvm_must(kvm_ioctl(v->fd, KVM_SET_XCRS, &x), "KVM_SET_XCRS");
+    }
+}
+
+static void get_lapic(const KvmVcpu *v, X86State *s)
+{
+    struct kvm_lapic_state l;
+
+    _Static_assert(sizeof l.regs == sizeof s->lapic, "a local APIC's page, KVM API, 4.57");
+    if (v->ka->irqchip != ACCEL_IRQCHIP_SOFT) {
+        kvm_must(kvm_ioctl(v->fd, KVM_GET_LAPIC, &l), "KVM_GET_LAPIC");
+        memcpy(s->lapic, l.regs, sizeof s->lapic);
+        s->has_lapic = true;
+    }
+}
+
+/* Interrupts come meanwhile: only what somebody changed. */
+static void set_lapic(const KvmVcpu *v, const X86State *s)
+{
+    struct kvm_lapic_state l;
+
+    if (s->has_lapic && v->ka->irqchip != ACCEL_IRQCHIP_SOFT &&
+        (!v->seen || memcmp(s->lapic, v->seen->lapic, sizeof s->lapic))) {
+        memcpy(l.regs, s->lapic, sizeof l.regs);
+        kvm_must(kvm_ioctl(v->fd, KVM_SET_LAPIC, &l), "KVM_SET_LAPIC");
+    }
+}
+
+/* The caller and the vCPU agree on s from now on. */
+static void see(KvmVcpu *v, const X86State *s)
+{
+    v->seen = v->seen ? v->seen : g_new(X86State, 1);
+    *v->seen = *s;
+}
+
 void kvm_get_state(VCpu *cpu, X86State *ret)
 {
-    const KvmVcpu *v = kvm_vcpu_of(cpu);
+    KvmVcpu *v = kvm_vcpu_of(cpu);
 
     *ret = (X86State){ 0 };
     get_regs(v, ret);
     get_sregs(v, ret);
+    get_xcr0(v, ret);
     get_fpu(v, ret);
+    get_lapic(v, ret);
     get_msrs(v, ret);
+    get_more_msrs(v, ret);
     get_events(v, ret);
+    see(v, ret);
 }
 
+/* The local APIC before the deadline of its timer, which counts only in that mode. */
 static void put_state(KvmVcpu *v, const X86State *s, bool fresh)
 {
     set_sregs(v, s);
     set_regs(v, s);
-    set_fpu(v, s, fresh);
+    set_xcr0(v, s);
+    set_fpu(v, s);
+    set_lapic(v, s);
     set_msrs(v, s);
     set_events(v, s, fresh);
+    see(v, s);
 }
 
 void kvm_set_state(VCpu *cpu, const X86State *s)
@@ -432,6 +598,7 @@ static void power_on(const KvmVcpu *v, X86State *s)
     s->dr[7] = 0x400;
     memcpy(s->fx + FX_FCW, &fcw, sizeof fcw);
     memcpy(s->fx + FX_MXCSR, &mxcsr, sizeof mxcsr);
+    s->xcr0 = 1;
     s->pat = 0x0007040600070406;
     s->misc_enable = 1;
     s->apic_base = 0xfee00800 | (v->cpu->index ? 0 : 1u << 8);
@@ -458,16 +625,12 @@ void kvm_reset(VCpu *cpu)
 {
     KvmVcpu *v = kvm_vcpu_of(cpu);
     const KvmAccel *ka = v->ka;
-    struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = 1 } } };
     X86State s;
 
     v->io_pending = false;
     v->stopped = false;
     power_on(v, &s);
     put_state(v, &s, /* fresh= */ true);
-    if (ka->caps.xcrs && ka->a.machine->cpu_model->f1_ecx >> 26 & 1) {
-        kvm_must(kvm_ioctl(v->fd, KVM_SET_XCRS, &xcrs), "KVM_SET_XCRS");
-    }
     if (ka->irqchip != ACCEL_IRQCHIP_SOFT) {
         if (!v->has_lapic) { /* as it was made */
             kvm_must(kvm_ioctl(v->fd, KVM_GET_LAPIC, &v->lapic_at_reset), "KVM_GET_LAPIC");
@@ -487,6 +650,9 @@ void kvm_init_signal(KvmVcpu *v)
     power_on(v, &fresh);
     fresh.cr0 = 0x10 | (s.cr0 & 0x60000000);
     memcpy(fresh.fx, s.fx, sizeof s.fx);
+    memcpy(fresh.xsave, s.xsave, sizeof s.xsave);
+    fresh.xcr0 = s.xcr0;
+    fresh.tsc = s.tsc;
     fresh.star = s.star;
     fresh.lstar = s.lstar;
     fresh.cstar = s.cstar;

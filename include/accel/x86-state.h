@@ -15,6 +15,12 @@ typedef struct X86Seg {
     uint16_t attr; /* descriptor bits 40..55, limit bits zero */
 } X86Seg;
 
+enum { X86_MSRS = 40, X86_XSAVE_MORE = 4096 - 512 };
+typedef struct X86Msr {
+    uint32_t index;
+    uint64_t val;
+} X86Msr;
+
 typedef struct X86State {
     uint64_t r[16]; /* rax rcx rdx rbx rsp rbp rsi rdi r8..r15 */
     uint64_t rip, rflags;
@@ -30,6 +36,23 @@ typedef struct X86State {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pat, mtrr_def, mtrr_fixed[11], mtrr_var[16], misc_enable, apic_base;
     bool halted, wait_sipi, irq_shadow, nmi_blocked, nmi_pending;
+    /*
+     * What an accelerator has besides, or leaves zero. A set writes of these only what differs from
+     * the get before: time and interrupts go on between the two.
+     */
+    struct X86Event {
+        bool active, soft, has_error;
+        uint8_t nr;
+        uint32_t error;
+    } exception, interrupt; /* on their way into the CPU */
+    bool nmi_injected;
+    uint8_t sipi_vector;
+    uint64_t xcr0;                 /* 0: no XSAVE */
+    uint8_t xsave[X86_XSAVE_MORE]; /* behind fx: SDM vol. 1, 13.4, standard form */
+    X86Msr msr[X86_MSRS];          /* that have no field above */
+    unsigned nmsrs;
+    bool has_lapic; /* a local APIC of the accelerator's own */
+    uint8_t lapic[1024];
 } X86State;
 
 /* One CPUID leaf as a CPU model reports it; -cpu's features are already in. */

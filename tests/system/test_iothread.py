@@ -138,6 +138,24 @@ def mapping_works():
         v.close()
 
 
+@test("an error on a queue's own thread stops the VM; what failed is done anew")
+def mapping_stops():
+    rule = {"event": "read_aio", "errno": 5, "once": True, "sector": 64}
+    debug = {"driver": "raw", "node-name": "n", "file": {
+        "driver": "blkdebug", "image": {"driver": "null-co", "size": 1 << 20, "read-zeroes": True}, "inject-error": [rule]}}
+    device = mapped(TURNS, drive="n", rerror="stop", werror="stop", **{"request-merging": False})
+    with Vm(["-accel", "qtest", *THREADS, "-blockdev", json.dumps(debug), "-device", device], qtest=True) as v:
+        first = BLK(qtest.Function(v.qtest, 0, 4, 0), queues=4)
+        third = first.on(3)
+        third.submit(BLK.IN, 64, length=512)
+        same(v.qmp.event("BLOCK_IO_ERROR")["data"]["action"], "stop", "BLOCK_IO_ERROR")
+        v.qmp.event("STOP")
+        same(v.qmp.ok("query-status")["status"], "io-error", "query-status")
+        v.qmp.ok("cont")
+        same(third.finish(), BLK.OK, "the read, done anew")
+        same(first.read(64, 512)[0], BLK.OK, "another queue")
+
+
 @test("wrong mappings say what QEMU 10.0 says")
 def mapping_wrong():
     mappings = ([{"iothread": "t0", "vqs": [0, 2]}, {"iothread": "t1"}], [{"iothread": "t0"}, {"iothread": "t1", "vqs": [1]}],

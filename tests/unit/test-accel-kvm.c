@@ -176,6 +176,207 @@ static void test_routes(void)
     tear_down(&f);
 }
 
+/* ---- registers in and out ---- */
+
+enum { AVX = 1 << 28, XSAVE = 1 << 26, XSTATE_BV = 512, YMM = 576 };
+enum { MSR_TSC_ADJUST = 0x3b, MSR_KVM_CLOCK = 0x4b564d01 };
+enum { LAPIC_TPR = 0x80, LAPIC_SVR = 0xf0, LAPIC_LVT_TIMER = 0x320, LAPIC_LVT_LINT0 = 0x350 };
+
+static X86Msr *msr_of(X86State *s, uint32_t index)
+{
+    for (unsigned i = 0; i < s->nmsrs; i++) {
+        if (s->msr[i].index == index) {
+            return &s->msr[i];
+        }
+    }
+    return NULL;
+}
+
+static uint32_t lapic_word(const X86State *s, unsigned reg)
+{
+    uint32_t v;
+
+    memcpy(&v, s->lapic + reg, sizeof v);
+    return v;
+}
+
+static void put_lapic_word(X86State *s, unsigned reg, uint32_t v)
+{
+    memcpy(s->lapic + reg, &v, sizeof v);
+}
+
+/* Another value in all that may have any. */
+static void change(X86State *s)
+{
+    uint64_t bv;
+
+    for (unsigned i = 0; i < 16; i++) {
+        s->r[i] = UINT64_C(0x1111111111111111) * i + 5;
+        memset(s->fx + 160 + 16 * i, (int)(0x40 + i), 16); /* XMM */
+    }
+    s->rip = 0x1234;
+    s->rflags = 0x246;
+    s->seg[SEG_FS].base = 0x8000;
+    s->seg[SEG_FS].sel = 0x800;
+    s->cr2 = 0xdeadbeef000;
+    s->dr[0] = 0x4000;
+    s->dr[7] = 0x401;
+    s->star = 0x23001000000000;
+    s->lstar = 0xffff800000001000;
+    s->kernel_gs_base = 0xffff800000002000;
+    s->sysenter_eip = 0xffff800000003000;
+    s->pat = 0x0007010600070106;
+    s->tsc += UINT64_C(1) << 50;
+    s->nmi_blocked = true;
+    s->exception = (struct X86Event){ .active = true, .has_error = true, .nr = 13, .error = 0x50 };
+    if (s->xcr0) {
+        s->xcr0 = 7;
+        memcpy(&bv, s->xsave + XSTATE_BV - 512, sizeof bv);
+        bv |= 7;
+        memcpy(s->xsave + XSTATE_BV - 512, &bv, sizeof bv);
+        memset(s->xsave + YMM - 512, 0x5a, 256); /* upper halves of YMM */
+    }
+    if (s->has_lapic) {
+        put_lapic_word(s, LAPIC_TPR, 0x30);
+        s->cr8 = 3;
+        put_lapic_word(s, LAPIC_SVR, 0x1fe);
+        put_lapic_word(s, LAPIC_LVT_LINT0, 0x10045);
+    }
+}
+
+static void same_state(const X86State *x, const X86State *y)
+{
+    g_assert_cmpmem(x->r, sizeof x->r, y->r, sizeof y->r);
+    g_assert_cmphex(x->rip, ==, y->rip);
+    g_assert_cmphex(x->rflags, ==, y->rflags);
+    g_assert_cmphex(x->seg[SEG_FS].base, ==, y->seg[SEG_FS].base);
+    g_assert_cmphex(x->cr2, ==, y->cr2);
+    g_assert_cmphex(x->dr[0], ==, y->dr[0]);
+    g_assert_cmphex(x->dr[7], ==, y->dr[7]);
+    g_assert_cmphex(x->star, ==, y->star);
+    g_assert_cmphex(x->lstar, ==, y->lstar);
+    g_assert_cmphex(x->kernel_gs_base, ==, y->kernel_gs_base);
+    g_assert_cmphex(x->sysenter_eip, ==, y->sysenter_eip);
+    g_assert_cmphex(x->pat, ==, y->pat);
+    g_assert_cmpmem(x->fx + 160, 256, y->fx + 160, 256);
+    g_assert_cmphex(x->xcr0, ==, y->xcr0);
+    g_assert_cmpmem(x->xsave, sizeof x->xsave, y->xsave, sizeof y->xsave);
+    g_assert_cmpint(x->nmi_blocked, ==, y->nmi_blocked);
+    g_assert_cmpint(x->exception.active, ==, y->exception.active);
+    g_assert_cmpuint(x->exception.nr, ==, y->exception.nr);
+    g_assert_cmpuint(x->exception.error, ==, y->exception.error);
+    g_assert_cmphex(lapic_word(x, LAPIC_TPR), ==, lapic_word(y, LAPIC_TPR));
+    g_assert_cmphex(lapic_word(x, LAPIC_SVR), ==, lapic_word(y, LAPIC_SVR));
+    g_assert_cmphex(lapic_word(x, LAPIC_LVT_LINT0), ==, lapic_word(y, LAPIC_LVT_LINT0));
+}
+
+/* SDM vol. 3, table 10-1 and 11.4.7.1. */
+static void is_fresh(const X86State *s, bool wide)
+{
+    uint16_t fcw;
+    uint32_t mxcsr;
+    uint64_t bv;
+
+    memcpy(&fcw, s->fx, sizeof fcw);
+    memcpy(&mxcsr, s->fx + 24, sizeof mxcsr);
+    memcpy(&bv, s->xsave + XSTATE_BV - 512, sizeof bv);
+    g_assert_cmphex(s->rip, ==, 0xfff0);
+    g_assert_cmphex(s->rflags, ==, 2);
+    g_assert_cmphex(s->cr0, ==, 0x60000010);
+    g_assert_cmphex(s->seg[SEG_CS].base, ==, 0xffff0000);
+    g_assert_cmphex(s->cr2 | s->cr3 | s->cr4 | s->efer | s->star | s->lstar, ==, 0);
+    g_assert_cmphex(s->dr[7], ==, 0x400);
+    g_assert_cmphex(fcw, ==, 0x40);
+    g_assert_cmphex(mxcsr, ==, 0x1f80);
+    g_assert_cmphex(s->pat, ==, 0x0007040600070406);
+    g_assert_cmphex(s->xcr0, ==, wide);
+    g_assert_cmphex(bv & ~UINT64_C(3), ==, 0);
+    g_assert_false(s->exception.active || s->interrupt.active || s->nmi_blocked);
+    if (s->has_lapic) {
+        g_assert_cmphex(lapic_word(s, LAPIC_SVR), ==, 0xff);
+        g_assert_cmphex(lapic_word(s, LAPIC_TPR), ==, 0);
+        g_assert_cmphex(lapic_word(s, LAPIC_LVT_TIMER), ==, 0x10000);
+    }
+}
+
+/* What is written is read back; what nobody changed stays as it is meanwhile; a reset clears all.
+ */
+static void state(const char *opts, bool wide)
+{
+    X86CpuModel m = model;
+    Fixture f;
+    X86State was, s, now;
+
+    m.f1_ecx |= wide ? AVX | XSAVE : 0;
+    cpu_model = &m;
+    set_up(&f, 1, opts);
+    VCpu *cpu = cpu_at(&f, 0);
+
+    vcpu_reset(cpu);
+    vcpu_get_state(cpu, &was);
+    is_fresh(&was, wide);
+    /* A kernel that runs guests in software may show them the host's TSC whatever is written. */
+    bool moves = was.tsc < __builtin_ia32_rdtsc() / 2;
+
+    if (!moves) {
+        g_test_message("the guest's TSC is the host's here: its value is not compared");
+    }
+    g_assert_cmpint(was.has_lapic, ==, accel_irqchip(f.a) != ACCEL_IRQCHIP_SOFT);
+    s = was;
+    change(&s);
+    X86Msr *clock = msr_of(&s, MSR_KVM_CLOCK), *adjust = msr_of(&s, MSR_TSC_ADJUST);
+
+    if (clock) {
+        clock->val = 0x8001; /* in RAM, on */
+    }
+    if (adjust) {
+        adjust->val = 77;
+    }
+    vcpu_set_state(cpu, &s);
+    vcpu_get_state(cpu, &now);
+    same_state(&s, &now);
+    if (moves) {
+        g_assert_cmpuint(now.tsc, >=, s.tsc);
+        g_assert_cmpuint(now.tsc, <, s.tsc + (UINT64_C(1) << 45));
+    }
+    if (clock) {
+        g_assert_cmphex(msr_of(&now, MSR_KVM_CLOCK)->val, ==, 0x8001);
+    }
+    if (adjust) {
+        g_assert_cmphex(msr_of(&now, MSR_TSC_ADJUST)->val, ==, 77);
+    }
+    vcpu_set_state(cpu, &now); /* its TSC is old by now, and must not come back */
+    vcpu_get_state(cpu, &s);
+    same_state(&s, &now);
+    g_assert_cmpuint(s.tsc, >=, now.tsc);
+    vcpu_reset(cpu);
+    vcpu_get_state(cpu, &s);
+    is_fresh(&s, wide);
+    g_assert_true(!moves || s.tsc < UINT64_C(1) << 50);
+    tear_down(&f);
+    cpu_model = &model;
+}
+
+static void test_state(void)
+{
+    state("{'kernel-irqchip':'on'}", false);
+}
+
+static void test_state_xsave(void)
+{
+    state("{'kernel-irqchip':'on'}", true);
+}
+
+static void test_state_split(void)
+{
+    state("{'kernel-irqchip':'split'}", true);
+}
+
+static void test_state_soft(void)
+{
+    state("{'kernel-irqchip':'off'}", true);
+}
+
 static const Case cases[] = {
     { "slots-cut", test_slots_cut, true, true },
     { "dirty-bitmap", test_dirty_bitmap, false, true },
@@ -183,6 +384,10 @@ static const Case cases[] = {
     { "dirty-ring-full", test_dirty_ring_full, false, true },
     { "resample", test_resample, false, true },
     { "routes", test_routes, false, true },
+    { "state", test_state, false, true },
+    { "state-xsave", test_state_xsave, false, true },
+    { "state-split", test_state_split, false, true },
+    { "state-soft", test_state_soft, false, true },
 };
 
 int main(int argc, char **argv)

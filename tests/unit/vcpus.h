@@ -81,6 +81,9 @@ static const X86CpuModel model = {
     .phys_bits = 40,
 };
 
+/* The next machine's. */
+static const X86CpuModel *cpu_model = &model;
+
 /* Ports 0x80..: what was written last, and how often. */
 typedef struct Fixture {
     Machine *m;
@@ -153,7 +156,7 @@ static inline void set_up(Fixture *f, unsigned ncpus, const char *opts)
 
     *f = (Fixture){ 0 };
     f->m = machine_new(&plain);
-    f->m->cpu_model = &model;
+    f->m->cpu_model = cpu_model;
     f->m->ram = ram_new("ram", &spec, NULL);
     region_init_ram_block(&f->ram, NULL, "ram", f->m->ram);
     region_init_io(&f->ports, NULL, "ports", &port_ops, f, NPORTS);
