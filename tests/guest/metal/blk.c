@@ -41,7 +41,9 @@ static void open_disk(Blk *b, unsigned chain, unsigned data_size)
 
     CHECK(pci_find(2, 0, d));
     CHECK(vd_negotiate(d, base_features(d, 1u << F_FLUSH)));
-    if (opt.msix) {
+    if (opt.intx) {
+        pci_enable_intx(d, 1);
+    } else if (opt.msix) {
         pci_enable_msix(d, 0);
     }
     vd_setup_queue(d, 0, (uint16_t)opt.queue_size);

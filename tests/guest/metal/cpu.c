@@ -22,6 +22,7 @@ static Tss tss;
 static uint8_t user_stack[16384] __attribute__((aligned(16)));
 volatile uint32_t irq_count[IRQ_MAX];
 volatile bool irq_once;
+bool (*irq_ack)(void);
 
 static volatile uint32_t *lapic(unsigned reg)
 {
@@ -68,7 +69,9 @@ void cpu_wait_irq(unsigned irq, uint32_t seen)
 void metal_trap(Frame *f)
 {
     if (f->vector >= IRQ_BASE && f->vector < IRQ_BASE + IRQ_MAX) {
-        irq_count[f->vector - IRQ_BASE]++;
+        if (!irq_ack || irq_ack()) {
+            irq_count[f->vector - IRQ_BASE]++;
+        }
         *lapic(0xb0) = 0;
         f->rflags &= irq_once ? ~UINT64_C(0x200) : ~UINT64_C(0);
         return;

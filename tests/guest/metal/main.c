@@ -92,7 +92,8 @@ static void set_option(const char *w, const char *end)
         opt.packed = same(eq + 1, end, "packed");
         CHECK(opt.packed || same(eq + 1, end, "split"));
     } else if (same(w, eq, "irq")) {
-        opt.msix = same(eq + 1, end, "msix");
+        opt.intx = same(eq + 1, end, "intx");
+        opt.msix = opt.intx || same(eq + 1, end, "msix");
         CHECK(opt.msix || same(eq + 1, end, "poll"));
     } else if (!set_number(w, eq, end)) {
         put("unknown option: ");

@@ -14,8 +14,9 @@ enum { IRQ_BASE = 0x40, IRQ_MAX = 16 };
 
 typedef struct Options {
     char test[16];
-    bool packed, legacy, msix, ring3, event, indirect, in_order, write;
-    bool gap; /* blkbench: neighbours in the ring are no neighbours on the disk */
+    bool packed, legacy, ring3, event, indirect, in_order, write;
+    bool msix, intx; /* interrupts are used; intx: those of the function's wire */
+    bool gap;        /* blkbench: neighbours in the ring are no neighbours on the disk */
     unsigned depth, n, size, chain, queue_size;
     unsigned batch; /* notify after this many requests, 0: the whole depth */
     uint64_t ecam;  /* PCIe configuration space; 0: ports 0xcf8 and 0xcfc */
@@ -42,6 +43,8 @@ extern volatile uint32_t irq_count[IRQ_MAX];
 /* An interrupt returns with interrupts off: one whose line stays up comes no more than asked for.
  */
 extern volatile bool irq_once;
+/* Asked before an interrupt ends: false: it was none of ours and does not count. NULL: all are. */
+extern bool (*irq_ack)(void);
 /* Sleeps until the count differs from seen; from any ring. */
 void cpu_wait_irq(unsigned irq, uint32_t seen);
 /* Runs fn in ring 3 with access to all memory if opt.ring3, else here. */
@@ -54,10 +57,15 @@ uint64_t tsc(void);
 uint64_t tsc_to_ns(uint64_t ticks);
 void cpu_calibrate(void);
 
+/* plat.c: an I/O APIC pin's entry, to APIC 0; low: its low word (82093AA, 3.2.4). */
+void ioapic_pin(unsigned pin, uint32_t low);
+
 /* pci.c: devices of this type in the order of their slots. virtio_id is VIRTIO 1.4, 5's. */
 bool pci_find(unsigned virtio_id, unsigned nth, VDriver *d);
 /* Vector i of the function interrupts with irq_count[i]. */
 void pci_enable_msix(VDriver *d, unsigned first_irq);
+/* The function's wire does: level-triggered, so its handler reads the ISR byte. */
+void pci_enable_intx(VDriver *d, unsigned irq);
 
 /* ring.c: a fast driver side for the work itself, on a queue that vdriver has set up. Slot s owns
  * descriptors s * chain and up. */

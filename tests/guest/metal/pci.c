@@ -158,3 +158,34 @@ void pci_enable_msix(VDriver *d, unsigned first_irq)
     vd_cfg_write(&metal_port, 0, d->devfn, d->cap_msix + 2, 2, 0x8000);
     d->msix = true;
 }
+
+/* INTx. */
+
+static VDriver *wired;
+
+static bool wire_ack(void)
+{
+    return vd_isr(wired) & 1;
+}
+
+/* PIIX3: its four links to interrupt 11 (290550, 2.2.7). Other boards have wires of their own to
+ * the I/O APIC from pin 16 on. */
+static void route_links(void)
+{
+    if (vd_cfg_read(&metal_port, 0, 1 << 3, 0, 4) == 0x70008086) {
+        vd_cfg_write(&metal_port, 0, 1 << 3, 0x60, 4, 0x0b0b0b0b);
+    }
+}
+
+void pci_enable_intx(VDriver *d, unsigned irq)
+{
+    enum { LEVEL = 1 << 15 };
+    static const uint8_t pins[] = { 11, 16, 17, 18, 19, 20, 21, 22, 23 };
+
+    wired = d;
+    irq_ack = wire_ack;
+    route_links();
+    for (unsigned i = 0; i < sizeof(pins); i++) {
+        ioapic_pin(pins[i], (IRQ_BASE + irq) | LEVEL);
+    }
+}

@@ -180,7 +180,7 @@ static void lapic_timer(void)
     wait_irq(2, seen);
 }
 
-static void ioapic_pin(unsigned pin, uint32_t low)
+void ioapic_pin(unsigned pin, uint32_t low)
 {
     w32(IOAPIC, 0x11 + 2 * pin);
     w32(IOAPIC + 0x10, 0);
