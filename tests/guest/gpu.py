@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import zlib
 
 import evdev
 import images
@@ -14,6 +13,8 @@ from packages import unpack
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, f"{HERE}/../system")
+import picture  # noqa: E402
+import rfb  # noqa: E402
 MODULES = [*images.MODULES, "evdev", "virtio_input", "virtio_gpu"]
 CURSOR = 64
 
@@ -60,50 +61,6 @@ def widen(rgb):
     return bytes(out)
 
 
-def ppm(path):
-    with open(path, "rb") as f:
-        head, size, depth = f.readline(), f.readline(), f.readline()
-        assert (head, depth) == (b"P6\n", b"255\n"), (head, size, depth)
-        width, height = map(int, size.split())
-        rows = [widen(f.read(3 * width)) for _ in range(height)]
-        assert not f.read(), "more than the picture"
-    return width, height, rows
-
-
-def png(path):
-    """Of 24-bit RGB with its filters (W3C PNG, 9.2)."""
-    with open(path, "rb") as f:
-        data = f.read()
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    at, body = 8, b""
-    while at < len(data):
-        n, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
-        chunk = data[at + 8:at + 8 + n]
-        assert zlib.crc32(kind + chunk) == int.from_bytes(data[at + 8 + n:at + 12 + n], "big"), kind
-        if kind == b"IHDR":
-            width, height = int.from_bytes(chunk[:4], "big"), int.from_bytes(chunk[4:8], "big")
-            assert chunk[8:] == b"\x08\x02\0\0\0", chunk
-        body += chunk if kind == b"IDAT" else b""
-        at += 12 + n
-    raw, above, rows = zlib.decompress(body), bytearray(3 * width), []
-    for y in range(height):
-        line = raw[y * (3 * width + 1):(y + 1) * (3 * width + 1)]
-        above = unfilter(line[0], bytearray(line[1:]), above)
-        rows.append(widen(above))
-    return width, height, rows
-
-
-def unfilter(kind, row, above):
-    if kind == 2:
-        return bytearray((a + b) & 255 for a, b in zip(row, above))
-    for i in range(len(row) if kind else 0):
-        left, corner = (row[i - 3], above[i - 3]) if i >= 3 else (0, 0)
-        p = left + above[i] - corner
-        near = min((abs(p - left), 0, left), (abs(p - above[i]), 1, above[i]), (abs(p - corner), 2, corner))[2]
-        row[i] = row[i] + (left, 0, (left + above[i]) // 2, near)[kind - 1] & 255
-    return row
-
-
 class Drm:
     """drmtool in the guest, spoken to over the serial console."""
 
@@ -144,7 +101,8 @@ class Head:
     def dump(self, kind):
         path = f"{self.folder}/dump.{kind}"
         self.g.qmp("screendump", filename=path, device="gpu", head=self.head, format=kind)
-        return self.picture.wrong(*{"ppm": ppm, "png": png}[kind](path))
+        width, height, rows = getattr(picture, kind)(path)
+        return self.picture.wrong(width, height, [widen(row) for row in rows])
 
     def seen(self):
         """None when the viewer sees it, within a few updates: it has its own pace."""
@@ -244,7 +202,6 @@ def boot(binary, machine, device, folder, heads):
 def look(binary, machine, device, heads=2, more=False):
     if not evdev.has_vnc(binary):
         raise Skip("built without VNC")
-    import rfb
     with tempfile.TemporaryDirectory(prefix="virtue-gpu-") as d, boot(binary, machine, device, d, heads) as g:
         evdev.ready(g)
         texts = edid(g)
