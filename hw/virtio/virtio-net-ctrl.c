@@ -10,7 +10,8 @@ enum {
     CLASS_VLAN = 2,
     CLASS_ANNOUNCE = 3,
     CLASS_MQ = 4,
-    CLASS_GUEST_OFFLOADS = 5
+    CLASS_GUEST_OFFLOADS = 5,
+    CLASS_NOTF_COAL = 6
 };
 enum { ACK_OK = 0, ACK_ERR = 1 };
 
@@ -223,6 +224,7 @@ VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e)
 {
     VirtioNet *s = (VirtioNet *)d;
     uint8_t head[2], ack = ACK_ERR;
+    GIov result = e->in;
     bool ok = false;
 
     if (!e->in.left || !giov_get(&e->out, head, sizeof head)) {
@@ -248,6 +250,9 @@ VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e)
     case CLASS_GUEST_OFFLOADS:
         ok = ctrl_offloads(s, head[1], &e->out);
         break;
+    case CLASS_NOTF_COAL:
+        ok = net_ctrl_coal(s, head[1], &e->out, &result);
+        break;
     default:
         break;
     }
@@ -257,5 +262,8 @@ VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e)
     ack = ok ? ACK_OK : ACK_ERR;
     bool fits = giov_put(&e->in, &ack, 1);
     g_assert(fits);
+    if (ok && result.left < e->in.left) {
+        e->in = result; /* the command has one, which follows the acknowledgement */
+    }
     return VQ_DONE;
 }

@@ -332,8 +332,9 @@ bool net_tx_turn(NetPair *q, VirtQueue *vq)
 {
     const VirtioNet *s = q->s;
 
-    if (q->tx_quota) {
-        q->tx_quota--;
+    if (!s->tx_timed || q->tx_quota) {
+        q->tx_quota -= s->tx_timed;
+        q->tx_count++; /* one that has to wait for its peer is counted again: no harm */
         return true;
     }
     if (!timer_pending(&q->tx_timer)) {
@@ -344,9 +345,16 @@ bool net_tx_turn(NetPair *q, VirtQueue *vq)
 
 void net_tx_batch_end(VirtioDev *d, VirtQueue *vq)
 {
+    VirtioNet *s = (VirtioNet *)d;
+    NetPair *q = &s->pair[vq_index(vq) / 2];
+
+    if (s->coalescing) {
+        net_coal_count(s, vq_index(vq), q->tx_count);
+    }
+    q->tx_count = 0;
     /* All was sent: the next kick waits for its time. */
-    if (vq_empty(vq)) {
-        ((VirtioNet *)d)->pair[vq_index(vq) / 2].tx_quota = 0;
+    if (s->tx_timed && vq_empty(vq)) {
+        q->tx_quota = 0;
     }
 }
 

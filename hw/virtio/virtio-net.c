@@ -122,6 +122,9 @@ static NetVerdict rx_deliver(VirtioNet *s, VirtQueue *rxq, NetHeader *h, GIov *d
         copy_some(&e[i]->in, data);
     }
     vq_push_all(e, n);
+    if (G_UNLIKELY(s->coalescing)) {
+        net_coal_count(s, vq_index(rxq), 1);
+    }
     vq_notify(rxq);
     return NET_SENT;
 }
@@ -233,7 +236,7 @@ static VqVerdict net_tx(VirtioDev *d, VqElem *e)
     VirtioNet *s = (VirtioNet *)d;
     NetPair *q = s->npairs == 1 ? s->pair : &s->pair[vq_index(e->vq) / 2];
 
-    if (G_UNLIKELY(s->tx_timed) && !net_tx_turn(q, e->vq)) {
+    if (G_UNLIKELY(s->tx_watched) && !net_tx_turn(q, e->vq)) {
         return VQ_STOP;
     }
     if (e->out.left < s->hdr_len) {
@@ -428,7 +431,7 @@ static void net_roles(VirtioNet *s, bool multi)
         v->name = data ? (i & 1 ? "transmitq" : "receiveq") : "controlq";
         v->request = data ? (i & 1 ? net_tx : NULL) : i == pairs * 2 ? net_ctrl_request : NULL;
         v->refilled = data && !(i & 1) ? rx_refilled : NULL;
-        v->batch_end = data && i & 1 && s->tx_timed ? net_tx_batch_end : NULL;
+        v->batch_end = data && i & 1 && s->tx_watched ? net_tx_batch_end : NULL;
     }
 }
 
@@ -440,6 +443,8 @@ static bool net_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
                  : virtio_has(d, VIRTIO_F_VERSION_1) || virtio_has(d, NET_F_MRG_RXBUF) ? 12
                                                                                        : 10;
     s->peer_offloads = peer_offloads(s);
+    s->coalescing = virtio_has(d, NET_F_NOTF_COAL) || virtio_has(d, NET_F_VQ_NOTF_COAL);
+    s->tx_watched = s->tx_timed || s->coalescing;
     net_roles(s, virtio_has(d, NET_F_MQ) || virtio_has(d, NET_F_RSS));
     net_apply_offloads(s, d->features.word[0]);
     rx_refilled(d, NULL);
@@ -448,24 +453,28 @@ static bool net_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
 
 static void net_queue_reset(VirtioDev *d, unsigned i)
 {
-    const VirtioNet *s = (VirtioNet *)d;
+    VirtioNet *s = (VirtioNet *)d;
 
-    if (i < s->npairs * 2 && i & 1) {
-        s->pair[i / 2].segs.n = 0;
+    if (i < s->npairs * 2) {
+        s->pair[i / 2].segs.n = i & 1 ? 0 : s->pair[i / 2].segs.n;
+        net_coal_reset_queue(s, i);
     }
 }
 
 static void net_stop(VirtioDev *d)
 {
-    const VirtioNet *s = (VirtioNet *)d;
+    VirtioNet *s = (VirtioNet *)d;
 
     /* Nothing is held: a packet that waits for its peer or a timer is still in the queue (VQ_STOP).
      * How much of it has gone is forgotten with the driver, not when the machine stops. */
     for (unsigned i = 0; i < s->npairs; i++) {
         timer_del(&s->pair[i].tx_timer);
         if (!d->paused) {
-            net_queue_reset(d, i * 2 + 1);
+            s->pair[i].segs.n = 0;
         }
+    }
+    if (s->coalescing) {
+        net_coal_flush(s);
     }
 }
 
@@ -476,6 +485,7 @@ static void net_reset(VirtioDev *d)
     for (unsigned i = 0; i < s->npairs; i++) {
         s->pair[i].segs.n = 0;
     }
+    net_coal_reset(s);
     net_filter_reset(s);
     s->status &= (uint16_t)~NET_S_ANNOUNCE;
     memcpy(s->mac, s->mac_prop.a, 6);
@@ -576,6 +586,7 @@ static void net_pairs_new(VirtioNet *s)
     }
     s->spec[s->npairs * 2] = (VqSpec){ .size = 64, .elem_size = sizeof(VqElem) };
     s->tx_timed = !g_strcmp0(s->tx, "timer");
+    net_coal_new(s);
     net_roles(s, s->npairs > 1);
     NetPort *p = &s->pair[0].port;
 
@@ -609,6 +620,7 @@ static void net_unrealize(VirtioDev *d)
 {
     VirtioNet *s = (VirtioNet *)d;
 
+    net_coal_free(s);
     for (unsigned i = s->npairs; i-- > 0;) {
         timer_del(&s->pair[i].tx_timer);
         net_port_fini(&s->pair[i].port);
@@ -652,6 +664,8 @@ const PropSpec virtio_net_props[] = {
     FEATURE("mq", NET_F_MQ, false, "several queue pairs, as many as the back end has"),
     FEATURE("rss", NET_F_RSS, false, "receive-side scaling"),
     FEATURE("hash", NET_F_HASH_REPORT, false, "hash report; needs a back end with a header"),
+    FEATURE("x-notf-coal", NET_F_NOTF_COAL, false, "notifications by number and by time"),
+    FEATURE("x-vq-notf-coal", NET_F_VQ_NOTF_COAL, false, "the same for single queues"),
     FEATURE("guest_rsc_ext", NET_F_RSC_EXT, false, "refused: no segment coalescing"),
     PROP_JSON("ebpf-rss-fds", VirtioNet, ebpf_fds, "accepted, unused"),
     PROP_U32("rsc_interval", VirtioNet, rsc_interval, 300000, "accepted, unused"),
@@ -692,6 +706,8 @@ static const VirtioNeed net_needs[] = {
     { NET_F_GUEST_USO6, { NET_F_GUEST_CSUM, NET_F_GUEST_CSUM } },
     { NET_F_HOST_USO, { NET_F_CSUM, NET_F_CSUM } },
     { NET_F_CTRL_MAC_ADDR, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_NOTF_COAL, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_VQ_NOTF_COAL, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
 };
 
 static const VirtioOps virtio_net_ops = {

@@ -32,6 +32,8 @@ enum {
     NET_F_GUEST_ANNOUNCE = 21,
     NET_F_MQ = 22,
     NET_F_CTRL_MAC_ADDR = 23,
+    NET_F_VQ_NOTF_COAL = 52,
+    NET_F_NOTF_COAL = 53,
     NET_F_GUEST_USO4 = 54,
     NET_F_GUEST_USO6 = 55,
     NET_F_HOST_USO = 56,
@@ -77,6 +79,7 @@ typedef struct NetPair {
     NetPort port;
     struct VirtioNet *s;
     Timer tx_timer;             /* tx=timer */
+    unsigned tx_count;          /* packets of a batch */
     unsigned tx_quota;          /* packets that may go before the timer is asked again */
     NetSegs segs;               /* n: a packet that is sent in software, and waits for the peer */
     uint8_t *soft_tx, *soft_rx; /* NET_FRAME_MAX bytes: the copies; NULL: not yet */
@@ -90,14 +93,27 @@ typedef struct NetRss {
     uint8_t key[NET_RSS_KEY];
 } NetRss;
 
+/* Notification coalescing (VIRTIO 1.4, 5.1.9.5.10): what the driver set for all queues of a kind,
+ * and a queue. */
+typedef struct NetCoalSet {
+    uint32_t max_packets, max_usecs;
+} NetCoalSet;
+typedef struct NetCoal {
+    struct VirtioNet *s;
+    uint32_t max_packets, max_usecs, count;
+    Timer timer;
+} NetCoal;
+
 typedef struct VirtioNet {
     VirtioDev vd;
     NetPair *pair; /* npairs */
     unsigned npairs, active;
     bool special; /* frames are looked at for more than the filter: hashes, pairs that rest */
-    bool tx_timed;
-    bool soft_offloads;   /* property: offered whatever the back end can */
-    uint32_t fragment_id; /* the last that was used */
+    bool tx_timed, coalescing, tx_watched; /* tx_watched: either of the others */
+    NetCoal *coal;                         /* of each data queue */
+    NetCoalSet coal_set[2];                /* receive, transmit */
+    bool soft_offloads;                    /* property: offered whatever the back end can */
+    uint32_t fragment_id;                  /* the last that was used */
     NetRss rss;
     NetPort **ports; /* of pairs 1 and up */
     NetPort *netdev; /* property: the back end */
@@ -153,7 +169,16 @@ unsigned net_steer(const VirtioNet *s, unsigned from, const GIov *data, NetHeade
 void net_set_pairs(VirtioNet *s, unsigned n);
 void net_rss_reset(VirtioNet *s);
 bool net_ctrl_mq(VirtioNet *s, uint8_t cmd, GIov *in);
-/* tx=timer: whether a packet may go now. */
+/* virtio-net-coal.c: the counters of all queues; n more packets are used; a command. */
+void net_coal_new(VirtioNet *s);
+void net_coal_free(VirtioNet *s);
+void net_coal_count(VirtioNet *s, unsigned queue, unsigned n);
+void net_coal_flush(VirtioNet *s); /* the machine stops: what has gathered is told */
+void net_coal_reset_queue(VirtioNet *s, unsigned i);
+void net_coal_reset(VirtioNet *s);
+bool net_ctrl_coal(VirtioNet *s, uint8_t cmd, GIov *in, GIov *result);
+
+/* tx=timer: whether a packet may go now; and it is counted. */
 bool net_tx_turn(NetPair *q, VirtQueue *vq);
 void net_tx_timer(void *opaque);
 void net_tx_batch_end(VirtioDev *d, VirtQueue *vq);

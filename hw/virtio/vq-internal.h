@@ -190,6 +190,7 @@ struct VirtQueue {
     LoopFd *kick_watch;
     LoopPoll poll;
     LoopIdle notify; /* vq_notify_soon() */
+    bool hold_notify; /* vq_hold_notify() */
     _Atomic bool kick_posted;
     _Atomic unsigned refs; /* the device, and posted calls */
 };

@@ -449,7 +449,7 @@ static inline void notify(VirtQueue *vq, bool sure)
 {
     VirtioDev *d = vq->d;
 
-    if (!vq->need_notify || !vq->enabled || vq->broken) {
+    if (!vq->need_notify || vq->hold_notify || !vq->enabled || vq->broken) {
         return;
     }
     if (vq->ops->wants_notify(vq, sure)) {
@@ -464,6 +464,11 @@ static inline void notify(VirtQueue *vq, bool sure)
 void vq_notify(VirtQueue *vq)
 {
     notify(vq, /* sure= */ true);
+}
+
+void vq_hold_notify(VirtQueue *vq, bool hold)
+{
+    vq->hold_notify = hold;
 }
 
 void vq_notify_soon(VirtQueue *vq)

@@ -6,7 +6,9 @@
 enum { COMMAND = 0x9000, SENT = 0xa000, FRAME_MAX = 20000 };
 
 static struct {
-    NetPort port;
+    NetPort port, more[NET_PAIRS - 1];
+    NetPort *queue[NET_PAIRS - 1];
+    unsigned pairs;
     GPtrArray *sent;
     uint64_t asked;
 } wire;
@@ -54,12 +56,31 @@ void norm_net_open(Norm *x, const char *opts, unsigned how, bool offloads)
     net_port_init(&wire.port, &wire_ops, "wire", "wire");
     wire.port.backend = &wire_backend;
     wire.port.vnet_hdr_len = offloads ? 10 : 0;
+    wire.port.queue = wire.queue;
+    wire.port.nqueues = wire.pairs;
+    for (unsigned i = 1; i < wire.pairs; i++) {
+        net_port_init(&wire.more[i - 1], &wire_ops, "wire", "wire");
+        wire.more[i - 1].backend = &wire_backend;
+        wire.more[i - 1].vnet_hdr_len = wire.port.vnet_hdr_len;
+        wire.more[i - 1].index = i;
+        wire.queue[i - 1] = &wire.more[i - 1];
+    }
     norm_open(x, "virtio-net-pci", all, how);
+}
+
+void norm_net_open_pairs(Norm *x, const char *opts, unsigned how)
+{
+    wire.pairs = NET_PAIRS;
+    norm_net_open(x, opts, how, /* offloads= */ true);
 }
 
 void norm_net_close(Norm *x)
 {
+    for (unsigned i = 1; i < wire.pairs; i++) {
+        net_port_fini(&wire.more[i - 1]);
+    }
     net_port_fini(&wire.port);
+    wire.pairs = 0;
     norm_close(x);
     x->b = NULL;
     g_ptr_array_free(wire.sent, TRUE);
@@ -68,11 +89,57 @@ void norm_net_close(Norm *x)
 void norm_net_start(Norm *x, uint64_t without)
 {
     g_assert_true(vd_negotiate(&x->d, vd_offered(&x->d) & ~without));
-    for (unsigned q = 0; q < 3; q++) {
+    for (unsigned q = 0; q <= (wire.pairs ? wire.pairs * 2 : NET_CTRL); q++) {
         vd_setup_queue(&x->d, q, 0);
     }
     vd_driver_ok(&x->d);
     board_run(x->b);
+}
+
+void norm_net_give_to(Norm *x, unsigned pair, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        const VBuf b = { x->page + 0x1000, 2000, true };
+
+        vring_add(&x->d.ring[pair * 2], &b, 1, 0);
+    }
+    vd_kick(&x->d, pair * 2);
+    board_run(x->b);
+}
+
+NetVerdict norm_net_from(Norm *x, unsigned pair, const uint8_t *frame, size_t len)
+{
+    NetPort *p = pair ? &wire.more[pair - 1] : &wire.port;
+    const uint8_t none[NET_HDR] = { 0 };
+    const struct iovec v[2] = { { (void *)(uintptr_t)none, p->vnet_hdr_len },
+        { (void *)(uintptr_t)frame, len } };
+    NetVerdict r = net_send(p, v, 2, p->vnet_hdr_len + len);
+
+    board_run(x->b);
+    return r;
+}
+
+unsigned norm_net_used(Norm *x, unsigned queue)
+{
+    uint32_t id, len;
+    unsigned n = 0;
+
+    while (vring_used(&x->d.ring[queue], &id, &len)) {
+        n++;
+    }
+    return n;
+}
+
+void norm_net_reset_queue(Norm *x, unsigned queue, bool again)
+{
+    vd_write(&x->d, 0x16, 2, queue); /* queue_select, then queue_reset: VIRTIO 1.4, 4.1.4.3 */
+    vd_write(&x->d, 0x3a, 2, 1);
+    board_run(x->b);
+    g_assert_cmpuint(vd_read(&x->d, 0x3a, 2), ==, 0);
+    if (again) {
+        vd_setup_queue(&x->d, queue, 0);
+        board_run(x->b);
+    }
 }
 
 void norm_net_give(Norm *x, unsigned n, uint32_t len)
@@ -176,6 +243,7 @@ uint8_t norm_net_command(Norm *x, uint8_t class, uint8_t cmd, const void *data, 
     const VBuf b[] = { { at, 2, false }, { at + 0x100, len, false }, { at + 0x10, 1, true } };
     const VBuf bare[] = { b[0], b[2] };
     const uint8_t head[2] = { class, cmd };
+    unsigned q = wire.pairs ? wire.pairs * 2 : NET_CTRL;
     uint32_t id, used;
     uint8_t ack = 0xee;
 
@@ -184,9 +252,9 @@ uint8_t norm_net_command(Norm *x, uint8_t class, uint8_t cmd, const void *data, 
         x->b->port.write(x->b, b[1].at, data, len);
     }
     x->b->port.write(x->b, b[2].at, &ack, 1);
-    vring_add(&x->d.ring[NET_CTRL], len ? b : bare, len ? 3 : 2, 0);
-    vd_kick(&x->d, NET_CTRL);
-    vd_wait_used(&x->d, NET_CTRL, &id, &used);
+    vring_add(&x->d.ring[q], len ? b : bare, len ? 3 : 2, 0);
+    vd_kick(&x->d, q);
+    vd_wait_used(&x->d, q, &id, &used);
     x->b->port.read(x->b, b[2].at, &ack, 1);
     return ack;
 }

@@ -5,6 +5,7 @@
 #include "tests/conformance/norm.h"
 
 enum { NET_RX, NET_TX, NET_CTRL };
+enum { NET_PAIRS = 3 };
 enum { NET_HDR = 12, NET_ROOM = 8 }; /* receive buffers: page, page + 1000h, ... */
 #define NET_ME    "52:54:00:aa:bb:cc"
 #define NET_OTHER "52:54:00:00:00:01"
@@ -14,7 +15,17 @@ enum { NET_HDR = 12, NET_ROOM = 8 }; /* receive buffers: page, page + 1000h, ...
 /* opts: ", 'key': value"; offloads: the back end has virtio-net's header and all of NET_OFFLOAD_*.
  */
 void norm_net_open(Norm *x, const char *opts, unsigned how, bool offloads);
+/* The same with NET_PAIRS queue pairs at the back end, and offloads; then norm_net_start() sets all
+ * their queues up, and commands go to the queue behind them: MQ or RSS has to be accepted. */
+void norm_net_open_pairs(Norm *x, const char *opts, unsigned how);
 void norm_net_close(Norm *x);
+/* n buffers for receiveq `pair`; a frame from that queue of the back end; used entries of a queue.
+ */
+void norm_net_give_to(Norm *x, unsigned pair, unsigned n);
+NetVerdict norm_net_from(Norm *x, unsigned pair, const uint8_t *frame, size_t len);
+unsigned norm_net_used(Norm *x, unsigned queue);
+/* RING_RESET; again: and set up anew. */
+void norm_net_reset_queue(Norm *x, unsigned queue, bool again);
 /* With these features of the offered ones, all queues. */
 void norm_net_start(Norm *x, uint64_t without);
 void norm_net_give(Norm *x, unsigned n, uint32_t len);

@@ -30,6 +30,8 @@ enum {
     ANNOUNCE = 21,
     MQ = 22,
     MAC_ADDR = 23,
+    VQ_COAL = 52,
+    COAL = 53,
     G_USO4 = 54,
     G_USO6 = 55,
     H_USO = 56,
@@ -62,6 +64,8 @@ const FeatBit feat_net_bits[] = {
     { ANNOUNCE, NEEDS(CTRL_VQ), "the acknowledgement is answered" },
     { MQ, NEEDS(CTRL_VQ), "one pair is set, two are refused" },
     { MAC_ADDR, NEEDS(CTRL_VQ), "frames for the new address arrive" },
+    { VQ_COAL, NEEDS(CTRL_VQ), "a queue's numbers are set and read; frames come" },
+    { COAL, NEEDS(CTRL_VQ), "all queues' numbers are set; frames come" },
     { G_USO4, NEEDS(GUEST_CSUM), "gso_type 5 received" },
     { G_USO6, NEEDS(GUEST_CSUM), "gso_type 5 received" },
     { H_USO, NEEDS(CSUM), "gso_type 5 sent" },
@@ -339,6 +343,23 @@ static void move_hash(Feat *x)
     g_assert_cmpuint(command(x, 4, rss ? 1 : 2, config, sizeof config), ==, 0);
 }
 
+/* Notifications by number and time: of every frame, as a driver that polls the ring does not see
+ * when it is told. */
+static void move_coal(Feat *x)
+{
+    const uint32_t off[2] = { 0, 0 }, every[2] = { 1, 1000 }, queue[3] = { RX, 1, 1000 };
+    const Header none = { 0 };
+
+    for (uint8_t which = 0; which < 2; which++) {
+        g_assert_cmpuint(command(x, 6, which, every, 8), ==, !feat_has(x, COAL));
+        g_assert_cmpuint(command(x, 6, which, every, 7), ==, 1);
+    }
+    g_assert_cmpuint(command(x, 6, 2, queue, 12), ==, !feat_has(x, VQ_COAL));
+    receive(x, &none, 200, 21);
+    transmit(x, &none, 200, 22);
+    g_assert_cmpuint(command(x, 6, 1, off, 8), ==, !feat_has(x, COAL));
+}
+
 static void move_control(Feat *x)
 {
     uint8_t one[8] = { 1 }, mac[18] = { 0x52, 0x54, 0, 1, 2, 3, 1, 1, 1, 1, 1, 1, 8 };
@@ -358,6 +379,9 @@ static void move_control(Feat *x)
     }
     if (feat_has(x, RSS) || feat_has(x, HASH)) {
         move_hash(x);
+    }
+    if (feat_has(x, COAL) || feat_has(x, VQ_COAL)) {
+        move_coal(x);
     }
     if (feat_has(x, GUEST_OFFLOADS)) {
         uint64_t before = wire.offloads;

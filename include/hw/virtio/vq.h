@@ -53,6 +53,9 @@ void vq_resume(VirtQueue *vq);                  /* after VQ_STOP */
 void vq_notify(VirtQueue *vq);                  /* interrupt, if the driver wants one */
 /* The same before the loop sleeps: one decision for all that finish in this turn. */
 void vq_notify_soon(VirtQueue *vq);
+/* True: vq_notify() waits, and so does all else that would tell the driver of what is used, until
+ * false. */
+void vq_hold_notify(VirtQueue *vq, bool hold);
 void vq_fail(VirtQueue *vq, const char *fmt, ...) G_GNUC_PRINTF(2, 3); /* sets DEVICE_NEEDS_RESET */
 unsigned vq_index(const VirtQueue *vq);
 VirtioDev *vq_dev(const VirtQueue *vq);
