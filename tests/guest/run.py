@@ -11,6 +11,7 @@ import tempfile
 import time
 import traceback
 
+import cdrom
 import compare
 import demo
 import drivers
@@ -181,8 +182,9 @@ class Tap:
 def others(binary, full):
     """Guests of their own, by name: a function each that raises when something is wrong."""
     r = [("grub/pc", lambda: grub.boot(binary, "pc")), ("grub/pc/qcow2", lambda: grub.boot(binary, "pc", fmt="qcow2", turns=2 if full else 1)),
-         ("grub/pc/scsi", lambda: grub.boot(binary, "pc", bus="scsi", turns=2 if full else 1))]
+         ("grub/pc/scsi", lambda: grub.boot(binary, "pc", bus="scsi", turns=2 if full else 1)), ("grub/pc/cd", lambda: cdrom.boot(binary, "pc"))]
     if full:
+        r += [("grub/q35/cd", lambda: cdrom.boot(binary, "q35")), ("grub/pc/hybrid", lambda: cdrom.boot(binary, "pc", "blk"))]
         r += [("grub/q35", lambda: grub.boot(binary, "q35")), ("grub/q35/scsi", lambda: grub.boot(binary, "q35", bus="scsi"))]
         r += [(f"grub/pc/{v}", lambda v=v: grub.boot(binary, "pc", virtio=v)) for v in ("disable-modern=on", "disable-legacy=on", "vectors=0")]
         r += [(f"grub/debian/{m}{'/' + v if v else ''}", lambda m=m, v=v: grub.debian(binary, m, virtio=v))
