@@ -160,13 +160,13 @@ end: .asciz " END\r\n"
 CHUNKS = 8  # of 32 KiB
 
 
-def assemble(source, folder, **values):
-    """A flat real-mode binary for 0000:7c00."""
+def assemble(source, folder, at=0x7c00, **values):
+    """A flat real-mode binary for an offset, that of a boot sector unless told."""
     text = source.replace("\nPUT\n", PUT + "\n")
     with open(f"{folder}/a.S", "w", encoding="utf-8") as f:
         f.write(text)
     subprocess.run(["gcc", "-m32", "-c", "-o", f"{folder}/a.o", *[f"-D{k}={v}" for k, v in values.items()], f"{folder}/a.S"], check=True)
-    subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0x7c00", "--oformat=binary", "-o", f"{folder}/a.bin", f"{folder}/a.o"], check=True)
+    subprocess.run(["ld", "-m", "elf_i386", f"-Ttext={at:#x}", "--oformat=binary", "-o", f"{folder}/a.bin", f"{folder}/a.o"], check=True)
     with open(f"{folder}/a.bin", "rb") as f:
         return f.read()
 

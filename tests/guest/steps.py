@@ -5,6 +5,7 @@ import gpu
 import identity
 import images
 import introspect
+import ipxe
 import kernels
 import lifecycle
 import netframes
@@ -54,7 +55,7 @@ def check(test, binary):
 def rows(binary, full):
     """(name, function) of every test for run.py."""
     tests = []
-    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("introspect", introspect), ("tap", tap), ("nic", nic), ("nets", nets), ("netuser", netuser), ("netframes", netframes), ("vsock", vsock), ("scsi", scsi), ("input", evdev), ("display", gpu), ("serial", ports)):
+    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("introspect", introspect), ("tap", tap), ("nic", nic), ("nets", nets), ("netuser", netuser), ("netframes", netframes), ("ipxe", ipxe), ("vsock", vsock), ("scsi", scsi), ("input", evdev), ("display", gpu), ("serial", ports)):
         tests += [(f"{group}/{name}", t) for name, t in {**module.TESTS, **(module.FULL if full else {})}.items()]
     if full:
         tests.append(("restarts", restarts))
