@@ -202,6 +202,25 @@ static bool opt_k(Options *o, const char *arg, GError **err)
     return true;
 }
 
+/* What follows "none": options of displays with windows, which change nothing here. */
+static bool display_none_opts(const char *text, GError **err)
+{
+    static const char *const known[] = { "full-screen", "window-close", "show-cursor", NULL };
+    g_auto(GStrv) words = g_strsplit(*text ? text + 1 : "", ",", -1);
+
+    for (unsigned i = 0; words[i]; i++) {
+        g_autofree char *name = g_strndup(words[i], strcspn(words[i], "="));
+
+        if (!strcmp(words[i], "gl=on")) {
+            return err_set(err, "OpenGL is not supported by display backend 'none'");
+        }
+        if (strcmp(words[i], "gl=off") != 0 && !g_strv_contains(known, name)) {
+            return err_set(err, "Parameter '%s' is unexpected", name);
+        }
+    }
+    return true;
+}
+
 static bool opt_display(Options *o, const char *arg, GError **err)
 {
     if (!strcmp(arg, "help")) {
@@ -214,10 +233,16 @@ static bool opt_display(Options *o, const char *arg, GError **err)
         options_add(o, OPT_VNC, typed, arg + 4, NULL);
         return true;
     }
-    g_autofree char *type = g_strndup(arg, strcspn(arg, ","));
+    size_t len = strcspn(arg, ",");
+    g_autofree char *type = g_strndup(arg, len);
 
-    return !strcmp(type, "none") ||
-           err_set(err, "Parameter 'type' does not accept value '%s'", type);
+    if (!strcmp(type, "vnc")) {
+        return err_set(err, "VNC requires a display argument vnc=<display>");
+    }
+    if (strcmp(type, "none") != 0) {
+        return err_set(err, "Parameter 'type' does not accept value '%s'", type);
+    }
+    return display_none_opts(arg + len, err);
 }
 
 /* Options that know one word here: the one that says "without". */

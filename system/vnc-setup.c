@@ -1,5 +1,6 @@
 /* -vnc, -display vnc= and -k: servers that viewers connect to. Tested by tests/system/test_vnc.py.
  */
+#include "backends/secret.h"
 #include "config-host.h"
 #include "system.h"
 #include "ui/vnc.h"
@@ -14,7 +15,7 @@ bool setup_vnc(Machine *m, const Options *o, GError **err)
     for (unsigned i = 0; i < items->len; i++) {
         const OptItem *item = items->pdata[i];
 
-        if (!vnc_start(item->text, o->name, m->root, err)) {
+        if (!vnc_start(item->text, o->name, m->root, secret_get, err)) {
             options_prefix(err, item->typed);
             return false;
         }

@@ -103,6 +103,7 @@ struct VncServer {
     char *device, *title;
     int64_t head;
     Obj *root;
+    VncSecretFn *secret;
     Display *display;
     DisplayListener listener;
     VncRect dirty[VNC_RECTS];
@@ -121,7 +122,8 @@ gpointer vnc_client_thread(gpointer client);
 /* vnc.c, main loop. */
 void vnc_client_ended(void *client);
 void vnc_client_events(void *client);
-GPtrArray *vnc_servers(void); /* VncServer*; NULL: none */
+GPtrArray *vnc_servers(void);                                     /* VncServer*; NULL: none */
+void vnc_set_password(VncFrame *f, const char *text, size_t len); /* empty: none */
 void vnc_rect_add(VncRect *list, unsigned *n, VncRect r);
 void vnc_client_initialized(VncClient *c, bool shares);
 /* vnc-input.c */

@@ -28,11 +28,7 @@ static bool set_password(const char *display, const char *password, GError **err
     if (!s || !s->auth) {
         return err_set(err, "Could not set password");
     }
-    g_mutex_lock(&s->frame.lock);
-    memset(s->frame.password, 0, sizeof s->frame.password);
-    memcpy(s->frame.password, password, strnlen(password, VNC_PASSWORD));
-    s->frame.has_password = password[0];
-    g_mutex_unlock(&s->frame.lock);
+    vnc_set_password(&s->frame, password, strlen(password));
     return true;
 }
 

@@ -70,6 +70,15 @@ void vnc_rect_add(VncRect *list, unsigned *n, VncRect r)
     list[(*n)++] = r;
 }
 
+void vnc_set_password(VncFrame *f, const char *text, size_t len)
+{
+    g_mutex_lock(&f->lock);
+    memset(f->password, 0, sizeof f->password);
+    memcpy(f->password, text, strnlen(text, MIN(len, VNC_PASSWORD)));
+    f->has_password = f->password[0];
+    g_mutex_unlock(&f->lock);
+}
+
 static void wake_all(VncServer *s)
 {
     for (unsigned i = 0; i < s->clients->len; i++) {
@@ -398,7 +407,7 @@ static const PropSpec vnc_opts[] = {
     PROP_BOOL("reverse", VncOpts, reverse, false, "refused"),
     PROP_BOOL("sasl", VncOpts, sasl, false, "refused"),
     PROP_STR("audiodev", VncOpts, audiodev, "there is no sound"),
-    PROP_STR("password-secret", VncOpts, secret, "refused"),
+    PROP_STR("password-secret", VncOpts, secret, "id of the secret that holds the password"),
     PROP_STR("websocket", VncOpts, websocket, "refused"),
     PROP_STR("tls-creds", VncOpts, tls, "refused"),
     PROP_STR("tls-authz", VncOpts, tls_authz, "refused"),
@@ -413,8 +422,7 @@ static bool check_opts(const VncOpts *o, GError **err)
         bool asked;
         const char *name;
     } no[] = { { o->power_control, "power-control=on" }, { o->reverse, "reverse=on" },
-        { o->sasl, "sasl=on" }, { o->secret != NULL, "password-secret=" },
-        { o->websocket && strcmp(o->websocket, "off"), "websocket=" },
+        { o->sasl, "sasl=on" }, { o->websocket && strcmp(o->websocket, "off"), "websocket=" },
         { o->tls != NULL, "tls-creds=" }, { o->tls_authz != NULL, "tls-authz=" },
         { o->sasl_authz != NULL, "sasl-authz=" } };
 
@@ -423,6 +431,38 @@ static bool check_opts(const VncOpts *o, GError **err)
             return err_set(err, "%s is not supported", no[i].name);
         }
     }
+    if (o->audiodev) {
+        return err_set(err, "audiodev '%s' not found", o->audiodev);
+    }
+    if (o->to && g_str_has_prefix(o->where, "unix:")) {
+        return err_set(err, "Port range not support with UNIX socket");
+    }
+    return true;
+}
+
+/* password-secret=: the password from the start, where password=on waits for set_password. */
+static bool set_secret(VncServer *s, const VncOpts *o, GError **err)
+{
+    g_autoptr(GBytes) secret = NULL;
+    const char *text;
+    gsize len;
+
+    if (!o->secret) {
+        return true;
+    }
+    if (o->password) {
+        return err_set(err, "'password' flag is redundant with 'password-secret'");
+    }
+    secret = s->secret(s->root, o->secret, err);
+    if (!secret) {
+        return false;
+    }
+    text = g_bytes_get_data(secret, &len);
+    if (!g_utf8_validate(text, (gssize)len, NULL)) {
+        return err_set(err, "Data from secret %s is not valid UTF-8", o->secret);
+    }
+    s->auth = true;
+    vnc_set_password(&s->frame, text, len);
     return true;
 }
 
@@ -482,7 +522,7 @@ static bool server_open(VncServer *s, const VncOpts *o, GError **err)
 
     int64_t to = -1, other;
 
-    if (!check_opts(o, err) || !set_share(s, o->share, err) ||
+    if (!check_opts(o, err) || !set_secret(s, o, err) || !set_share(s, o->share, err) ||
         !number("head", o->head, &s->head, err) || !number("to", o->to, &to, err) ||
         !number("connections", o->connections, &other, err) ||
         !number("key-delay-ms", o->key_delay, &other, err)) {
@@ -517,7 +557,7 @@ static void leds_changed(G_GNUC_UNUSED void *opaque)
     }
 }
 
-bool vnc_start(const char *text, const char *name, Obj *root, GError **err)
+bool vnc_start(const char *text, const char *name, Obj *root, VncSecretFn *secret, GError **err)
 {
     VncOpts o = { 0 };
     bool help = false, ok;
@@ -541,6 +581,7 @@ bool vnc_start(const char *text, const char *name, Obj *root, GError **err)
                                : g_strdup("default");
     s->title = name ? g_strdup_printf("QEMU (%s)", name) : g_strdup("QEMU");
     s->root = root;
+    s->secret = secret;
     s->device = g_strdup(o.display);
     s->auth = o.password;
     s->clients = g_ptr_array_new();

@@ -5,11 +5,13 @@
 #include "object/obj.h"
 #include "object/qmp.h"
 
+/* The bytes that password-secret= names; the caller's. */
+typedef GBytes *VncSecretFn(Obj *root, const char *id, GError **err);
 /*
  * Listens as -vnc's text says, "host:display[,opts]", "unix:path", "none". name: the VM's, may be
  * NULL. root: the tree, for display=. After all devices are there.
  */
-bool vnc_start(const char *text, const char *name, Obj *root, GError **err);
+bool vnc_start(const char *text, const char *name, Obj *root, VncSecretFn *secret, GError **err);
 void vnc_stop_all(void); /* disconnects everybody and waits for it */
 /* -k: the layout of the viewers' keyboards. */
 bool vnc_set_layout(const char *name, GError **err);

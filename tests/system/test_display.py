@@ -28,6 +28,19 @@ def _():
         same((r.returncode, r.stderr), (1, f"qemu-system-x86_64: -vga {kind}: {text}\n"), kind)
 
 
+@test("-display: none, vnc=, and what is refused in QEMU's words")
+def _():
+    for text in ("foo", "vnc", "none,gl=on", "none,foo=on"):
+        theirs, ours = (vm.run(["-M", "none", "-display", text], binary=b) for b in (vm.oracle(), None))
+        same((ours.rc, re.split(r"qemu-system-x86_64: (?:-display \S+: )?", ours.err)[-1]),
+             (theirs.rc, re.split(r"qemu-system-x86_64: (?:-display \S+: )?", theirs.err)[-1]), text)
+    for kind in ("gtk", "sdl", "curses", "dbus", "egl-headless", "spice-app", "cocoa"):
+        r = vm.run(["-M", "none", "-display", kind])
+        same((r.rc, r.err), (1, f"qemu-system-x86_64: -display {kind}: Parameter 'type' does not accept value '{kind}'\n"), kind)
+    with Vm(["-accel", "qtest", "-M", "pc", "-nodefaults", "-display", "none,window-close=on,gl=off"]) as v:
+        same(v.qmp.ok("query-vnc"), {"enabled": False}, "none")
+
+
 @test("screendump: PPM and PNG hold the same; mistakes have QEMU's texts")
 def _():
     with tempfile.TemporaryDirectory() as d, Vm(["-accel", "qtest", "-M", "pc", "-nodefaults", "-device", "virtio-rng-pci,id=r",

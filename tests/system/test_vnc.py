@@ -4,10 +4,12 @@ are compared with QEMU 10.0."""
 import os
 import random
 import re
+import shutil
 import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import zlib
 
 import rfb
@@ -98,9 +100,9 @@ def refused():
         r = vm.run([*BASE, "-display", "none", "-vnc", text], binary=binary)
         return r.rc, r.err.rpartition("qemu-system-x86_64: ")[2].strip()
     for text in ("127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", ":-1", ":5,foo=1", ":5,share=foo", ":5,display=foo",
-                 ":5,key-delay-ms=x", "bad.host.invalid:5"):
+                 ":5,key-delay-ms=x", "bad.host.invalid:5", ":5,audiodev=x"):
         same(err(text, None), err(text, vm.oracle()), text)
-    for text in ("tls-creds=x", "sasl=on", "websocket=on", "reverse=on", "password-secret=x", "power-control=on"):
+    for text in ("tls-creds=x", "sasl=on", "websocket=on", "reverse=on", "power-control=on"):
         rc, said = err(f":5,{text}", None)
         assert rc == 1 and said.endswith("is not supported"), said
     r = vm.run([*BASE, "-display", "none", "-vnc", "none", "-k", "xx"])
@@ -143,6 +145,26 @@ def passwords():
             raise AssertionError("in without authentication")
         except AssertionError as e:
             assert "without" not in str(e), e
+
+
+@test("password-secret=: a password from the start")
+def secrets():
+    secret = ("-object", "secret,id=s,data=hush")
+    with up(*secret, opts=",password-secret=s") as v:
+        Rfb(SOCK, password="hush").close()
+        try:
+            Rfb(SOCK, password="hus").close()
+            raise AssertionError("in with another password")
+        except rfb.Refused:
+            pass
+        same(v.qmp.ok("query-vnc")["auth"], "vnc")
+        v.qmp.ok("set_password", protocol="vnc", password="later")
+        Rfb(SOCK, password="later").close()
+    for opts, more in ((",password-secret=no", ()), (",password-secret=s,password=on", secret), (",password-secret=r", ("-object", "iothread,id=r")),
+                       (",password-secret=b", ("-object", "secret,id=b,data=//79,format=base64")), (",to=3", ())):
+        theirs, ours = (vm.run([*BASE, "-display", "none", *more, "-vnc", f"unix:{SOCK}{opts}"], binary=b).err.rpartition("qemu-system-x86_64: ")[2]
+                        for b in (vm.oracle(), None))
+        same(ours, theirs, opts)
 
 
 @test("a viewer that does not share is alone, or refused, or ignored")
@@ -194,6 +216,11 @@ class Vga:
         f = Function(self.q, 0, slot, 0)
         f.map()
         self.at = f.bars[0].at
+
+    def page(self, y):
+        """The picture begins at this row of the memory."""
+        self.q.outw(0x1ce, 9)
+        self.q.outw(0x1cf, y)
 
     def mode(self, width, height):
         for i, value in ((4, 0), (1, width), (2, height), (3, 32), (4, 0x41)):
@@ -356,33 +383,78 @@ def wish():
         same((c.width, c.height), size, "nothing changes before the guest does")
 
 
+class Gpu:
+    """A virtio GPU's control and cursor queues: VIRTIO 1.4, 5.7.6."""
+
+    def __init__(self, v, slot=4):
+        self.q = v.qtest
+        f = Function(self.q, 0, slot, 0)
+        f.map()
+        dev = VirtioPci(f)
+        dev.start(0)
+        self.queues = [dev.queue(0), dev.queue(1)]
+        dev.ready()
+
+    def command(self, queue, kind, body):
+        data = struct.pack("<IIQII", kind, 0, 0, 0, 0) + body
+        out, into = self.q.alloc(len(data)), self.q.alloc(24)
+        self.q.write(out, data)
+        self.queues[queue].add([(out, len(data))], [(into, 24)] if queue == 0 else [])
+        self.queues[queue].kick()
+        self.queues[queue].wait()
+        return self.q.get(into, 4)
+
+    def resource(self, number, width, height, pixels):
+        """A resource of b8g8r8a8 with these pixels."""
+        at = self.q.alloc(len(pixels))
+        self.q.write(at, pixels)
+        for kind, body in ((0x101, struct.pack("<4I", number, 1, width, height)), (0x106, struct.pack("<IIQII", number, 1, at, len(pixels), 0)),
+                           (0x105, struct.pack("<4IQII", 0, 0, width, height, 0, number, 0))):
+            same(self.command(0, kind, body), 0x1100, f"command {kind:#x}")
+
+    def show(self, head, number, width, height):
+        for kind, body in ((0x103, (head, number)), (0x104, (number, 0))):
+            same(self.command(0, kind, struct.pack("<4I2I", 0, 0, width, height, *body)), 0x1100, f"command {kind:#x}")
+
+
+@test("display= and head= say what a server shows")
+def heads():
+    with Vm(["-M", "pc", "-nodefaults", "-accel", "qtest", "-device", "VGA,addr=3", "-device", "virtio-gpu-pci,id=g,addr=4,max_outputs=2",
+             "-vnc", f"unix:{SOCK}", "-vnc", f"unix:{SOCK}0,display=g", "-vnc", f"unix:{SOCK}1,id=last,display=g,head=1"], qtest=True) as v:
+        gpu, sizes = Gpu(v), [(64, 48), (80, 40)]
+        pictures = [struct.pack(f"<{w * h}I", *[(n + 1) * 0x12345 * (i + 1) & 0xffffff for i in range(w * h)]) for n, (w, h) in enumerate(sizes)]
+        viewers = [Rfb(f"{SOCK}{n}") for n in range(2)]
+        for n, size in enumerate(sizes):
+            gpu.resource(n + 1, *size, pictures[n])
+            gpu.show(n, n + 1, *size)
+        for n, c in enumerate(viewers):
+            def settled():
+                c.request(True)
+                while not c.quiet(0.3):
+                    c.message()
+                return (c.width, c.height) == sizes[n] and bytes(c.pixels) == pictures[n]
+            until(f"head {n}", settled)
+        first = Rfb(SOCK)
+        first.update()
+        assert (first.width, first.height) not in sizes, "the first display is the VGA"
+        same([s["id"] for s in v.qmp.ok("query-vnc-servers")], ["default", "vnc2", "last"], "names")
+        for c in (first, *viewers):
+            c.close()
+    for opts in ("display=g,head=2", "display=no", "display=g,head=x"):
+        args = ["-M", "pc", "-nodefaults", "-display", "none", "-accel", "tcg", "-device", "virtio-gpu-pci,id=g", "-vnc", f"unix:{SOCK},{opts}"]
+        theirs, ours = (vm.run(args, binary=b).err.rpartition("qemu-system-x86_64: ")[2].strip() for b in (vm.oracle(), None))
+        same(ours, theirs, opts)
+
+
 @test("the shape of the guest's pointer")
 def cursor():
     with up("-device", "virtio-gpu-pci,addr=4", qtest=True) as v:
-        q, f = v.qtest, Function(v.qtest, 0, 4, 0)
-        f.map()
-        gpu = VirtioPci(f)
-        gpu.start(0)
-        queues = [gpu.queue(0), gpu.queue(1)]
-        gpu.ready()
-
-        def command(queue, kind, body):  # VIRTIO 1.4, 5.7.6.7
-            data = struct.pack("<IIQII", kind, 0, 0, 0, 0) + body
-            out, into = q.alloc(len(data)), q.alloc(24)
-            q.write(out, data)
-            queues[queue].add([(out, len(data))], [(into, 24)] if queue == 0 else [])
-            queues[queue].kick()
-            queues[queue].wait()
-            return q.get(into, 4)
+        gpu = Gpu(v)
         shape = [(0xff000000 if x > y else 0) | x * 0x30005 + y * 0x500 for y in range(64) for x in range(64)]
-        at = q.alloc(4 * 64 * 64)
-        q.write(at, struct.pack("<4096I", *shape))
-        same(command(0, 0x101, struct.pack("<4I", 1, 1, 64, 64)), 0x1100, "create")
-        same(command(0, 0x106, struct.pack("<IIQII", 1, 1, at, 4 * 4096, 0)), 0x1100, "attach")
-        same(command(0, 0x105, struct.pack("<4IQII", 0, 0, 64, 64, 0, 1, 0)), 0x1100, "transfer")
+        gpu.resource(1, 64, 64, struct.pack("<4096I", *shape))
         c = Rfb(SOCK)
         c.update()
-        command(1, 0x300, struct.pack("<4I4I", 0, 10, 10, 0, 1, 3, 5, 0))
+        gpu.command(1, 0x300, struct.pack("<4I4I", 0, 10, 10, 0, 1, 3, 5, 0))
 
         def shown():
             c.request(True)
@@ -524,6 +596,84 @@ def never_reads():
         for s in bad:
             s.close()
         good.update()
+
+
+def cpu_time(v):
+    with open(f"/proc/{v.p.pid}/stat", encoding="utf-8") as f:
+        t = f.read().rpartition(")")[2].split()
+    return (int(t[11]) + int(t[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@test("raw pictures of 1280x800, ten a second, take less than 30 % of a core")
+def pace():
+    frames = 50
+    with up("-device", "VGA,addr=4", qtest=True) as v:
+        vga = Vga(v)
+        vga.mode(1280, 800)
+        for page in range(2):
+            v.qtest.cmd(f"memset {vga.at + page * 4 * 1280 * 800:#x} {4 * 1280 * 800:#x} {0x40 + page:#x}")
+        c = Rfb(SOCK)
+        c.update()
+        start = cpu_time(v)
+        for n in range(frames):
+            vga.page(800 * (n & 1))
+            want = bytes([0x40 + (n & 1)]) * 3
+            while c.pixels[:3] != want or c.pixels[-4:-1] != want:
+                c.request(True)
+                c.message()
+        each = (cpu_time(v) - start) / frames
+        print(f"# {1000 * each:.1f} ms of CPU time a picture")
+        assert each * 10 < 0.3, f"{each * 1000:.1f} ms of CPU time a picture"
+
+
+@test("the main thread neither reads from viewers nor writes to them")
+def main_thread():
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    with up("-device", "VGA,addr=4", qtest=True) as v:
+        vga, log = Vga(v), f"{tmp.name}/strace"
+        vga.mode(640, 480)
+        good, bad = Rfb(SOCK), raw()
+        good.update()
+        hello(bad)
+        bad.sendall(struct.pack(">BBHHHH", 3, 0, 0, 0, 640, 480) * 50)
+        p = subprocess.Popen(["strace", "-yy", "-o", log, "-p", str(v.p.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        said = p.stderr.readline()
+        if "attached" not in said:
+            raise Skip(f"strace cannot trace here: {said.strip()}")
+        for n in range(20):
+            v.qtest.cmd(f"memset {vga.at:#x} {4 * 640 * 480:#x} {n:#x}")
+            good.update(True)
+            good.key(0x61, True)
+            good.key(0x61, False)
+            good.pointer(n, n, n & 1)
+            v.qmp.ok("query-vnc")
+        p.terminate()
+        p.wait()
+        with open(log, encoding="utf-8") as f:
+            calls = f.read().splitlines()
+        mine = [l for l in calls if re.match(r"(read|write|recv|send|poll|select|splice)\w*\(", l) and SOCK in l]
+        assert len(calls) > 60, "nothing was traced"
+        assert not mine, mine[:5]
+        bad.close()
+
+
+@test("keys of a viewer that reads a byte at a time")
+def slow_reader():
+    with keyboard_machine() as v:
+        s = raw()
+        hello(s)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        for down in (1, 0):
+            s.sendall(struct.pack(">BBHHHH", 3, 0, 0, 0, 640, 480) + struct.pack(">BBxxI", 4, down, 0x61))
+        for n in (1, 1, 100, 1):
+            assert s.recv(n)
+        done = threading.Thread(target=lambda: [None for _ in iter(lambda: s.recv(4096), b"")], daemon=True)
+        done.start()
+        wire(v, pressed((30, 1), (30, 0)))
+        s.shutdown(socket.SHUT_RDWR)
+        done.join()
+        s.close()
 
 
 @test("half messages at each step, then the end; giant lengths; nonsense")
