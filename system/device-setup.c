@@ -277,7 +277,8 @@ static bool take_flash(Machine *m, const OptItem *item, GError **err)
 
         if (now && json_get_str(now) && *json_get_str(now)) {
             if (unit) {
-                return err_set(err, "drive with bus=0, unit=%u (index=%u) exists", n, n);
+                return err_set(err, "drive with bus=0, unit=%u (index=%d) exists", n,
+                    json_get(args, "unit") ? -1 : (int)n);
             }
             continue;
         }

@@ -5,6 +5,7 @@
 #include "hw/misc/pflash.h"
 #include "util/log.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 enum {
@@ -58,10 +59,7 @@ static bool map_flash(PcMachine *pc, GError **err)
     uint64_t end = four_gib, max = FLASH_MAX;
 
     if (!pc->opt_pflash[0] && pc->opt_pflash[1]) {
-        return err_set(err, "pflash0 is required when pflash1 is there");
-    }
-    if (m->firmware && pc->opt_pflash[0]) {
-        return err_set(err, "-bios and flash chips are not possible together");
+        return err_set(err, "pflash1 requires pflash0");
     }
     for (unsigned i = 0; i < 2 && pc->opt_pflash[i]; i++) {
         GError *why = NULL;
@@ -72,8 +70,14 @@ static bool map_flash(PcMachine *pc, GError **err)
             return false;
         }
         if (!b) {
-            return err_set(err, "Property '%s.pflash%u' can't find value '%s'", m->mc->name, i,
-                pc->opt_pflash[i]);
+            return err_set(
+                err, "Property 'cfi.pflash01.drive' can't find value '%s'", pc->opt_pflash[i]);
+        }
+        if (!blk_size(b) || blk_size(b) % PFLASH_SECTOR) {
+            return err_set(err,
+                "system firmware block device pflash%u has invalid size %" PRIu64
+                ": its size must be a non-zero multiple of %#x",
+                i, blk_size(b), PFLASH_SECTOR);
         }
         if (blk_size(b) > max) {
             return err_set(
@@ -108,7 +112,7 @@ static void map_shadow(PcMachine *pc, Region *rom)
     region_map(&pc->pci_mem, 0x100000 - shadow, &pc->rom_shadow, 1);
 }
 
-/* The firmware ends at 4 GiB. */
+/* The firmware ends at 4 GiB; with flash chips -bios means nothing, as on QEMU. */
 static bool map_rom(PcMachine *pc, GError **err)
 {
     Machine *m = &pc->m;

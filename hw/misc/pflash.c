@@ -11,7 +11,6 @@
 #include <string.h>
 
 enum {
-    SECTOR = 4096,   /* erase block, as on QEMU's PCs */
     CALM_READS = 256 /* of the array in a row: it is ROM again */
 };
 enum {
@@ -126,9 +125,9 @@ static void erase(Pflash *f, uint64_t at)
         f->status |= STATUS_ERASE_ERROR;
         return;
     }
-    at &= ~(uint64_t)(SECTOR - 1);
-    memset(bytes(f) + at, 0xff, SECTOR);
-    keep(f, at, SECTOR);
+    at &= ~(uint64_t)(PFLASH_SECTOR - 1);
+    memset(bytes(f) + at, 0xff, PFLASH_SECTOR);
+    keep(f, at, PFLASH_SECTOR);
 }
 
 static void command(Pflash *f, uint64_t at, uint8_t cmd)
@@ -237,7 +236,7 @@ static void flash_write(void *opaque, uint64_t at, unsigned size, uint64_t val)
 static uint8_t query_byte(const Pflash *f, uint64_t at)
 {
     static const char qry[] = "QRY";
-    uint64_t blocks = f->size / SECTOR - 1;
+    uint64_t blocks = f->size / PFLASH_SECTOR - 1;
 
     switch (at) {
     case 0x10 ... 0x12:
@@ -257,9 +256,9 @@ static uint8_t query_byte(const Pflash *f, uint64_t at)
     case 0x2e:
         return (uint8_t)(blocks >> 8);
     case 0x2f:
-        return SECTOR / 256 & 0xff;
+        return PFLASH_SECTOR / 256 & 0xff;
     case 0x30:
-        return SECTOR / 256 >> 8;
+        return PFLASH_SECTOR / 256 >> 8;
     default:
         return 0;
     }
@@ -342,11 +341,7 @@ Pflash *pflash_new(Obj *tree, const char *name, Blk *b, GError **err)
     f->size = blk_size(b);
     f->read_only = blk_read_only(b);
     f->status = STATUS_READY;
-    if (!f->size || f->size % SECTOR) {
-        err_set(err, "%s: size of the medium is not a multiple of %d", name, SECTOR);
-        obj_detach(&f->dev.obj);
-        return NULL;
-    }
+    g_assert(f->size && f->size % PFLASH_SECTOR == 0);
     region_init_container(&f->box, &f->dev.obj, name, f->size);
     if (!region_init_ram(&f->rom, &f->dev.obj, name, f->size, err)) {
         region_fini(&f->box);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Displays as users see them: -vga's defaults and refusals, screendump's replies and files."""
 import os
+import re
 import subprocess
 import tempfile
 

@@ -7,10 +7,13 @@
 #include "block/block.h"
 #include "hw/core/dev.h"
 
+enum { PFLASH_SECTOR = 4096 }; /* erase block, as on QEMU's PCs */
+
 typedef struct Pflash Pflash;
 extern const ObjClass pflash_class; /* "cfi.pflash01" */
 
-/* With the content of b, whose medium it keeps. name: "system.flash0". NULL: *err. */
+/* With the content of b, whole sectors, whose medium it keeps. name: "system.flash0". NULL: *err.
+ */
 Pflash *pflash_new(Obj *tree, const char *name, Blk *b, GError **err);
 uint64_t pflash_size(const Pflash *f);
 /* Its memory at this address; ROM for aliases of it. */
