@@ -1,40 +1,13 @@
-/* virtio-scsi: a SCSI host adapter (VIRTIO 1.4, 5.6). Requests and task management run in the
- * device's loop; events for hot plug come from main by rendezvous. Tested by test-virtio-scsi. */
-#include "backends/iothread.h"
+/* virtio-scsi: a SCSI host adapter (VIRTIO 1.4, 5.6). Requests run in their queue's
+ * loop, task management (virtio-scsi-tmf.c) in the device's; events for hot plug come from main by
+ * rendezvous. Tested by test-virtio-scsi. */
+#include "hw/virtio/virtio-scsi.h"
+
 #include "hw/core/machine.h"
-#include "hw/scsi/scsi.h"
-#include "hw/virtio/virtio-pci.h"
 
 #include <string.h>
 
 enum { F_INOUT = 0, F_HOTPLUG = 1, F_CHANGE = 2 };
-enum { Q_CONTROL, Q_EVENT, Q_REQUEST };
-enum {
-    S_OK = 0,
-    S_OVERRUN = 1,
-    S_ABORTED = 2,
-    S_BAD_TARGET = 3,
-    S_RESET = 4,
-    S_BUSY = 5,
-    S_TRANSPORT_FAILURE = 6,
-    S_TARGET_FAILURE = 7,
-    S_NEXUS_FAILURE = 8,
-    S_FAILURE = 9,
-    S_SUCCEEDED = 10,
-    S_REJECTED = 11,
-    S_INCORRECT_LUN = 12
-};
-enum { T_TMF = 0, T_AN_QUERY = 1, T_AN_SUBSCRIBE = 2 };
-enum {
-    TMF_ABORT_TASK,
-    TMF_ABORT_TASK_SET,
-    TMF_CLEAR_ACA,
-    TMF_CLEAR_TASK_SET,
-    TMF_NEXUS_RESET,
-    TMF_UNIT_RESET,
-    TMF_QUERY_TASK,
-    TMF_QUERY_TASK_SET
-};
 enum { EV_TRANSPORT_RESET = 1, EV_PARAM_CHANGE = 3 };
 static const uint32_t EV_MISSED = 0x80000000;
 enum { RESET_HARD = 0, RESET_RESCAN = 1, RESET_REMOVED = 2 };
@@ -68,44 +41,12 @@ typedef struct CmdResponse { /* before the sense data */
 } CmdResponse;
 _Static_assert(sizeof(CmdResponse) == 12, "VIRTIO 1.4, 5.6.6.1");
 
-typedef struct Tmf {
-    le32 type, subtype;
-    uint8_t lun[8];
-    le64 id;
-} Tmf;
-_Static_assert(sizeof(Tmf) == 24, "VIRTIO 1.4, 5.6.6.2");
-
 typedef struct Event {
     le32 event;
     uint8_t lun[8];
     le32 reason;
 } Event;
 _Static_assert(sizeof(Event) == 16, "VIRTIO 1.4, 5.6.6.3");
-
-typedef struct VirtioScsi {
-    VirtioDev vd;
-    ScsiBus bus;
-    bool bus_ready;
-    uint32_t num_queues, virtqueue_size, max_sectors, cmd_per_lun;
-    bool hotplug, param_change, seg_max_adjust;
-    IoThreadUse threads;
-    _Atomic uint32_t sense_size, cdb_size; /* the driver's */
-    bool missed;                           /* events that found no buffer */
-    VqSpec control, event, request;
-} VirtioScsi;
-
-typedef struct CmdReq {
-    VqElem e; /* first: vq.h */
-    ScsiReq r;
-    uint32_t sense_size;
-    GSList *waiters; /* TmfReq*: they end when this one has */
-} CmdReq;
-
-typedef struct TmfReq {
-    VqElem e;
-    unsigned waits; /* for so many requests */
-    uint8_t response;
-} TmfReq;
 
 static VirtioScsi *of_bus(ScsiBus *b)
 {
@@ -143,7 +84,7 @@ static void put_lun(const ScsiDev *d, uint8_t *v)
     v[3] = (uint8_t)d->lun;
 }
 
-static ScsiDev *find_unit(VirtioScsi *s, const uint8_t *v, uint16_t *ret_lun)
+ScsiDev *vscsi_find_unit(VirtioScsi *s, const uint8_t *v, uint16_t *ret_lun)
 {
     unsigned target;
 
@@ -180,34 +121,6 @@ static void answer(CmdReq *c, uint8_t response)
     vq_notify_soon(vq);
 }
 
-static void tmf_done(TmfReq *t)
-{
-    VirtQueue *vq = t->e.vq;
-    bool ok = giov_put(&t->e.in, &t->response, 1);
-
-    g_assert(ok);
-    vq_push(&t->e);
-    vq_notify(vq);
-}
-
-static void posted_tmf_done(void *opaque)
-{
-    tmf_done(opaque);
-}
-
-/* One less to wait for; with the bus's lock. */
-static void tmf_put(TmfReq *t)
-{
-    if (--t->waits) {
-        return;
-    }
-    if (loop_current() == vq_loop(t->e.vq)) {
-        tmf_done(t);
-    } else { /* the queue waits for t, so it is there until then */
-        loop_post(vq_loop(t->e.vq), posted_tmf_done, t);
-    }
-}
-
 static void cmd_done(ScsiReq *r)
 {
     static const uint8_t responses[] = { [SCSI_OK] = S_OK,
@@ -231,7 +144,7 @@ static void cmd_done(ScsiReq *r)
     }
     /* Only then: the driver sees the effects before the function's own end (5.6.6.2). */
     for (GSList *w = waiters; w; w = w->next) {
-        tmf_put(w->data);
+        vscsi_tmf_put(w->data);
     }
     g_slist_free(waiters);
 }
@@ -240,7 +153,7 @@ static void cmd_done(ScsiReq *r)
 static void submit(VirtioScsi *s, CmdReq *c, const CmdHead *h)
 {
     uint16_t lun;
-    ScsiDev *dev = find_unit(s, h->lun, &lun);
+    ScsiDev *dev = vscsi_find_unit(s, h->lun, &lun);
 
     if (!dev) {
         c->r.residual = 0;
@@ -284,148 +197,6 @@ static VqVerdict cmd_request(VirtioDev *d, VqElem *e)
     scsi_unlock(&s->bus);
     return VQ_HELD;
 }
-/* ---- task management ---- */
-
-/* t waits for r, which ends as `how`. */
-static void cancel(TmfReq *t, ScsiReq *r, ScsiResult how)
-{
-    CmdReq *c = (CmdReq *)((char *)r - offsetof(CmdReq, r));
-
-    c->waiters = g_slist_prepend(c->waiters, t);
-    t->waits++;
-    scsi_cancel(r, how);
-}
-
-typedef struct CancelCall {
-    TmfReq *t;
-    const ScsiDev *d;
-    const uint64_t *tag;
-    ScsiResult how;
-} CancelCall;
-
-static void cancel_there(void *opaque)
-{
-    const CancelCall *c = opaque;
-
-    for (ScsiReq *r = c->d->reqs, *next; r; r = next) {
-        next = r->next;
-        if (scsi_is_here(r) && (!c->tag || r->tag == *c->tag)) {
-            cancel(c->t, r, c->how);
-        }
-    }
-}
-
-/* Each in its own loop. tag NULL: all of the unit's. */
-static void cancel_tasks(TmfReq *t, ScsiDev *d, const uint64_t *tag, ScsiResult how)
-{
-    CancelCall c = { t, d, tag, how };
-
-    scsi_each_loop(d->bus, cancel_there, &c);
-}
-
-static bool has_task(ScsiDev *d, const uint64_t *tag)
-{
-    scsi_lock(d->bus);
-    const ScsiReq *r = d->reqs;
-
-    while (r && tag && r->tag != *tag) {
-        r = r->next;
-    }
-    scsi_unlock(d->bus);
-    return r != NULL;
-}
-
-static void reset_unit(TmfReq *t, ScsiDev *d)
-{
-    cancel_tasks(t, d, NULL, SCSI_RESET);
-    scsi_unit_reset(d);
-}
-
-/* The function's outcome, unless it has to wait for requests: t->waits. */
-static uint8_t tmf(VirtioScsi *s, TmfReq *t, const Tmf *m)
-{
-    unsigned what = le32_get(m->subtype), target;
-    uint16_t lun;
-    ScsiDev *d = find_unit(s, m->lun, &lun);
-    uint64_t tag = le64_get(m->id);
-
-    if (what > TMF_QUERY_TASK_SET || what == TMF_CLEAR_ACA) {
-        return S_REJECTED;
-    }
-    if (!d || !parse_lun(m->lun, &target, &lun)) {
-        return S_BAD_TARGET;
-    }
-    if (what == TMF_NEXUS_RESET) { /* all units of the target */
-        for (unsigned i = 0; i < s->bus.devs->len; i++) {
-            ScsiDev *each = g_ptr_array_index(s->bus.devs, i);
-
-            if (each->id == d->id) {
-                reset_unit(t, each);
-            }
-        }
-        return S_OK;
-    }
-    if (d->lun != lun) {
-        return S_INCORRECT_LUN;
-    }
-    switch (what) {
-    case TMF_ABORT_TASK:
-        cancel_tasks(t, d, &tag, SCSI_ABORTED);
-        return S_OK;
-    case TMF_ABORT_TASK_SET:
-    case TMF_CLEAR_TASK_SET:
-        cancel_tasks(t, d, NULL, SCSI_ABORTED);
-        return S_OK;
-    case TMF_UNIT_RESET:
-        reset_unit(t, d);
-        return S_OK;
-    case TMF_QUERY_TASK:
-        return has_task(d, &tag) ? S_SUCCEEDED : S_OK;
-    default:
-        return has_task(d, NULL) ? S_SUCCEEDED : S_OK;
-    }
-}
-
-static VqVerdict control_request(VirtioDev *d, VqElem *e)
-{
-    VirtioScsi *s = (VirtioScsi *)d;
-    TmfReq *t = (TmfReq *)e;
-    Tmf m = { 0 };
-    uint8_t an[12]; /* lun, event_requested */
-    struct {
-        le32 event_actual;
-        uint8_t response;
-    } __attribute__((packed)) none = { .response = S_OK };
-
-    if (!giov_get(&e->out, &m.type, sizeof m.type)) {
-        vq_fail(e->vq, "virtio-scsi: control request without a type");
-        return VQ_DONE;
-    }
-    switch (le32_get(m.type)) {
-    case T_TMF:
-        if (!giov_get(&e->out, &m.subtype, sizeof m - sizeof m.type) || !e->in.left) {
-            vq_fail(e->vq, "virtio-scsi: task management function is too short");
-            return VQ_DONE;
-        }
-        t->waits = 1; /* this call */
-        t->response = tmf(s, t, &m);
-        scsi_lock(&s->bus);
-        tmf_put(t);
-        scsi_unlock(&s->bus);
-        return VQ_HELD;
-    case T_AN_QUERY:
-    case T_AN_SUBSCRIBE:
-        /* No unit here reports such events (5.6.6.2). */
-        if (!giov_get(&e->out, an, sizeof an) || !giov_put(&e->in, &none, sizeof none)) {
-            vq_fail(e->vq, "virtio-scsi: asynchronous notification request is too short");
-        }
-        return VQ_DONE;
-    default:
-        vq_fail(e->vq, "virtio-scsi: unknown control request %u", le32_get(m.type));
-        return VQ_DONE;
-    }
-}
-
 /* ---- events ---- */
 
 static bool put_event(VirtioScsi *s, const Event *ev)
@@ -721,7 +492,7 @@ static bool scsi_realize(VirtioDev *d, GError **err)
     if (s->threads.nthreads == 1) {
         d->loop = s->threads.loop[0];
     }
-    s->control = (VqSpec){ "control", 128, sizeof(TmfReq), control_request };
+    s->control = (VqSpec){ "control", 128, sizeof(TmfReq), vscsi_control_request };
     s->event = (VqSpec){ "event", 128, sizeof(VqElem), .refilled = event_refilled };
     s->request = (VqSpec){ "request", 128, sizeof(CmdReq), cmd_request };
     s->sense_size = SENSE_DEFAULT;
