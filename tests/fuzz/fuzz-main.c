@@ -22,11 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     for (int i = 1; i < *argc; i++) {
-        if (!strcmp((*argv)[i], "--ring=split")) {
-            fz.ring = 1;
-        } else if (!strcmp((*argv)[i], "--ring=packed")) {
-            fz.ring = 2;
-        }
+        fuzz_option((*argv)[i]);
     }
     fuzz_prepare();
     return 0;
@@ -149,7 +145,7 @@ int main(int argc, char **argv)
             seed = g_ascii_strtoull(argv[++i], NULL, 0);
         } else if (!strcmp(argv[i], "--flat")) {
             check_flat = true;
-        } else if (!g_str_has_prefix(argv[i], "--ring=")) {
+        } else if (!fuzz_option(argv[i])) {
             files += replay(argv[i]);
         }
     }

@@ -359,6 +359,16 @@ static void start(unsigned how, unsigned queues)
     vd_driver_ok(d);
 }
 
+bool fuzz_option(const char *arg)
+{
+    if (!strcmp(arg, "--ring=split")) {
+        fz.ring = 1;
+    } else if (!strcmp(arg, "--ring=packed")) {
+        fz.ring = 2;
+    }
+    return g_str_has_prefix(arg, "--ring=");
+}
+
 void fuzz_one(Input *in)
 {
     unsigned how, queues;

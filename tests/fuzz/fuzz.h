@@ -78,5 +78,6 @@ void fuzz_config_snapshot(FuzzDev *f);
 /* fuzz-turn.c: runs what the device has posted; no system call. */
 void fuzz_turn(void); /* some of it */
 void fuzz_idle(void); /* until there is nothing left */
-/* fuzz-ring.c */
+/* fuzz-ring.c, or fuzz-net.c */
+bool fuzz_option(const char *arg); /* false: it is not one */
 void fuzz_one(Input *in);
