@@ -1,6 +1,7 @@
 /*
  * The guest's end of the socket benchmark, a static program for the initramfs:
  *   sock-bench NAME pair | vsock PORT | tcp ADDRESS PORT
+ * (MIB= in the environment: how much is sent each way)
  * prints nanoseconds: NAME out=<per MiB sent> in=<per MiB received> trip=<per round trip>. The
  * other end is told what to do by a byte and a count: 's' takes and answers with a byte at the end,
  * 'r' sends, 'p' sends each byte back.
@@ -17,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIECE = 65536, MIB = 8, TRIPS = 500 };
+enum { PIECE = 65536, TRIPS = 500 };
 static char buf[PIECE];
 
 static void die(const char *what)
@@ -142,9 +143,9 @@ static uint64_t now(void)
 int main(int argc, char **argv)
 {
     int fd = end_of(argc, argv);
-    uint64_t at[4];
+    uint64_t mib = getenv("MIB") ? (uint64_t)atoi(getenv("MIB")) : 8, at[4];
 
-    if (fd < 0) {
+    if (fd < 0 || !mib) {
         return 2;
     }
     ask(fd, 'p', 100); /* both ends are awake */
@@ -153,12 +154,12 @@ int main(int argc, char **argv)
         get(fd, buf, 1);
     }
     at[0] = now();
-    ask(fd, 's', (uint64_t)MIB << 20);
-    many(fd, (uint64_t)MIB << 20, 1);
+    ask(fd, 's', mib << 20);
+    many(fd, mib << 20, 1);
     get(fd, buf, 1);
     at[1] = now();
-    ask(fd, 'r', (uint64_t)MIB << 20);
-    many(fd, (uint64_t)MIB << 20, 0);
+    ask(fd, 'r', mib << 20);
+    many(fd, mib << 20, 0);
     at[2] = now();
     ask(fd, 'p', TRIPS);
     for (int i = 0; i < TRIPS; i++) {
@@ -166,7 +167,7 @@ int main(int argc, char **argv)
         get(fd, buf, 1);
     }
     at[3] = now();
-    printf("%s out=%llu in=%llu trip=%llu\n", argv[1], (unsigned long long)(at[1] - at[0]) / MIB,
-        (unsigned long long)(at[2] - at[1]) / MIB, (unsigned long long)(at[3] - at[2]) / TRIPS);
+    printf("%s out=%llu in=%llu trip=%llu\n", argv[1], (unsigned long long)(at[1] - at[0]) / mib,
+        (unsigned long long)(at[2] - at[1]) / mib, (unsigned long long)(at[3] - at[2]) / TRIPS);
     return 0;
 }
