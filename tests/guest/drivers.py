@@ -44,15 +44,21 @@ class Server:
     """Hands out one blob over HTTP, and keeps what comes over one connection to another port."""
 
     def __init__(self, blob):
+        self.blob = blob
+
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
+            def do_HEAD(self):
                 self.send_response(200)
-                self.send_header("Content-Length", str(len(blob)))
+                self.send_header("Content-Length", str(len(server.blob)))
                 self.end_headers()
-                self.wfile.write(blob)
+
+            def do_GET(self):
+                self.do_HEAD()
+                self.wfile.write(server.blob)
 
             def log_message(self, *_):
                 pass
+        server = self
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.http.server_port
         self.listener = socket.create_server(("127.0.0.1", 0))

@@ -141,7 +141,7 @@ def shot(g, **which):
     return Picture(path)
 
 
-def shows(g, font, texts, timeout=120, **which):
+def shows(g, font, texts, timeout=300, **which):
     """Waits until the screen shows all texts; the picture, and where each stands."""
     end, delay = time.monotonic() + timeout, 0.2
     while True:
@@ -201,7 +201,7 @@ def menu(g, font, mode, **which):
     if f"{picture.width}x{picture.height}" != mode or x1 != x2 or y2 <= y1 or c1 == c2:
         raise AssertionError(f"{picture.width}×{picture.height}, {found}")
     g.send("\x1b[B")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while True:
         _, found = shows(g, font, entries, **which)
         if (found[entries[0]][2], found[entries[1]][2]) == (c2, c1):

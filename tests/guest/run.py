@@ -20,6 +20,7 @@ import grub
 import images
 import metal
 import microvm
+import ovmf
 import pictures
 import steps
 import systemd
@@ -193,7 +194,7 @@ def others(binary, full):
     if full:
         r += [(f"systemd/{m}", lambda m=m: systemd.boot(binary, m)) for m in ("q35", "pc")]
     return r + metal.rows(binary, full) + microvm.rows(binary, full) + drivers.rows(binary, full) + firmware.rows(binary, full) + \
-        pictures.rows(binary, full) + steps.rows(binary, full)
+        pictures.rows(binary, full) + ovmf.rows(binary, full) + steps.rows(binary, full)
 
 
 def main():
