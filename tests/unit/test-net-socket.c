@@ -294,6 +294,103 @@ static void stream_lengths(void)
     }
 }
 
+static int dial(const char *path)
+{
+    struct sockaddr_un un = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    g_strlcpy(un.sun_path, path, sizeof un.sun_path);
+    g_assert_cmpint(connect(fd, (struct sockaddr *)&un, sizeof un), ==, 0);
+    return fd;
+}
+
+static void turns(unsigned n)
+{
+    while (n--) {
+        loop_turn(loop_main(), false);
+    }
+}
+
+/* A peer that goes at each byte of what it says, at a NIC that takes all, one, or nothing: whole
+ * packets came, half ones did not, and the next peer begins anew. */
+static void stream_goes(void)
+{
+    enum { LEN = 9, HALF = 3 };
+    uint8_t say[2 * (4 + LEN) + 4 + HALF];
+    g_autofree char *path = g_build_filename(dir, "goes", NULL);
+    g_autofree char *json = g_strdup_printf("{'type': 'stream', 'id': 'b', 'server': true, "
+                                            "'addr': {'type': 'unix', 'path': '%s'}}",
+        path);
+    Nic x;
+
+    nic_up(&x, json, LEN);
+    for (unsigned n = 0; n < 3; n++) {
+        memcpy(say + n * (4 + LEN), "\0\0\0\x09", 4);
+        if (n < 2) {
+            fill(say + n * (4 + LEN) + 4, LEN, n);
+        }
+    }
+    memset(say + sizeof say - HALF, 0, HALF);
+    for (unsigned credit = 0; credit < 4; credit++) {
+        for (size_t cut = 0; cut <= sizeof say; cut++) {
+            unsigned whole = (unsigned)MIN(cut / (4 + LEN), 2);
+            int fd = dial(path);
+
+            x.got = 0;
+            x.credit = credit;
+            turns(3);
+            g_assert_cmpint(send(fd, say, cut, 0), ==, (ssize_t)cut);
+            turns(3);
+            close(fd);
+            turns(3);
+            g_assert_cmpuint(x.got, ==, MIN(credit, whole));
+            /* What was read before the end is still good. */
+            x.credit = 9;
+            net_ready(&x.p);
+            turns(3);
+            g_assert_cmpuint(x.got, ==, whole);
+        }
+    }
+    nic_down(&x);
+}
+
+/* The same while it owes us room: what was begun is lost with it, and the next peer gets packets
+ * from their first byte. */
+static void stream_full_goes(void)
+{
+    g_autofree char *path = g_build_filename(dir, "full", NULL);
+    g_autofree char *json = g_strdup_printf("{'type': 'stream', 'id': 'b', 'server': true, "
+                                            "'addr': {'type': 'unix', 'path': '%s'}}",
+        path);
+    uint8_t in[4 + 5000];
+    Nic x;
+
+    nic_up(&x, json, 5000);
+    for (unsigned round = 0; round < 5; round++) {
+        int fd = dial(path);
+
+        turns(3);
+        x.total = x.next + 10000;
+        nic_send(&x);
+        g_assert_true(x.refused);
+        x.total = x.next;
+        close(fd);
+        while (x.p.blocked) {
+            loop_turn(loop_main(), true);
+        }
+        fd = dial(path);
+        turns(3);
+        x.total = x.next + 1;
+        nic_send(&x);
+        g_assert_cmpint(recv(fd, in, sizeof in, MSG_WAITALL), ==, sizeof in);
+        g_assert_cmpmem(in, 4, "\0\0\x13\x88", 4);
+        check(in + 4, 5000, 5000, x.next - 1);
+        close(fd);
+        turns(3);
+    }
+    nic_down(&x);
+}
+
 /* Random packets cut anywhere come out whole; random bytes never lead beyond the buffer. */
 static void framing_random(void)
 {
@@ -357,6 +454,8 @@ int main(int argc, char **argv)
     g_test_add_func("/net-socket/dgram/receive", dgram_receive);
     g_test_add_func("/net-socket/stream/both-ways", stream_both);
     g_test_add_func("/net-socket/stream/lengths", stream_lengths);
+    g_test_add_func("/net-socket/stream/goes-at-each-byte", stream_goes);
+    g_test_add_func("/net-socket/stream/goes-while-full", stream_full_goes);
     g_test_add_func("/net-socket/framing/random", framing_random);
     int rc = g_test_run();
     g_autofree char *peer = g_build_filename(dir, "peer", NULL);
