@@ -5,6 +5,7 @@
 #include "util/err.h"
 
 #include <dlfcn.h>
+#include <sys/mman.h>
 
 /* The functions used, as pixman.h declares them. */
 static struct {
@@ -125,6 +126,18 @@ unsigned surface_stride(pixman_image_t *s)
 uint8_t *surface_row(pixman_image_t *s, unsigned y)
 {
     return (uint8_t *)px.data(s) + (size_t)y * surface_stride(s);
+}
+
+void surface_discard(pixman_image_t *s, unsigned y, unsigned rows)
+{
+    enum { PAGE = 4096 };
+    uintptr_t from = (uintptr_t)surface_row(s, y);
+    uintptr_t to = (from + (size_t)rows * surface_stride(s)) & ~(uintptr_t)(PAGE - 1);
+
+    from = (from + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+    if (to > from) {
+        madvise((void *)from, to - from, MADV_DONTNEED); /* a hint: freeing it will do the same */
+    }
 }
 
 void surface_copy(pixman_image_t *to, int to_x, int to_y, pixman_image_t *from, int x, int y,

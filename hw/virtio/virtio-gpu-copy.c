@@ -1,7 +1,7 @@
 /*
  * The copies of virtio-gpu's commands (VIRTIO 1.4, 5.7.6.8): from the guest's memory into
- * resources, and from resources and blobs into what a head shows, some rows at a time. Tested by
- * test-virtio-gpu.
+ * resources, and from resources and blobs into what a head shows, some rows at a time; so goes the
+ * memory of large resources. Tested by test-virtio-gpu.
  */
 #include "hw/virtio/virtio-gpu.h"
 #include "ui/surface.h"
@@ -71,10 +71,25 @@ static void copy_to_heads(VirtioGpu *s, uint32_t heads, const Rect *rows)
     }
 }
 
+static bool do_rows(VirtioGpu *s, const GpuJob *j, const Rect *rows)
+{
+    switch (j->what) {
+    case GPU_TO_HOST:
+        return copy_to_host(s, j, rows);
+    case GPU_DROP:
+        surface_discard(j->res->image, rows->y, rows->height);
+        return true;
+    case GPU_FLUSH:
+        copy_to_heads(s, j->heads, rows);
+        return true;
+    }
+    g_assert_not_reached();
+}
+
 uint32_t gpu_copy(VirtioGpu *s)
 {
     GpuJob *j = &s->job;
-    unsigned copies = j->to_host ? 1 : (unsigned)__builtin_popcount(j->heads);
+    unsigned copies = j->what == GPU_FLUSH ? (unsigned)__builtin_popcount(j->heads) : 1;
     uint64_t row = (uint64_t)j->left.width * 4 * copies;
 
     while (row && j->left.height) {
@@ -86,14 +101,15 @@ uint32_t gpu_copy(VirtioGpu *s)
 
         rows.height = (uint32_t)MIN(some, rows.height);
         gpu_spend(s, rows.height * row);
-        if (!j->to_host) {
-            copy_to_heads(s, j->heads, &rows);
-        } else if (!copy_to_host(s, j, &rows)) {
+        if (!do_rows(s, j, &rows)) {
             return GPU_ERR_UNSPEC;
         }
         j->left.y += rows.height;
         j->left.height -= rows.height;
         j->off += (uint64_t)rows.height * j->res->width * 4;
+    }
+    if (j->what == GPU_DROP) {
+        gpu_drop(s, j->res);
     }
     return GPU_OK_NODATA;
 }

@@ -129,7 +129,7 @@ static GpuRes *res_new(VirtioGpu *s, uint32_t id, uint64_t bytes)
     return r;
 }
 
-static void res_drop(VirtioGpu *s, GpuRes *r)
+void gpu_drop(VirtioGpu *s, GpuRes *r)
 {
     g_hash_table_remove(s->resources, GUINT_TO_POINTER(r->id));
     res_free(s, r);
@@ -161,7 +161,7 @@ uint32_t gpu_create_2d(VirtioGpu *s, VqElem *e)
     r->format = format;
     r->image = surface_new(format, width, height);
     if (!r->image) {
-        res_drop(s, r);
+        gpu_drop(s, r);
         return GPU_ERR_OUT_OF_MEMORY;
     }
     return GPU_OK_NODATA;
@@ -179,7 +179,12 @@ uint32_t gpu_unref(VirtioGpu *s, VqElem *e)
     if (!r) {
         return GPU_ERR_INVALID_RESOURCE_ID;
     }
-    res_drop(s, r);
+    if (r->image && (uint64_t)r->width * r->height * 4 > GPU_SLICE) { /* much memory goes slowly */
+        gpu_res_gone(s, r);
+        s->job = (GpuJob){ .res = r, .left = { 0, 0, r->width, r->height }, .what = GPU_DROP };
+        return gpu_copy(s);
+    }
+    gpu_drop(s, r);
     return GPU_OK_NODATA;
 }
 
@@ -270,7 +275,7 @@ uint32_t gpu_create_blob(VirtioGpu *s, VqElem *e)
         uint32_t status = attach(s, r, &e->out, le32_get(q.nr_entries));
 
         if (status != GPU_OK_NODATA) {
-            res_drop(s, r);
+            gpu_drop(s, r);
             return status;
         }
     }
@@ -346,6 +351,6 @@ uint32_t gpu_transfer(VirtioGpu *s, VqElem *e)
     if (off > r->backing || need > r->backing - off) {
         return GPU_ERR_INVALID_PARAMETER;
     }
-    s->job = (GpuJob){ .res = r, .left = rect, .to_host = true, .off = off };
+    s->job = (GpuJob){ .res = r, .left = rect, .what = GPU_TO_HOST, .off = off };
     return gpu_copy(s);
 }

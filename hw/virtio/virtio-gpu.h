@@ -97,14 +97,14 @@ typedef struct GpuHead {
     DisplayCursor *cursor;
 } GpuHead;
 
-/* A command that copies pixels. What one slice does not reach waits for the next, and with it the
- * commands behind it, so nothing that it names goes away meanwhile. */
+/* A command that copies pixels, or frees many. What one slice does not reach waits for the next,
+ * and with it the commands behind it, so nothing that it names goes away meanwhile. */
 typedef struct GpuJob {
     VqElem *e; /* held; NULL: none is under way */
     GpuHdr hdr;
     GpuRes *res;
-    Rect left;      /* of the resource: rows that are to be copied */
-    bool to_host;   /* a transfer; else a flush */
+    Rect left; /* of the resource: rows that are still to be done */
+    enum { GPU_FLUSH, GPU_TO_HOST, GPU_DROP } what;
     uint64_t off;   /* transfer: where the first of them begins in the backing */
     uint32_t heads; /* flush: those with pixels of their own, one bit each */
 } GpuJob;
@@ -147,6 +147,7 @@ unsigned gpu_format(uint32_t format);       /* pixman's; 0: unknown */
 bool gpu_charge(VirtioGpu *s, uint64_t bytes);
 /* Copies [off, off+len) of the resource's memory; false: it is not there. */
 bool gpu_read(const VirtioGpu *s, const GpuRes *r, uint64_t off, void *to, uint64_t len);
+void gpu_drop(VirtioGpu *s, GpuRes *r);
 void gpu_free_all(VirtioGpu *s);
 /* virtio-gpu-scanout.c */
 uint32_t gpu_set_scanout(VirtioGpu *s, VqElem *e);

@@ -28,4 +28,7 @@ uint8_t *surface_row(pixman_image_t *s, unsigned y);
 /* Copies a rectangle and converts its format; both clip. */
 void surface_copy(pixman_image_t *to, int to_x, int to_y, pixman_image_t *from, int x, int y,
     unsigned width, unsigned height);
+/* Rows of a picture with memory of its own that nobody will look at any more: the host has it back,
+ * page by page, before the last reference goes. */
+void surface_discard(pixman_image_t *s, unsigned y, unsigned rows);
 bool surface_available(GError **err); /* loads the library now: "cannot load libpixman-1.so.0" */

@@ -550,6 +550,42 @@ static void test_much_is_done_in_turns(Fix *x, const void *unused)
     g_assert_cmpint(x->y + x->h, ==, BIG_H);
 }
 
+/* 32 MiB that go, and a command behind it; then a reset while they go. */
+static void test_much_goes_in_slices(Fix *x, const void *unused)
+{
+    const VirtioGpu *s = (const VirtioGpu *)((VirtioPci *)x->v.dev)->vd;
+    const uint32_t unref[8] = { GPU_CMD_RESOURCE_UNREF, [6] = 5 };
+    const VBuf b[2] = { { x->req, sizeof unref, false }, { x->resp, 24, true } };
+
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t id, len;
+        unsigned turns = 0;
+
+        big_resource(x, BGRX);
+        g_assert_cmphex(transfer(x, 5, 0, 0, BIG_W, BIG_H, 0), ==, GPU_OK_NODATA);
+        vdev_put(&x->v, x->req, unref, sizeof unref);
+        vring_add(&x->v.d.ring[CONTROL], b, 2, 0);
+        vd_kick(&x->v.d, CONTROL);
+        loop_turn(loop_main(), false);
+        g_assert_nonnull(s->job.e);
+        g_assert_false(display_active(display_nth(0)));
+        if (i) {
+            vd_set_status(&x->v.d, 0);
+            board_run(x->v.b);
+            break;
+        }
+        while (!vring_used(&x->v.d.ring[CONTROL], &id, &len)) {
+            loop_turn(loop_main(), false);
+            turns++;
+        }
+        g_assert_cmpuint(turns, >=, 32 * MIB / GPU_SLICE / SLICES - 1);
+        g_assert_cmphex(answer_at(x, 0), ==, GPU_OK_NODATA);
+        g_assert_cmpuint(s->hostmem, ==, 0);
+    }
+    g_assert_cmpuint(s->hostmem, ==, 0);
+    g_assert_cmpuint(g_hash_table_size(s->resources), ==, 0);
+}
+
 /* A reset of the device or of its queue in the middle drops the rest; the VM may stand meanwhile.
  */
 static void test_turns_end_with_a_reset(Fix *x, const void *unused)
@@ -649,6 +685,7 @@ int main(int argc, char **argv)
     TEST("blobs", test_blobs);
     TEST("reset-forgets-all", test_reset_forgets_all);
     TEST("much-is-done-in-turns", test_much_is_done_in_turns);
+    TEST("much-goes-in-slices", test_much_goes_in_slices);
     TEST("turns-end-with-a-reset", test_turns_end_with_a_reset);
     TEST("random-commands", test_random_commands);
     g_test_add_func("/virtio-gpu/memory-is-bounded", test_memory_is_bounded);
