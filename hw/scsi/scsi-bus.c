@@ -367,8 +367,10 @@ static void finish(ScsiReq *r)
         g_free(r->iov);
     }
     g_free(r->buf);
+    r->dev->buffered -= r->nbuf;
     r->iov = NULL;
     r->buf = NULL;
+    r->nbuf = 0;
     r->residual = r->out->left + r->in->left;
     r->done(r);
 }
@@ -412,6 +414,10 @@ void scsi_fail_errno(ScsiReq *r, int error)
         return;
     }
     switch (-error) {
+    case EDOM: /* QEMU compat */
+        r->status = SCSI_TASK_SET_FULL;
+        finish(r);
+        break;
     case ENODATA:
         scsi_fail(r, SCSI_SENSE(SCSI_MEDIUM_ERROR, 0x11, 0)); /* unrecovered read error */
         break;
@@ -435,6 +441,22 @@ void scsi_fail_errno(ScsiReq *r, int error)
         scsi_fail(r, SCSI_SENSE(SCSI_ABORTED_COMMAND, 0x00, 0x06)); /* I/O process terminated */
         break;
     }
+}
+
+int scsi_buffer(ScsiReq *r, size_t len)
+{
+    enum { BUFFERS_MAX = 16 << 20 };
+
+    if (len > BUFFERS_MAX - r->dev->buffered) {
+        return -EDOM;
+    }
+    r->buf = g_try_malloc0(len);
+    if (!r->buf) {
+        return -ENOMEM;
+    }
+    r->nbuf = len;
+    r->dev->buffered += len;
+    return 0;
 }
 
 void scsi_reply(ScsiReq *r, const void *data, size_t len, size_t alloc)
@@ -588,6 +610,7 @@ void scsi_submit(ScsiDev *d, ScsiReq *r)
     r->busy = false;
     r->iov = r->inline_iov;
     r->buf = NULL;
+    r->nbuf = 0;
     r->cleanup = NULL;
     r->prev = &d->reqs;
     r->next = d->reqs;

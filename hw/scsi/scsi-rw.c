@@ -316,9 +316,10 @@ static void write_same(ScsiReq *r, uint64_t off, uint64_t len)
     bool ndob = r->cdb[0] == WRITE_SAME16 && r->cdb[1] & SAME_NDOB;
     GIov data = *r->out;
 
-    r->buf = g_try_malloc0(PIECE);
-    if (!r->buf || (!ndob && !giov_get(&data, r->buf, bs))) {
-        end_write(r, -ENOMEM);
+    int rc = scsi_buffer(r, PIECE);
+
+    if (rc || (!ndob && !giov_get(&data, r->buf, bs))) {
+        end_write(r, rc ? rc : -EINVAL);
         return;
     }
     r->at = off;
@@ -364,9 +365,10 @@ static void compare_read(ScsiReq *r, int error)
 
 static void compare_and_write(ScsiReq *r, uint64_t off, uint64_t len)
 {
-    r->buf = g_try_malloc(len);
-    if (!r->buf) {
-        end_write(r, -ENOMEM);
+    int rc = scsi_buffer(r, len);
+
+    if (rc) {
+        end_write(r, rc);
         return;
     }
     r->inline_iov[0] = (struct iovec){ r->buf, len };
@@ -486,9 +488,10 @@ static void verify(ScsiReq *r, uint64_t off, uint64_t len)
         scsi_good(r); /* nothing that could be told from a read */
         return;
     }
-    r->buf = g_try_malloc(PIECE + bs);
-    if (!r->buf || (check == 3 && !giov_get(r->out, r->buf + PIECE, bs))) {
-        scsi_fail_errno(r, -ENOMEM);
+    int rc = scsi_buffer(r, PIECE + bs);
+
+    if (rc || (check == 3 && !giov_get(r->out, r->buf + PIECE, bs))) {
+        scsi_fail_errno(r, rc ? rc : -EINVAL);
         return;
     }
     r->at = off;
@@ -543,9 +546,10 @@ static void unmap(ScsiReq *r)
         }
         return;
     }
-    r->buf = g_try_malloc(len);
-    if (!r->buf || !giov_get(r->out, r->buf, len)) {
-        scsi_fail_errno(r, -ENOMEM);
+    int rc = scsi_buffer(r, len);
+
+    if (rc || !giov_get(r->out, r->buf, len)) {
+        scsi_fail_errno(r, rc ? rc : -EINVAL);
         return;
     }
     unsigned data = scsi_be16(r->buf), list = scsi_be16(r->buf + 2);

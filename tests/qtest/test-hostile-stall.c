@@ -526,7 +526,7 @@ static void c7(const HostileType *t, void (*bad)(Hostile *x))
     down(&x, &made);
 }
 
-enum { RNG = 0, BALLOON = 4, VSOCK = 6 };
+enum { RNG = 0, BALLOON = 4, SCSI = 5, VSOCK = 6 };
 
 static void test_c7_balloon(void)
 {
@@ -597,6 +597,46 @@ static void test_c8_vsock(void)
     down(&x, &made);
 }
 
+/* Commands that need a buffer of ours, while the disk stands still: of so many at once the unit
+ * takes some, the rest gets TASK SET FULL, and memory is what was taken. */
+static void test_c8_scsi(void)
+{
+    enum { AT = 640, CDB = 19, FULL = 0x28, STATUS = 10, AT_ONCE = 64 };
+    uint8_t head[51] = { 1, 0, 0x40, [CDB] = 0x2f, [CDB + 1] = 6, [CDB + 8] = 1 }; /* VERIFY */
+    HostileType made;
+    unsigned full = 0;
+    Hostile x;
+
+    if (up(&x, &stalls[SCSI].t, false, &made)) {
+        hostile_start(&x, false);
+        uint64_t rss = hostile_rss(&x);
+
+        for (unsigned i = 0; i < AT_ONCE; i++) {
+            uint64_t at = LIST + AT * 2 * i;
+            const VBuf b[] = { { at, sizeof head, false }, { at + AT, 512, false },
+                { at + 64, 108, true } };
+
+            x.port.write(x.port.opaque, at, head, sizeof head);
+            vring_add(x.r, b, 3, 0);
+        }
+        hostile_kick(&x);
+        step(&x);
+        g_assert_cmpuint(hostile_rss(&x), <, rss + (20 << 20));
+        for (unsigned i = 0; i < AT_ONCE; i++) {
+            uint8_t status;
+
+            x.port.read(x.port.opaque, LIST + AT * 2 * i + 64 + STATUS, &status, 1);
+            full += status == FULL;
+        }
+        g_assert_cmpuint(full, >=, AT_ONCE / 2 - 1);
+        vd_set_status(&x.d, 0);
+        wait_reset(&x);
+        hostile_start(&x, false);
+        hostile_alive(&x);
+    }
+    down(&x, &made);
+}
+
 int main(int argc, char **argv)
 {
     static Stall more[32];
@@ -611,5 +651,6 @@ int main(int argc, char **argv)
     g_test_add_func("/stall/virtio-gpu-pci/c7-malformed", test_c7_gpu);
     g_test_add_func("/stall/virtio-rng-pci/c8-large-request", test_c8_rng);
     g_test_add_func("/stall/virtio-vsock-pci/c8-many-connections", test_c8_vsock);
+    g_test_add_func("/stall/virtio-scsi-pci/c8-many-buffers", test_c8_scsi);
     return g_test_run();
 }

@@ -218,10 +218,11 @@ def driver_reset():
 @test("SCSI: errors stop the VM, commands of several steps too; TMFs end what is kept")
 def scsi_stops():
     path = image(fill=b"A" * 65536)
-    with start([*debug(path, rule("write_aio", errno=28, sector=100, once=True), rule("read_aio", sector=300, once=True)), *disk("scsi")]) as v:
+    with start([*debug(path, rule("write_aio", errno=28, sector=100, once=True), rule("read_aio", sector=300, once=True), rule("read_aio", sector=64, once=True)), *disk("scsi")]) as v:
         s = Scsi(Function(v.qtest, 0, 4, 0))
         s.ready(lun(0))
         cases = [("WRITE", rw(0x2a, 100, 1), dict(out=b"B" * 512), 100, b"B"),
+                 ("READ", rw(0x28, 64, 1), dict(room=512), 64, b"A"),
                  ("COMPARE AND WRITE", [0x89, 0, 0, 0, 0, 0, 0, 0, 1, 44, 0, 0, 0, 1, 0, 0], dict(out=bytes(512) + b"C" * 512), 300, b"C")]
         for name, cdb, more, sector, want in cases:
             s.send(cdb, lun(0), **more)

@@ -154,6 +154,29 @@ def full():
             same(b.read(8 * k, 4096)[1], bytes([k + 1]) * 4096, f"block {k}")
 
 
+# ---- a format that was guessed from bytes that a guest may write ----
+
+def probed(binary, fmt):
+    """What is said, and what a guest's writes come to."""
+    path = image("probed")
+    with open(QCOW, "rb") as f:
+        head = f.read(512)
+    with start(["-drive", f"if=none,id=r,file={path}{fmt}", "-device", "virtio-blk-pci,drive=r,addr=4,werror=report,request-merging=off"], binary) as v:
+        b = blk(v)
+        return v.text(), [b.write(sector, data) for sector, data in
+                          ((0, b"boot" * 128), (0, head), (1, head), (0, head + bytes(512)), (0, b"KDMV" + bytes(508)), (0, b"conectix" + bytes(504)),
+                           (0, b"\x7fELF" + bytes(508)))], content(path, 0, 8), content(path, 512, 4)
+
+
+@test("a raw image whose format was guessed: QEMU 10.0's warning, and no header of another format gets into its first sector")
+def guessed():
+    qcow2()
+    for fmt in ("", ",format=raw"):
+        ours, theirs = probed(None, fmt), probed(vm.oracle(), fmt)
+        same(ours, theirs, fmt or "no format")
+    same(ours[1], [0] * 7, "format=raw")
+
+
 # ---- how an image is opened ----
 
 def no_uring():

@@ -77,7 +77,8 @@ struct ScsiReq { /* embedded in the host adapter's request */
     ScsiResult wanted; /* cancelled: how it ends when the block layer is done */
     BlkReq b;
     struct iovec *iov, inline_iov[8];
-    uint8_t *buf;      /* data of commands that need a copy */
+    uint8_t *buf; /* data of commands that need a copy: scsi_buffer() */
+    size_t nbuf;
     uint64_t at, left; /* of commands in several steps */
     void (*step)(ScsiReq *r, int error);
     void (*cleanup)(ScsiReq *r); /* what a cancelled one leaves behind; NULL: nothing */
@@ -104,6 +105,7 @@ struct ScsiDev { /* OBJ_DEVICE on a bus of type "SCSI" */
     ScsiReq *reqs;          /* out, newest first */
     ScsiSense attention[4]; /* pending unit attentions, oldest first */
     unsigned nattention;
+    size_t buffered; /* bytes of all requests' buf */
 };
 
 /* What a bus asks of its host adapter. Main, VM lock. */
@@ -166,6 +168,9 @@ void scsi_fail(ScsiReq *r, ScsiSense why);
 /* A host's error as sense data (EIO, ENOSPC, ENOMEDIUM ...) or as a failure on the way (ENOLINK,
  * EAGAIN ...). */
 void scsi_fail_errno(ScsiReq *r, int error);
+/* r->buf, len zeroes until r ends; 0 or -errno: a unit has so much for all its requests, which is
+ * TASK SET FULL to those that get none. */
+int scsi_buffer(ScsiReq *r, size_t len);
 /* Copies min(len, alloc, room) bytes to the initiator and ends well. */
 void scsi_reply(ScsiReq *r, const void *data, size_t len, size_t alloc);
 /* Queues a unit attention; the loop. */
