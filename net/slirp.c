@@ -1,6 +1,7 @@
 /* -netdev user: the user-mode TCP/IP stack of libslirp behind a network port. Tested by test-slirp.
  */
 #include "net-internal.h"
+#include "slirp-frag.h"
 #include "slirp-fwd.h"
 #include "util/fd.h"
 #include "util/log.h"
@@ -69,6 +70,7 @@ typedef struct UserNet {
     LoopHook hook;
     GHashTable *fds; /* int → UserFd */
     GuestFwd *guests;
+    FragPool *fragments;
     UserFd *turn[USER_FDS_MAX]; /* this turn's, by index given to libslirp */
     unsigned nturn;
     GQueue queue; /* GBytes for a guest that takes nothing now; libslirp is not polled while it is
@@ -115,20 +117,25 @@ static NetVerdict user_receive(NetPort *p, const struct iovec *iov, unsigned n, 
 {
     UserNet *u = (UserNet *)p;
 
-    if (n == 1) {
-        slirp_input(u->slirp, iov[0].iov_base, (int)len);
-        return NET_SENT;
-    }
+    const uint8_t *frame = iov[0].iov_base;
+
     if (len > FRAME_MAX) {
         return NET_DROPPED;
     }
-    size_t at = 0;
-    for (unsigned i = 0; i < n && at < len; i++) {
-        size_t k = MIN(iov[i].iov_len, len - at);
-        memcpy(u->frame + at, iov[i].iov_base, k);
-        at += k;
+    if (n > 1) {
+        size_t at = 0;
+        for (unsigned i = 0; i < n && at < len; i++) {
+            size_t k = MIN(iov[i].iov_len, len - at);
+            memcpy(u->frame + at, iov[i].iov_base, k);
+            at += k;
+        }
+        frame = u->frame;
+        len = at;
     }
-    slirp_input(u->slirp, u->frame, (int)at);
+    frame = frag_take(u->fragments, frame, &len, clock_ns(CLOCK_KIND_VIRTUAL));
+    if (frame) {
+        slirp_input(u->slirp, frame, (int)len);
+    }
     return NET_SENT;
 }
 
@@ -445,10 +452,12 @@ static NetPort *user_open(const char *id, void *cfg, GError **err)
     char net[INET_ADDRSTRLEN];
     u->p.info = g_strdup_printf("net=%s,restrict=%s",
         inet_ntop(AF_INET, &c.vnetwork, net, sizeof net), o->restrict_ ? "on" : "off");
+    u->fragments = frag_pool_new();
     u->slirp = slirp_new(&c, &user_cb, u);
     u->hook = (LoopHook){ .prepare = user_prepare, .dispatch = user_dispatch, .opaque = u };
     loop_hook_add(loop_main(), &u->hook);
-    for (unsigned i = 0; o->hostfwd && o->hostfwd[i]; i++) {
+    /* QEMU compat: the last rule comes first, and is not the one that a busy port is told of. */
+    for (unsigned i = o->hostfwd ? g_strv_length(o->hostfwd) : 0; i-- > 0;) {
         if (!fwd_add_host(u->slirp, o->hostfwd[i], err)) {
             net_user.close(&u->p);
             return NULL;
@@ -470,6 +479,7 @@ static void user_close(NetPort *p)
     loop_hook_del(loop_main(), &u->hook);
     fwd_free_guests(&u->guests);
     slirp_cleanup(u->slirp);
+    frag_pool_free(u->fragments);
     g_hash_table_destroy(u->fds);
     net_port_fini(p);
     g_queue_clear_full(&u->queue, (GDestroyNotify)g_bytes_unref);

@@ -3,6 +3,7 @@
 
 Texts and answers are compared with QEMU 10.0's where it is there."""
 import os
+import random
 import re
 import select
 import socket
@@ -290,14 +291,154 @@ def refused():
             assert text in p.err, f"{args}: {p.err}"
 
 
-@test("a host with no network but the loopback interface")
-def loopback():
+def own_network():
+    """Words before the binary that put it into a network namespace of its own."""
     if os.geteuid() or subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
         raise vm.Skip("no network namespace of one's own here")
+    return ["unshare", "-n"]
+
+
+@test("a host with no network but the loopback interface")
+def loopback():
     with Vm(BASE + hub("socket,listen=127.0.0.1:4000", "stream,server=on,addr.type=inet,addr.host=localhost,addr.port=4001", "user,hostfwd=tcp::4002-:22"),
-            wrap=["unshare", "-n"]) as v:
+            wrap=own_network()) as v:
         info = v.qmp.hmp("info network")
         assert "b0" in info and "b1" in info and "b2" in info, info
+
+
+def checksum(data):
+    s = sum(struct.unpack(f">{len(data) // 2}H", data[:len(data) & ~1])) + (data[-1] << 8 if len(data) & 1 else 0)
+    while s >> 16:
+        s = (s & 0xffff) + (s >> 16)
+    return struct.pack(">H", s ^ 0xffff)
+
+
+def ip4(proto, payload, fragment=0):
+    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 7, fragment, 64, proto, 0, bytes([10, 0, 2, 15]), bytes([10, 0, 2, 2]))
+    return b"\x08\0" + head[:10] + checksum(head) + head[12:] + payload
+
+
+def ip6(following, payload):
+    return b"\x86\xdd" + struct.pack(">IHBB", 6 << 28, len(payload), following, 255) + bytes.fromhex("fec0" + "00" * 13 + "0f" + "fec0" + "00" * 13 + "02") + payload
+
+
+def seeds():
+    """Good packets of every kind the user network knows, from the type of Ethernet on."""
+    tcp = struct.pack(">HHIIBBHHH", 1000, 9, 1, 0, 0x60, 2, 1000, 0, 0) + b"\2\4\5\xb4"
+    dhcp = struct.pack(">HHHH", 68, 67, 252, 0) + b"\1\1\6\0" + bytes(24) + b"\x52\x54\0\1\2\3" + bytes(202) + b"c\x82Sc5\1\1\xff"
+    udp = struct.pack(">HHHH", 1000, 9, 24, 0) + bytes(16)
+    tftp = struct.pack(">HHHH", 1000, 69, 22, 0) + b"\0\1file\0octet\0\0"
+    solicit = b"\x87\0\0\0\0\0\0\0" + bytes.fromhex("fec0" + "00" * 13 + "02") + b"\1\1\x52\x54\0\1\2\3"
+    arp = b"\x08\6" + bytes.fromhex("0001080006040001525400010203") + bytes([10, 0, 2, 15]) + bytes(6) + bytes([10, 0, 2, 2])
+    return [arp, ip4(6, tcp), ip4(17, dhcp), ip4(17, udp), ip4(17, tftp), ip4(1, b"\x08\0\0\0\0\1\0\1" + bytes(32)), ip4(17, udp, 0x2000), ip4(17, udp, 0x1fff),
+            ip4(6, tcp, 0x2003), ip6(6, tcp), ip6(17, udp), ip6(58, solicit), ip6(58, b"\x85" + bytes(7)), ip6(44, b"\x11\0\0\1" + udp)]
+
+
+def mangle(rng, packet):
+    """A packet with anything wrong: bytes, lengths, checksums, its end."""
+    p = bytearray(packet)
+    for _ in range(rng.choice((0, 1, 1, 2, 8))):
+        p[rng.randrange(len(p))] = rng.choice((0, 1, 0x7f, 0x80, 0xff, rng.randrange(256)))
+    if rng.random() < 0.3:
+        del p[rng.randrange(len(p)):]
+    elif rng.random() < 0.2:
+        p += rng.randbytes(rng.choice((1, 100, 1500, 9000, 60000)))
+    if len(p) >= 22 and p[:2] == b"\x08\0" and rng.random() < 0.7:  # beyond the first check
+        p[12:14] = b"\0\0"
+        p[12:14] = checksum(bytes(p[2:2 + 4 * (p[2] & 15)]))
+    return bytes(p)
+
+
+@test("fragments of a datagram reach the host in one piece, in any order; those that overlap do not")
+def fragments():
+    text, d, there = dgram("fr")
+    data = random.Random(3).randbytes(5000)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u, Vm(BASE + hub(text, "user")):
+        u.bind(("127.0.0.1", 0))
+        u.settimeout(vm.TIMEOUT)
+
+        def send(ident, order, shift=0):
+            whole = struct.pack(">HHHH", 1000, u.getsockname()[1], len(data) + 8, 0) + data
+            for at in order:
+                piece = whole[at - shift if at else 0:at + 1000]
+                f = bytearray(ip4(17, piece, ((at - (shift if at else 0)) // 8) | (0x2000 if at + 1000 < len(whole) else 0)))
+                f[6:8] = struct.pack(">H", ident)
+                f[12:14] = b"\0\0"
+                f[12:14] = checksum(bytes(f[2:22]))
+                d.sendto(bytes.fromhex("52550a000202" "525400010203") + bytes(f), there)
+
+        places = range(0, 5008, 1000)
+        send(1, places)
+        same(u.recv(9000), data)
+        send(2, [3000, 0, 5000, 1000, 4000, 2000])
+        same(u.recv(9000), data)
+        send(3, places, shift=8)
+        send(4, reversed(places))
+        same(u.recv(9000), data)
+        u.setblocking(False)
+        assert not select.select([u], [], [], 0)[0], "overlapping fragments came through"
+
+
+@test("10^4 frames that a guest should not send, to the user network: it lives, it answers, it does not grow")
+def hostile_frames():
+    text, d, there = dgram("hf")
+    rng, good = random.Random(17), seeds()
+    head = bytes.fromhex("52550a000202" "525400010203")
+    with Vm(BASE + hub(text, f"user,tftp={D}"), wrap=own_network()) as v:
+        def answered():
+            """An ARP request is answered; what came before is taken away. A hub loses what the other end is too full for, so we ask again."""
+            for _ in range(vm.TIMEOUT):
+                d.sendto(b"\xff" * 6 + head[6:] + good[0], there)
+                while select.select([d], [], [], 1)[0]:
+                    f = d.recv(70000)
+                    if f[12:14] == b"\x08\6" and f[20:22] == b"\0\2":
+                        return True
+            return False
+
+        assert answered()
+        for n in range(10000):
+            frame = head + mangle(rng, rng.choice(good)) if rng.random() < 0.95 else rng.randbytes(rng.choice((1, 13, 14, 60, 1514, 60000)))
+            d.sendto(frame, there)
+            if n % 50 == 49:
+                assert answered()
+        fds = len(os.listdir(f"/proc/{v.p.pid}/fd"))
+        assert fds < 600, f"{fds} descriptors"
+        v.qmp.ok("netdev_del", id="b1")
+        same(v.qmp.ok("query-status")["status"], "running")
+
+
+@test("networks that cannot be had, vanish or are busy: one line each, in QEMU 10.0's words where it has the same")
+def unusable():
+    wrap = own_network()
+    script = f"{D}/fails"
+    with open(script, "w", encoding="ascii") as f:
+        f.write("#!/bin/sh\nexit 3\n")
+    os.chmod(script, 0o755)
+    powerless = [*wrap, "setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    cases = [(powerless, ["-netdev", "tap,id=n,ifname=t0,script=no,downscript=no"]), (wrap, ["-netdev", f"tap,id=n,ifname=t0,script={script},downscript=no"]),
+             (wrap, ["-netdev", "bridge,id=n,br=none,helper=/nonexist/helper"]), (wrap, ["-netdev", "bridge,id=n,br=none,helper=/bin/false"]),
+             (wrap, ["-netdev", "user,id=n,hostfwd=tcp::80000-:1"]), (wrap, ["-netdev", "user,id=n", "-netdev", "user,id=n"]),
+             (wrap, ["-netdev", "user,id=1n"]), (wrap, ["-netdev", "id=n"]),
+             (wrap, ["-netdev", "hubport,id=n"]), (wrap, ["-netdev", "hubport,id=n,hubid=0,netdev=zz"]),
+             (wrap, ["-netdev", "user,id=n,hostfwd=tcp:127.0.0.1:4000-:1,hostfwd=tcp:127.0.0.1:4000-:2"])]
+    cards = [["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,mac=52:54:00:zz:00:01"], ["-device", "virtio-net-pci,netdev=n"],
+             ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n", "-device", "e1000,netdev=n"],
+             ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,rx_queue_size=100"],
+             ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,tx_queue_size=2048"],
+             ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,duplex=third"],
+             ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,speed=-5"]]
+    cases = [(w, ["-M", "none", *c]) for w, c in cases] + [(wrap, ["-M", "pc", *c]) for c in cards]
+    bad = []
+    for words, c in cases:
+        texts = []
+        for binary, accel in ((vm.BIN, ["-accel", "qtest"]), (vm.oracle(), ["-accel", "tcg", "-S"])):
+            p = subprocess.run(["timeout", str(vm.TIMEOUT), *words, binary, *accel, "-nodefaults", "-display", "none", *c], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+            lines = [re.sub(r"^qemu-system-x86_64: |^\S*/qemu-system-x86_64: ", "", l) for l in p.stderr.strip().split("\n")]
+            texts.append((p.returncode, [l for l in lines if "has no peer" not in l]))
+        if texts[0] != texts[1]:
+            bad.append(f"{' '.join(c)}\n  ours      {texts[0]}\n  QEMU 10.0 {texts[1]}")
+    assert not bad, f"{len(bad)} of {len(cases)}\n" + "\n".join(bad)
 
 
 @test("announce-self's arguments, info network and -net, -nic as QEMU 10.0")
