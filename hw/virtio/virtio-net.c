@@ -43,6 +43,13 @@ static void header_clean(NetHeader *h, uint8_t flags)
 
 /* ---- receive ---- */
 
+/* A checksum that the driver is to complete lies in the packet. */
+static bool csum_fits(const NetHeader *h, size_t len)
+{
+    return !(h->flags & NET_HDR_NEEDS_CSUM) ||
+           (size_t)le16_get(h->csum_start) + le16_get(h->csum_offset) + 2 <= len;
+}
+
 /* The packet behind the back end's header, which is put in ret_hdr. ret_copy: where it is when the
  * driver wants no partial checksums (any more). */
 static bool rx_header(NetPair *q, const struct iovec *iov, unsigned n, NetHeader *ret_hdr,
@@ -67,9 +74,10 @@ static bool rx_header(NetPair *q, const struct iovec *iov, unsigned n, NetHeader
         *ret_hdr = (NetHeader){ 0 }; /* VIRTIO 1.4, 5.1.9.4.1: flags and gso_type are 0 */
     }
     header_clean(ret_hdr, NET_HDR_NEEDS_CSUM | NET_HDR_DATA_VALID);
-    return !ret_hdr->gso_type ||
-           (segments_ok(s, ret_hdr, /* rx= */ true) && ret_hdr->flags & NET_HDR_NEEDS_CSUM &&
-               le16_get(ret_hdr->gso_size));
+    return csum_fits(ret_hdr, ret_data->left) &&
+           (!ret_hdr->gso_type ||
+               (segments_ok(s, ret_hdr, /* rx= */ true) && ret_hdr->flags & NET_HDR_NEEDS_CSUM &&
+                   le16_get(ret_hdr->gso_size)));
 }
 
 /* VIRTIO 1.4, 5.1.4.1: what is not to be segmented has to fit. frame: at least 14 bytes, when len

@@ -109,9 +109,16 @@ void norm_net_give_to(Norm *x, unsigned pair, unsigned n)
 
 NetVerdict norm_net_from(Norm *x, unsigned pair, const uint8_t *frame, size_t len)
 {
-    NetPort *p = pair ? &wire.more[pair - 1] : &wire.port;
     const uint8_t none[NET_HDR] = { 0 };
-    const struct iovec v[2] = { { (void *)(uintptr_t)none, p->vnet_hdr_len },
+
+    return norm_net_with(x, pair, none, frame, len);
+}
+
+NetVerdict norm_net_with(
+    Norm *x, unsigned pair, const uint8_t *hdr, const uint8_t *frame, size_t len)
+{
+    NetPort *p = pair ? &wire.more[pair - 1] : &wire.port;
+    const struct iovec v[2] = { { (void *)(uintptr_t)hdr, p->vnet_hdr_len },
         { (void *)(uintptr_t)frame, len } };
     NetVerdict r = net_send(p, v, 2, p->vnet_hdr_len + len);
 

@@ -23,6 +23,8 @@ void norm_net_close(Norm *x);
  */
 void norm_net_give_to(Norm *x, unsigned pair, unsigned n);
 NetVerdict norm_net_from(Norm *x, unsigned pair, const uint8_t *frame, size_t len);
+NetVerdict norm_net_with(
+    Norm *x, unsigned pair, const uint8_t *hdr, const uint8_t *frame, size_t len);
 unsigned norm_net_used(Norm *x, unsigned queue);
 /* RING_RESET; again: and set up anew. */
 void norm_net_reset_queue(Norm *x, unsigned queue, bool again);
