@@ -30,6 +30,9 @@ static struct {
     __typeof__(&rfbReadExact) read_exact;
     __typeof__(&rfbWriteExact) write_exact;
     rfbLogProc *log, *err;
+    /* What each screen begins as: rfbGetScreen() makes the lock of all lists of clients anew, which
+     * other viewers' threads may hold. */
+    rfbScreenInfoPtr model;
     bool loaded;
 } rfb;
 
@@ -218,6 +221,10 @@ bool vnc_lib_load(GError **err)
         return err_set(err, "libvncserver.so.1 is not the library that was built with");
     }
     *rfb.log = *rfb.err = quiet;
+    rfb.model = rfb.get_screen(NULL, NULL, 4, 4, 8, 3, 4);
+    if (rfb.model) {
+        rfb.model->cursor = NULL; /* one that all would share */
+    }
     rfb.extend(&ext_keys);
     return true;
 }
@@ -335,6 +342,19 @@ static void take_frame(View *v)
 
 /* ---- the thread ---- */
 
+/* As rfbGetScreen(), in any thread. Freed by rfbScreenCleanup(). */
+static rfbScreenInfoPtr new_screen(const View *v)
+{
+    rfbScreenInfoPtr s = rfb.model ? malloc(sizeof *s) : NULL;
+
+    if (s) {
+        *s = *rfb.model;
+        INIT_MUTEX(s->cursorMutex);
+        rfb.new_framebuffer(s, (char *)v->px, (int)v->width, (int)v->height, 8, 3, 4);
+    }
+    return s;
+}
+
 static bool open_screen(View *v)
 {
     static char yes;
@@ -345,19 +365,17 @@ static bool open_screen(View *v)
     resize(v);
     v->c->nrects = 0;
     g_mutex_unlock(&v->frame->lock);
-    s = v->px ? rfb.get_screen(NULL, NULL, (int)v->width, (int)v->height, 8, 3, 4) : NULL;
+    s = v->px ? new_screen(v) : NULL;
     if (!s) {
         return false;
     }
     v->screen = s;
     set_format(v);
-    s->frameBuffer = (char *)v->px;
     s->screenData = v;
     s->desktopName = v->c->server->title;
     s->alwaysShared = TRUE; /* who shares is decided in the main loop */
     s->deferUpdateTime = 0;
     s->maxClientWait = VNC_SEND_MS;
-    s->cursor = NULL;
     s->kbdAddEvent = on_key;
     s->ptrAddEvent = on_pointer;
     s->setDesktopSizeHook = on_size;
