@@ -18,6 +18,19 @@ typedef struct RcuDeferred {
 
 static __thread unsigned registered;
 
+/* What ThreadSanitizer cannot see, since liburcu is not instrumented: what a thread did before a
+ * quiescent point is over when a deferred call runs, and rcu_defer() is. */
+#ifdef __SANITIZE_THREAD__
+void __tsan_acquire(void *at);
+void __tsan_release(void *at);
+static char grace, drained; /* only their addresses */
+#define TOLD_RELEASE(at) __tsan_release(at)
+#define TOLD_ACQUIRE(at) __tsan_acquire(at)
+#else
+#define TOLD_RELEASE(at) ((void)0)
+#define TOLD_ACQUIRE(at) ((void)0)
+#endif
+
 void rcu_thread_register(void)
 {
     if (!registered++) {
@@ -29,6 +42,7 @@ void rcu_thread_unregister(void)
 {
     g_assert(registered);
     if (!--registered) {
+        TOLD_RELEASE(&grace);
         rcu_unregister_thread();
     }
 }
@@ -36,6 +50,7 @@ void rcu_thread_unregister(void)
 void rcu_offline(void)
 {
     if (registered) {
+        TOLD_RELEASE(&grace);
         rcu_thread_offline();
     }
 }
@@ -50,6 +65,7 @@ void rcu_online(void)
 void rcu_quiescent(void)
 {
     if (registered) {
+        TOLD_RELEASE(&grace);
         rcu_quiescent_state();
     }
 }
@@ -58,8 +74,11 @@ static void rcu_run(struct rcu_head *head)
 {
     RcuDeferred *d = caa_container_of(head, RcuDeferred, head);
 
+    TOLD_ACQUIRE(&grace);
+    TOLD_ACQUIRE(d);
     d->fn(d->ptr);
     g_free(d);
+    TOLD_RELEASE(&drained);
 }
 
 void rcu_defer(void (*fn)(void *), void *ptr)
@@ -68,6 +87,7 @@ void rcu_defer(void (*fn)(void *), void *ptr)
 
     d->fn = fn;
     d->ptr = ptr;
+    TOLD_RELEASE(d);
     call_rcu(&d->head, rcu_run);
 }
 
@@ -75,5 +95,6 @@ void rcu_drain(void)
 {
     rcu_offline();
     rcu_barrier();
+    TOLD_ACQUIRE(&drained);
     rcu_online();
 }
