@@ -171,21 +171,21 @@ def seabios(binary, machine, vga):
 
 def grub_parts():
     """GRUB's modules for a BIOS and its font file."""
-    return packages.unpack("grub-pc-bin") + "/usr/lib/grub/i386-pc", packages.unpack("grub-common") + "/usr/share/grub/unicode.pf2"
+    return packages.unpack("grub-pc-bin") + "/usr/lib/grub/i386-pc", packages.unpack("grub-common") + "/usr/share/grub/euro.pf2"
 
 
 def grub_disk(mode):
     """Path of a cached disk: GRUB, its font, a menu that stays."""
     modules, font = grub_parts()
     cfg = "serial --unit=0 --speed=115200\n" + MENU.format(
-        video="insmod all_video\ninsmod gfxterm", font="/boot/grub/unicode.pf2", mode=mode, first="echo FIRST", second="echo SECOND; halt")
+        video="insmod all_video\ninsmod gfxterm", font="/boot/grub/euro.pf2", mode=mode, first="echo FIRST", second="echo SECOND; halt")
     out = f"{CACHE}/guest/grub-menu-{images.digest(cfg, modules, font, *userland.GRUB_MODULES)}.raw"
     with packages.locked():
         if not os.path.exists(out):
             os.makedirs(f"{CACHE}/guest", exist_ok=True)
             with tempfile.TemporaryDirectory(dir=CACHE) as d:
                 shutil.copytree(modules, f"{d}/boot/grub/i386-pc", ignore=shutil.ignore_patterns("*.img", "*.module"))
-                shutil.copy(font, f"{d}/boot/grub/unicode.pf2")
+                shutil.copy(font, f"{d}/boot/grub/euro.pf2")
                 with open(f"{d}/boot/grub/grub.cfg", "w", encoding="utf-8") as f:
                     f.write(cfg)
                 os.chmod(d, 0o755)
