@@ -1,8 +1,9 @@
 /*
- * The ring fuzzer's two ways to run. With clang and -fsanitize=fuzzer it is a libFuzzer target;
+ * The fuzzers' two ways to run. With clang and -fsanitize=fuzzer it is a libFuzzer target;
  * else a program that replays files and makes inputs of its own:
  *
  *   fuzz-ring [--ring=split|packed] [--runs N] [--seed S] [--flat] [file or folder...]
+ *   fuzz-net [--mode=NAME] ...
  *
  * --flat: the memory of the process is as large after them as before, once its pools are filled.
  */

@@ -1,4 +1,4 @@
-/* What the files of the ring fuzzer share: an input, the machine, the loop turned by hand. */
+/* What the files of the fuzzers share: an input, the machine, the loop turned by hand. */
 #pragma once
 
 #include "hw/virtio/virtio-pci.h"
@@ -69,7 +69,7 @@ typedef struct Fuzz {
 } Fuzz;
 extern Fuzz fz;
 
-/* fuzz-machine.c: devices are made once. */
+/* fuzz-machine.c, or fuzz-net.c: devices are made once. */
 void fuzz_prepare(void);
 void fuzz_begin(unsigned which);
 void fuzz_end(void); /* whatever the driver did: a reset ends in a device that is as new */
