@@ -17,6 +17,7 @@ import linuxbench  # noqa: E402
 import measure  # noqa: E402
 import metal  # noqa: E402
 import metalbench as mb  # noqa: E402
+import netbench  # noqa: E402
 import sockbench  # noqa: E402
 from guest import Skip  # noqa: E402
 
@@ -221,6 +222,8 @@ def table_rows():
         *(Row("25", f"{what}, {way}", "us" if of == "trip" else "ms/MiB", sockbench.row(name, of), rounds=3)
           for way, of in (("guest to host", "out"), ("host to guest", "in"), ("round trip", "trip"))
           for what, name in (("unix socket pair in the guest, tcg", "pair"), ("virtio-vsock, tcg", "vsock"), ("TCP by virtio-net and user, tcg", "net"))),
+        *(Row("26", f"TCP {said} by {card} and user, tcg", "ms/MiB", netbench.row(card, way), 0.83 if card == "virtio-net-pci" else None, rounds=3)
+          for way, said in netbench.WAYS.items() for card in netbench.CARDS),
         Row("23", "migration of 512 MB to a file", "ms", missing("no migration"), 0.75, rounds=1),
     ]
 
