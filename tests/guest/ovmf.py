@@ -13,6 +13,7 @@ import images
 import packages
 import pictures
 from guest import Guest
+from systemd import cpu_time
 
 GUID = "01234567-89ab-cdef-0123-456789abcdef"
 MODERN = ",disable-legacy=on"
@@ -54,12 +55,6 @@ def flash(folder):
     if not os.path.exists(path):
         shutil.copy(code("OVMF/OVMF_VARS_4M.fd"), path)
     return ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code()}", "-drive", f"if=pflash,unit=1,format=raw,file={path}"]
-
-
-def cpu_time(g):
-    with open(f"/proc/{g.p.pid}/stat", encoding="utf-8") as f:
-        t = f.read().rpartition(")")[2].split()
-    return (int(t[11]) + int(t[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def fat(path, files, size_mb=64):
