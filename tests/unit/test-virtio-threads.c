@@ -6,6 +6,8 @@
 #include "hw/scsi/scsi.h"
 #include "tests/unit/vdev.h"
 
+#include <stdatomic.h>
+
 VDEV_EXTERN(virtio_blk);
 VDEV_EXTERN(virtio_scsi);
 extern const ObjClass scsi_hd_class;
@@ -21,8 +23,8 @@ static const uint8_t lun[8] = { 1, 0, 0x40, 0 };
 
 /* Says what it was asked where, and leaves the rest to the workers. */
 static struct {
-    Loop *loop[QUEUES];
-    bool wrong;
+    Loop *_Atomic loop[QUEUES];
+    _Atomic bool wrong;
 } seen;
 
 static bool mem_open(BlkNode *n, G_GNUC_UNUSED GError **err)
@@ -51,10 +53,11 @@ static int mem_write(G_GNUC_UNUSED BlkNode *n, G_GNUC_UNUSED uint64_t off,
 
 static BlkTaken mem_submit(G_GNUC_UNUSED BlkNode *n, BlkReq *r)
 {
-    if (seen.loop[r->lane] && seen.loop[r->lane] != loop_current()) {
+    Loop *before = atomic_exchange(&seen.loop[r->lane], loop_current());
+
+    if (before && before != loop_current()) {
         seen.wrong = true; /* each lane is one thread's */
     }
-    seen.loop[r->lane] = loop_current();
     return BLK_NOT_TAKEN;
 }
 
@@ -136,7 +139,10 @@ static void up(Fix *x, const void *setup)
         json_parse("{'file': 'null-co://', 'format': 'raw', 'if': 'none', 'id': 'd'}", -1, NULL);
     Blk *blk = blk_drive_create(drive, NULL);
 
-    memset(&seen, 0, sizeof seen);
+    for (unsigned q = 0; q < QUEUES; q++) {
+        seen.loop[q] = NULL;
+    }
+    seen.wrong = false;
     blk_node(blk)->drv = &mem_driver;
     blk_node(blk)->size = SECTORS * 512;
     blk_node(blk)->instant = false;
