@@ -309,8 +309,8 @@ VQ_INLINE void vq_elem_name(VqBlock *b, uint32_t id, uint32_t ndescs)
 }
 _Static_assert(offsetof(VqElem, ndescs) == offsetof(VqElem, id) + 2, "id and ndescs are a pair");
 
-typedef struct VqFast {
 /* The short way: what a turn of the loop knows beforehand of the one window it looks at. */
+typedef struct VqFast {
     DmaWin *win;
     uint64_t at, len;
     uint64_t host;

@@ -243,7 +243,8 @@ typedef struct Walk {
 VQ_INLINE bool take_run(const VqFast *f, VqBlock *b, Walk *w, uint16_t kind, Lap *l)
 {
     w->total = 0;
-    while (w->kind == kind) {
+    /* Chains are short: a loop that is expected to be long is aligned, which costs more. */
+    while (__builtin_expect_with_probability(w->kind == kind, 1, 0.6)) {
         if (!take_desc(f, &w->iov, w->d, &w->total)) {
             return false;
         }
@@ -256,10 +257,10 @@ VQ_INLINE bool take_run(const VqFast *f, VqBlock *b, Walk *w, uint16_t kind, Lap
     return true;
 }
 
-/* Readable buffers, then writable ones, into b: its last descriptor; NULL: pop() will tell. The
- * flags of the first one were read already. */
-VQ_INLINE const uint8_t *take_chain(
-    const VqFast *f, VqBlock *b, const uint8_t *d, unsigned flags, Lap *l)
+/* Readable buffers, then writable ones, into b, up to *ret_last; false: pop() will tell. The flags
+ * of the first one were read already. */
+VQ_INLINE bool take_chain(
+    const VqFast *f, VqBlock *b, const uint8_t *d, unsigned flags, Lap *l, const uint8_t **ret_last)
 {
     Walk w = { .d = d,
         .limit = MIN(d + VQ_SMALL_IOVS * 16, l->stop),
@@ -267,11 +268,11 @@ VQ_INLINE const uint8_t *take_chain(
         .kind = flags & (DESC_KIND | DESC_NEXT) };
 
     if (!take_run(f, b, &w, DESC_NEXT, l)) {
-        return NULL;
+        return false;
     }
     if (!w.kind) {
         if (!take_desc(f, &w.iov, w.d, &w.total)) {
-            return NULL;
+            return false;
         }
         vq_elem_readable(b, w.iov, w.total);
         vq_elem_writable(b, w.iov, 0);
@@ -279,12 +280,13 @@ VQ_INLINE const uint8_t *take_chain(
         vq_elem_readable(b, w.iov, w.total);
         if (!take_run(f, b, &w, DESC_NEXT | DESC_WRITE, l) || w.kind != DESC_WRITE ||
             !take_desc(f, &w.iov, w.d, &w.total)) {
-            return NULL;
+            return false;
         }
         vq_elem_writable(b, w.iov, w.total);
         w.total += vq_elem_of(b)->out.left;
     }
-    return VQ_LIKELY(w.total <= UINT32_MAX) ? w.d : NULL; /* 2.7.4.2 */
+    *ret_last = w.d;
+    return VQ_LIKELY(w.total <= UINT32_MAX); /* 2.7.4.2 */
 }
 
 /* The same for a chain of one readable buffer. */
@@ -389,7 +391,7 @@ static VQ_NOINLINE unsigned take_some(VirtQueue *vq, unsigned max)
             }
         } else if (flags & AVAIL_BITS) {
             break;
-        } else if (!(last = take_chain(&f, b, at, flags, &l))) {
+        } else if (!take_chain(&f, b, at, flags, &l, &last)) {
             if (!take_table(vq, b, at)) {
                 vq->more = true;
                 break;
@@ -429,7 +431,7 @@ static VQ_NOINLINE unsigned take_some(VirtQueue *vq, unsigned max)
 
 static unsigned packed_take(VirtQueue *vq, unsigned max)
 {
-    unsigned size = vq->at.size;
+    unsigned most = vq->at.size / VQ_SMALL_IOVS; /* not more than once around */
 
     vq->more = false;
     if (!map(vq)) {
@@ -439,10 +441,7 @@ static unsigned packed_take(VirtQueue *vq, unsigned max)
         vq->more = true;
         return 0;
     }
-    if (VQ_UNLIKELY(max * VQ_SMALL_IOVS > size)) {
-        max = size / VQ_SMALL_IOVS; /* not more than once around */
-    }
-    return take_some(vq, max);
+    return take_some(vq, VQ_LIKELY(max <= most) ? max : most);
 }
 
 static void packed_publish(VirtQueue *vq, const VqDone *done, unsigned n)
@@ -492,8 +491,8 @@ typedef struct Place {
 VQ_INLINE void write_used(uint8_t *inflight, Place l, VqBlock *b)
 {
     const VqElem *e = vq_elem_of(b);
-    uint32_t len = vq_used_len(e), last = l.flags;
     size_t id = e->id;
+    uint32_t len = vq_used_len(e), last = l.flags | (uint32_t)id;
 
     if (VQ_UNLIKELY(len)) { /* a branch, not arithmetic: devices do the same again and again */
         last |= (uint32_t)DESC_WRITE << 16;
@@ -501,7 +500,7 @@ VQ_INLINE void write_used(uint8_t *inflight, Place l, VqBlock *b)
     atomic_store_explicit(
         (_Atomic uint32_t *)(void *)(l.at + 8), htole32(len), memory_order_relaxed);
     atomic_store_explicit(
-        (_Atomic uint32_t *)(void *)(l.at + 12), htole32(last | id), memory_order_release);
+        (_Atomic uint32_t *)(void *)(l.at + 12), htole32(last), memory_order_release);
     inflight[id] = false;
 }
 
@@ -582,8 +581,8 @@ static inline Place place_now(const VirtQueue *vq)
         vq->rs.used_wrap ? (uint32_t)AVAIL_BITS << 16 : 0 };
 }
 
-/* All that was taken last is used, up to the descriptors of first, which show it. */
-VQ_INLINE void show_used(VirtQueue *vq, Place begin, VqBlock *first)
+/* All that was taken last counts as used. */
+VQ_INLINE void count_used(VirtQueue *vq)
 {
     unsigned sum = vq->took, used = vq->rs.used + sum;
 
@@ -594,21 +593,22 @@ VQ_INLINE void show_used(VirtQueue *vq, Place begin, VqBlock *first)
         vq->rs.used_wrap = !vq->rs.used_wrap;
     }
     vq->rs.used = (uint16_t)used;
-    write_used(vq->inflight, begin, first);
 }
 
 VQ_INLINE VqBlock *use(VirtQueue *vq, VqBlock *first, unsigned n, bool in_order, bool one)
 {
     UsedRing r = { vq->desc.host, vq->desc.host + vq->at.size * 16u, one };
+    uint8_t *inflight = vq->inflight;
     Place begin = place_now(vq);
     VqBlock *last;
 
+    count_used(vq);
     if (in_order) {
-        last = use_in_order(vq->inflight, first, n, begin, r, &first);
+        last = use_in_order(inflight, first, n, begin, r, &first);
     } else {
-        last = use_each(vq->inflight, first, n, begin, r);
+        last = use_each(inflight, first, n, begin, r);
     }
-    show_used(vq, begin, first);
+    write_used(inflight, begin, first);
     return last;
 }
 
@@ -628,13 +628,17 @@ VQ_INLINE bool watched(const VirtQueue *vq, const RamBlock *b)
 
 static VqBlock *packed_use(VirtQueue *vq, VqBlock *b, unsigned n, bool in_order)
 {
+    Place begin;
+
     if (!map(vq) || watched(vq, b->win->block)) {
         return NULL;
     }
     if (n > 1) {
         return use_several(vq, b, n, in_order);
     }
-    show_used(vq, place_now(vq), b);
+    begin = place_now(vq);
+    count_used(vq);
+    write_used(vq->inflight, begin, b);
     return b;
 }
 

@@ -73,6 +73,7 @@ enum { SLOTS = 256, CHAIN_MAX = 4 };
 #define LEN_UNKNOWN UINT32_MAX /* IN_ORDER: covered by a later entry */
 typedef struct Slot {
     VBuf buf[CHAIN_MAX];
+    uint16_t flags[CHAIN_MAX];
     unsigned n;
     uint64_t table; /* indirect table */
 } Slot;

@@ -74,6 +74,11 @@ void ring_prepare(Ring *r, unsigned s, const VBuf *buf, unsigned n)
         }
         slot->buf[0] = (VBuf){ slot->table, n * 16, false };
     }
+    for (unsigned i = 0; i < slot->n; i++) {
+        slot->flags[i] =
+            (uint16_t)((slot->buf[i].write && !r->indirect ? VRING_WRITE : 0) |
+                       (i + 1 < slot->n ? VRING_NEXT : 0) | (r->indirect ? VRING_INDIRECT : 0));
+    }
     if (v->packed) {
         return;
     }
@@ -82,44 +87,40 @@ void ring_prepare(Ring *r, unsigned s, const VBuf *buf, unsigned n)
     CHECK((s + 1) * stride <= v->size);
     for (unsigned i = 0; i < slot->n; i++) {
         unsigned at = s * stride + i;
-        uint16_t flags =
-            (uint16_t)((slot->buf[i].write && !r->indirect ? VRING_WRITE : 0) |
-                       (i + 1 < slot->n ? VRING_NEXT : 0) | (r->indirect ? VRING_INDIRECT : 0));
 
-        vring_desc(v, at, slot->buf[i].at, slot->buf[i].len, flags, (uint16_t)(at + 1));
+        vring_desc(v, at, slot->buf[i].at, slot->buf[i].len, slot->flags[i], (uint16_t)(at + 1));
     }
 }
 
-static void put_packed(Ring *r, unsigned s)
+/* All that makes a descriptor available is in its second half: one store. The first one's comes
+ * last. */
+static inline void put_packed(Ring *r, unsigned s)
 {
     VRing *v = r->v;
     const Slot *slot = &r->slot[s];
-    uint16_t extra = r->indirect ? VRING_INDIRECT : 0, first_flags = 0;
-    uint64_t first = v->desc + v->avail * 16u;
+    unsigned n = slot->n, at = v->avail;
+    uint64_t first = v->desc + at * 16u + 8, first_rest = 0, lap = v->avail_wrap ? 1 << 7 : 1 << 15;
 
-    v->len_of[s] = (uint16_t)slot->n;
-    for (unsigned i = 0; i < slot->n; i++) {
-        uint64_t at = v->desc + v->avail * 16u;
-        uint16_t flags =
-            (uint16_t)((slot->buf[i].write ? VRING_WRITE : 0) | (i + 1 < slot->n ? VRING_NEXT : 0) |
-                       extra | (v->avail_wrap ? 1 << 7 : 1 << 15));
+    v->len_of[s] = (uint16_t)n;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t rest = slot->buf[i].len | (uint64_t)s << 32 | (slot->flags[i] | lap) << 48;
 
-        *RAM(uint64_t, at) = slot->buf[i].at;
-        *RAM(uint32_t, at + 8) = slot->buf[i].len;
-        *RAM(uint16_t, at + 12) = (uint16_t)s;
+        *RAM(uint64_t, v->desc + at * 16u) = slot->buf[i].at;
         if (i) {
-            *RAM(uint16_t, at + 14) = flags;
+            *RAM(uint64_t, v->desc + at * 16u + 8) = rest;
         } else {
-            first_flags = flags;
+            first_rest = rest;
         }
-        if (++v->avail == v->size) {
-            v->avail = 0;
+        if (++at == v->size) {
+            at = 0;
+            lap ^= 1 << 7 | 1 << 15;
             v->avail_wrap = !v->avail_wrap;
         }
     }
-    r->unshown = (uint16_t)(r->unshown + slot->n);
+    v->avail = (uint16_t)at;
+    r->unshown = (uint16_t)(r->unshown + n);
     compiler_fence(); /* x86 keeps stores in order */
-    *RAM(uint16_t, first + 14) = first_flags;
+    *RAM(uint64_t, first) = first_rest;
 }
 
 void ring_put(Ring *r, unsigned s)
@@ -189,26 +190,27 @@ void ring_kick(Ring *r)
     metal_port.store(NULL, r->kick_io, r->kick_at, r->kick_size, val);
 }
 
-static bool get_packed(Ring *r, unsigned *ret_slot, uint32_t *ret_len)
+static inline bool get_packed(Ring *r, unsigned *ret_slot, uint32_t *ret_len)
 {
     VRing *v = r->v;
-    uint64_t at = v->desc + v->used * 16u;
-    uint16_t flags = *RAM(uint16_t, at + 14), n;
+    uint64_t rest = *RAM(uint64_t, v->desc + v->used * 16u + 8); /* length, id, flags */
+    unsigned flags = (unsigned)(rest >> 48), slot = (unsigned)(rest >> 32) & 0xffff, n;
 
-    if (!!(flags & 1 << 7) != v->used_wrap || !!(flags & 1 << 15) != v->used_wrap) {
+    if ((flags & (1 << 7 | 1 << 15)) != (v->used_wrap ? 1 << 7 | 1 << 15 : 0)) {
         return false;
     }
     compiler_fence();
-    *ret_slot = *RAM(uint16_t, at + 12);
-    *ret_len = *RAM(uint32_t, at + 8);
-    CHECK(*ret_slot < SLOTS);
-    n = v->len_of[*ret_slot];
+    *ret_slot = slot;
+    *ret_len = (uint32_t)rest;
+    CHECK(slot < SLOTS);
+    n = v->len_of[slot];
     CHECK(n);
-    v->used = (uint16_t)(v->used + n);
-    if (v->used >= v->size) {
-        v->used = (uint16_t)(v->used - v->size);
+    n += v->used;
+    if (n >= v->size) {
+        n -= v->size;
         v->used_wrap = !v->used_wrap;
     }
+    v->used = (uint16_t)n;
     return true;
 }
 
