@@ -170,7 +170,7 @@ def resize(h, width, height, seed):
     connected, modes = h.drm.modes(h.head)
     yield f"head {h.head}: {width}x{height} is wished for", connected and f"{width}x{height}*" in modes, modes
     h.draw(width, height, seed)
-    yield from h.same(f"head {h.head}, resized", ("ppm", "png") if width * height < 500000 else ("ppm",))
+    yield from h.same(f"head {h.head}, resized", ("ppm", "png") if width * height < 400000 else ("ppm",))
 
 
 def pointers(g, viewers):
@@ -227,7 +227,7 @@ def look(binary, machine, device, heads=2, more=False):
         drm.do("move 0 100 50")
         bad = pointer(first.viewer, 7)
         yield "the pointer's shape", not bad, bad
-        bad = first.dump("ppm")  # which, as QEMU's, is without it
+        bad = first.dump("ppm")  # viewers draw it
         yield "screendump leaves the pointer out", not bad, bad
         if more:
             for i, (w, h) in enumerate(((640, 480), (1920, 1080), (2560, 1440), (1280, 800))):
