@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-enum { F_NEXT = 1, F_WRITE = 2, F_AVAIL = 1 << 7, F_USED = 1 << 15 };
-enum { MASK = BENCH_SIZE - 1, BUFFERS = 0x800000, BATCH = 64 };
+enum { F_NEXT = 1, F_WRITE = 2, F_INDIRECT = 4, F_AVAIL = 1 << 7, F_USED = 1 << 15 };
+enum { MASK = BENCH_SIZE - 1, BUFFERS = 0x800000, TABLES = 0x700000, BATCH = 64 };
 
 typedef struct Desc {
     uint64_t addr;
@@ -54,19 +54,73 @@ void bench_ring_init(BenchRing *r, uint8_t *ram, const VRing *v, bool in_order)
     }
 }
 
-static inline void write_desc(uint8_t *ring, unsigned i, uint16_t third, uint16_t fourth)
+static inline void write_words(
+    uint8_t *ring, unsigned i, uint64_t addr, unsigned len, uint16_t third, uint16_t fourth)
 {
     DescWords *d = (DescWords *)(void *)(ring + i * 16u);
 
-    atomic_store_explicit(&d->addr, BUFFERS + i * 4096u, memory_order_relaxed);
+    atomic_store_explicit(&d->addr, addr, memory_order_relaxed);
     /* Length, and for a packed ring all that makes it available, in one store. */
     atomic_store_explicit(
-        &d->rest, 512 | (uint64_t)third << 32 | (uint64_t)fourth << 48, memory_order_release);
+        &d->rest, len | (uint64_t)third << 32 | (uint64_t)fourth << 48, memory_order_release);
+}
+
+static inline void write_desc(uint8_t *ring, unsigned i, uint16_t third, uint16_t fourth)
+{
+    write_words(ring, i, BUFFERS + i * 4096u, 512, third, fourth);
 }
 
 static inline unsigned kind(unsigned i, unsigned chain)
 {
     return (i + 1 < chain ? F_NEXT : 0u) | (i ? F_WRITE : 0u);
+}
+
+static void step(uint16_t *pos, bool *wrap, unsigned n)
+{
+    *pos = (uint16_t)(*pos + n);
+    if (*pos >= BENCH_SIZE) {
+        *pos = (uint16_t)(*pos - BENCH_SIZE);
+        *wrap = !*wrap;
+    }
+}
+
+/* The table of descriptor i of the ring, and that descriptor. */
+static void write_table(
+    const BenchRing *r, unsigned i, unsigned chain, uint16_t third, uint16_t fourth)
+{
+    uint64_t at = TABLES + i * 64u;
+
+    for (unsigned k = 0; k < chain; k++) {
+        uint16_t flags = (uint16_t)kind(k, chain);
+
+        if (r->packed) { /* only WRITE means something there: VIRTIO 1.4, 2.8.7 */
+            write_desc(r->ram + at, k, 0, flags & F_WRITE);
+        } else {
+            write_desc(r->ram + at, k, flags, (uint16_t)(k + 1));
+        }
+    }
+    write_words(r->desc, i, at, chain * 16, third, fourth);
+}
+
+static void add_tables(BenchRing *r, unsigned chain, unsigned n)
+{
+    for (unsigned k = 0; k < n; k++) {
+        unsigned at = r->packed ? r->avail : r->head;
+
+        if (r->packed) {
+            write_table(r, at, chain, r->next_id,
+                (uint16_t)(F_INDIRECT | (r->avail_wrap ? F_AVAIL : F_USED)));
+            r->next_id = (uint16_t)((r->next_id + 1) & MASK);
+            step(&r->avail, &r->avail_wrap, 1);
+        } else {
+            write_table(r, at, chain, F_INDIRECT, 0);
+            put16(r->driver + 4 + (r->avail++ & MASK) * 2u, (uint16_t)at, memory_order_relaxed);
+            r->head = (uint16_t)((at + 1) & MASK);
+        }
+    }
+    if (!r->packed) {
+        put16(r->driver + 2, r->avail, memory_order_release);
+    }
 }
 
 static void add_split(BenchRing *r, unsigned chain, unsigned n)
@@ -86,15 +140,6 @@ static void add_split(BenchRing *r, unsigned chain, unsigned n)
     r->head = at;
     r->avail = avail;
     put16(r->driver + 2, avail, memory_order_release);
-}
-
-static void step(uint16_t *pos, bool *wrap, unsigned n)
-{
-    *pos = (uint16_t)(*pos + n);
-    if (*pos >= BENCH_SIZE) {
-        *pos = (uint16_t)(*pos - BENCH_SIZE);
-        *wrap = !*wrap;
-    }
 }
 
 /* From the last descriptor to the first, so that the device sees all of them or none. */
@@ -123,8 +168,10 @@ static void add_packed(BenchRing *r, unsigned chain, unsigned n)
 
 void bench_add(BenchRing *r, unsigned chain, unsigned n)
 {
-    r->chain = chain;
-    if (r->packed) {
+    r->chain = r->indirect ? 1 : chain;
+    if (r->indirect) {
+        add_tables(r, chain, n);
+    } else if (r->packed) {
         add_packed(r, chain, n);
     } else {
         add_split(r, chain, n);

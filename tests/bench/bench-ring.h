@@ -10,6 +10,7 @@ enum { BENCH_SIZE = 256 };
 
 typedef struct BenchRing {
     bool packed, in_order;
+    bool indirect; /* each chain is one descriptor of the ring, which names a table */
     uint8_t *ram;
     uint8_t *desc, *driver, *device; /* in host memory */
     uint16_t avail, used;            /* split: counters. packed: positions */

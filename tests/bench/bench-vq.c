@@ -3,8 +3,8 @@
  * over the same ring that checks nothing (the limit). In process; the driver's side writes the ring
  * through a plain pointer and is the same for both. tests/bench/vq.py runs it and callgrind.
  *
- *   bench-vq LAYOUT CHAIN BATCH COUNT core|bare|bare-each one|two [event-idx]   prints ns per
- * request
+ *   bench-vq LAYOUT CHAIN BATCH COUNT core|bare|bare-each one|two [event-idx|indirect]   prints ns
+ * per request
  */
 #include "hw/virtio/virtio-pci.h"
 #include "memory/ram.h"
@@ -64,7 +64,7 @@ const ObjAlias obj_aliases[] = { { NULL, NULL } };
 const MachineClass *const machine_classes[] = { NULL };
 
 typedef struct Args {
-    bool packed, in_order, event_idx, bare, each, two;
+    bool packed, in_order, event_idx, indirect, bare, each, two;
     unsigned chain, batch, count;
 } Args;
 
@@ -152,9 +152,10 @@ static void run_two(BenchRing *r, Side *s)
 static void run_one(BenchRing *r, Side *s)
 {
     const Args *a = s->a;
+    unsigned room = BENCH_SIZE / a->chain;
 
     for (unsigned done = 0; done < a->count;) {
-        unsigned n = MIN(MIN(a->batch, BENCH_SIZE / a->chain), a->count - done), got;
+        unsigned n = MIN(MIN(a->batch, room), a->count - done), got;
 
         bench_add(r, a->chain, n);
         while (turn(s)) {
@@ -168,7 +169,7 @@ static void run_one(BenchRing *r, Side *s)
 static uint64_t wanted_features(const Args *a)
 {
     return 1ull << 32 | (uint64_t)a->packed << 34 | (uint64_t)a->in_order << 35 |
-           (uint64_t)a->event_idx << 29;
+           (uint64_t)a->event_idx << 29 | (uint64_t)a->indirect << 28;
 }
 
 static double run(const Args *a)
@@ -188,6 +189,7 @@ static double run(const Args *a)
     g_assert_true(vd_negotiate(d, wanted_features(a)));
     vd_setup_queue(d, 0, BENCH_SIZE);
     bench_ring_init(&r, b->ram.ram->host, &d->ring[0], a->in_order);
+    r.indirect = a->indirect;
     bare_init(&s.bare, &r);
     vd_driver_ok(d);
     board_run(b);
@@ -223,7 +225,8 @@ static bool parse(int argc, char **argv, Args *a)
     a->each = !strcmp(argv[5], "bare-each");
     a->two = !strcmp(argv[6], "two");
     a->event_idx = argc > 7 && !strcmp(argv[7], "event-idx");
-    return a->chain && a->chain <= 4 && a->batch && a->count;
+    a->indirect = argc > 7 && !strcmp(argv[7], "indirect");
+    return a->chain && a->chain <= 4 && a->batch && a->count && !(a->indirect && a->bare);
 }
 
 int main(int argc, char **argv)
@@ -233,7 +236,7 @@ int main(int argc, char **argv)
 
     if (!parse(argc, argv, &a)) {
         fprintf(stderr, "usage: bench-vq split|packed|split-in-order|packed-in-order CHAIN BATCH "
-                        "COUNT core|bare|bare-each one|two [event-idx]\n");
+                        "COUNT core|bare|bare-each one|two [event-idx|indirect]\n");
         return 2;
     }
     loop_main();
