@@ -118,10 +118,10 @@ bool virtio_accept(VirtioDev *d, VirtioFeatures f)
     if (!may_change_features(d, f)) {
         return false;
     }
-    d->features = f;
+    virtio_set_features(d, f);
     d->legacy = legacy;
     if (d->ops->features_ok && !d->ops->features_ok(d)) {
-        d->features = before;
+        virtio_set_features(d, before);
         return false;
     }
     /* 6: a driver that knows nothing of an IOMMU speaks of memory's own addresses. */
@@ -318,7 +318,7 @@ static void reset_finish(VirtioDev *d)
     d->paused = false;
     d->broken = false;
     d->legacy = false;
-    d->features = (VirtioFeatures){ 0 };
+    virtio_set_features(d, (VirtioFeatures){ 0 });
     d->status = 0;
     if (d->ops->reset) {
         d->ops->reset(d);

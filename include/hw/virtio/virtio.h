@@ -165,9 +165,16 @@ struct VirtioDev {
 /* indirect_desc, event_idx, packed, in_order, … */
 extern const PropSpec virtio_props[];
 
+/* Atomic: a chain that comes back behind a reset asks in its loop, and takes either answer. */
 static inline bool virtio_has(const VirtioDev *d, unsigned bit)
 {
-    return d->features.word[bit / 64] >> (bit % 64) & 1;
+    return __atomic_load_n(&d->features.word[bit / 64], __ATOMIC_RELAXED) >> (bit % 64) & 1;
+}
+static inline void virtio_set_features(VirtioDev *d, VirtioFeatures f)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(f.word); i++) {
+        __atomic_store_n(&d->features.word[i], f.word[i], __ATOMIC_RELAXED);
+    }
 }
 static inline bool vf_has(VirtioFeatures f, unsigned bit)
 {
