@@ -189,7 +189,7 @@ struct VirtQueue {
     _Atomic bool *rung; /* Doorbell.rung of kick_fd */
     LoopFd *kick_watch;
     LoopPoll poll;
-    LoopIdle notify; /* vq_notify_soon() */
+    LoopIdle notify;  /* vq_notify_soon() */
     bool hold_notify; /* vq_hold_notify() */
     _Atomic bool kick_posted;
     _Atomic unsigned refs; /* the device, and posted calls */
