@@ -304,6 +304,13 @@ static bool opt_audio(Options *o, const char *arg, GError **err)
             return err_set(err, "Parameter '%s' is unexpected", json_key_at(args, i));
         }
     }
+    if (json_get(args, "id")) {
+        unsigned n = g_strv_length(o->audiodevs);
+
+        o->audiodevs = g_renew(char *, o->audiodevs, n + 2);
+        o->audiodevs[n] = g_strdup(json_get_str_or(args, "id", ""));
+        o->audiodevs[n + 1] = NULL;
+    }
     return true;
 }
 

@@ -13,6 +13,7 @@ Options *options_new(void)
     for (unsigned k = 0; k < OPT_KINDS; k++) {
         o->items[k] = g_ptr_array_new();
     }
+    o->audiodevs = g_new0(char *, 1);
     for (const OptRow *row = option_rows; row->name; row++) {
         prop_defaults(row->table, o);
     }
@@ -45,6 +46,7 @@ void options_free(Options *o)
         }
     }
     g_strfreev(o->data_dirs);
+    g_strfreev(o->audiodevs);
     g_free(o->keymap);
     g_free(o->vga);
     g_free(o);

@@ -62,6 +62,7 @@ typedef struct Options {
     char *keymap; /* -k */
     char *vga;    /* -vga; NULL: the machine's default */
     char **data_dirs;
+    char **audiodevs; /* ids of -audiodev; never NULL */
     bool stopped, nographic, nodefaults, no_user_config, no_reboot, no_shutdown, snapshot,
         daemonize;
     bool no_acpi, no_hpet;

@@ -8,6 +8,7 @@
 bool setup_vnc(Machine *m, const Options *o, GError **err)
 {
     const GPtrArray *items = o->items[OPT_VNC];
+    const VncPlace place = { o->name, m->root, secret_get, (const char *const *)o->audiodevs };
 
     if (o->keymap && !vnc_set_layout(o->keymap, err)) {
         return false;
@@ -15,7 +16,7 @@ bool setup_vnc(Machine *m, const Options *o, GError **err)
     for (unsigned i = 0; i < items->len; i++) {
         const OptItem *item = items->pdata[i];
 
-        if (!vnc_start(item->text, o->name, m->root, secret_get, err)) {
+        if (!vnc_start(item->text, &place, err)) {
             options_prefix(err, item->typed);
             return false;
         }

@@ -2,7 +2,7 @@
 #include "ui/vnc.h"
 #include "util/err.h"
 
-bool vnc_start(const char *text, const char *name, Obj *root, VncSecretFn *secret, GError **err)
+bool vnc_start(const char *text, const VncPlace *place, GError **err)
 {
     return err_set(err, "VNC support is disabled");
 }

@@ -416,7 +416,7 @@ static const PropSpec vnc_opts[] = {
 };
 /* clang-format on */
 
-static bool check_opts(const VncOpts *o, GError **err)
+static bool check_opts(const VncOpts *o, const VncPlace *place, GError **err)
 {
     const struct {
         bool asked;
@@ -431,7 +431,7 @@ static bool check_opts(const VncOpts *o, GError **err)
             return err_set(err, "%s is not supported", no[i].name);
         }
     }
-    if (o->audiodev) {
+    if (o->audiodev && !g_strv_contains(place->audiodevs, o->audiodev)) {
         return err_set(err, "audiodev '%s' not found", o->audiodev);
     }
     if (o->to && g_str_has_prefix(o->where, "unix:")) {
@@ -516,13 +516,13 @@ static void server_free(VncServer *s)
     g_free(s);
 }
 
-static bool server_open(VncServer *s, const VncOpts *o, GError **err)
+static bool server_open(VncServer *s, const VncOpts *o, const VncPlace *place, GError **err)
 {
     int family = o->ipv4 == o->ipv6 ? AF_UNSPEC : o->ipv4 ? AF_INET : AF_INET6;
 
     int64_t to = -1, other;
 
-    if (!check_opts(o, err) || !set_secret(s, o, err) || !set_share(s, o->share, err) ||
+    if (!check_opts(o, place, err) || !set_secret(s, o, err) || !set_share(s, o->share, err) ||
         !number("head", o->head, &s->head, err) || !number("to", o->to, &to, err) ||
         !number("connections", o->connections, &other, err) ||
         !number("key-delay-ms", o->key_delay, &other, err)) {
@@ -557,7 +557,7 @@ static void leds_changed(G_GNUC_UNUSED void *opaque)
     }
 }
 
-bool vnc_start(const char *text, const char *name, Obj *root, VncSecretFn *secret, GError **err)
+bool vnc_start(const char *text, const VncPlace *place, GError **err)
 {
     VncOpts o = { 0 };
     bool help = false, ok;
@@ -579,9 +579,9 @@ bool vnc_start(const char *text, const char *name, Obj *root, VncSecretFn *secre
     s->id = o.id               ? g_strdup(o.id)
             : vnc.servers->len ? g_strdup_printf("vnc%u", vnc.servers->len + 1)
                                : g_strdup("default");
-    s->title = name ? g_strdup_printf("QEMU (%s)", name) : g_strdup("QEMU");
-    s->root = root;
-    s->secret = secret;
+    s->title = place->name ? g_strdup_printf("QEMU (%s)", place->name) : g_strdup("QEMU");
+    s->root = place->root;
+    s->secret = place->secret;
     s->device = g_strdup(o.display);
     s->auth = o.password;
     s->clients = g_ptr_array_new();
@@ -589,7 +589,7 @@ bool vnc_start(const char *text, const char *name, Obj *root, VncSecretFn *secre
     s->frame.expires_s = INT64_MAX;
     blank(&s->frame);
     timer_init(&s->tick, loop_main(), CLOCK_KIND_REALTIME, tick, s);
-    ok = server_open(s, &o, err);
+    ok = server_open(s, &o, place, err);
     prop_release(vnc_opts, &o);
     if (!ok) {
         server_free(s);

@@ -7,11 +7,16 @@
 
 /* The bytes that password-secret= names; the caller's. */
 typedef GBytes *VncSecretFn(Obj *root, const char *id, GError **err);
-/*
- * Listens as -vnc's text says, "host:display[,opts]", "unix:path", "none". name: the VM's, may be
- * NULL. root: the tree, for display=. After all devices are there.
- */
-bool vnc_start(const char *text, const char *name, Obj *root, VncSecretFn *secret, GError **err);
+/* What a server finds around it. */
+typedef struct VncPlace {
+    const char *name; /* the VM's; NULL: none */
+    Obj *root;        /* the tree, for display= */
+    VncSecretFn *secret;
+    const char *const *audiodevs; /* ids, NULL at the end */
+} VncPlace;
+/* Listens as -vnc's text says, "host:display[,opts]", "unix:path", "none". After all devices are
+ * there. */
+bool vnc_start(const char *text, const VncPlace *place, GError **err);
 void vnc_stop_all(void); /* disconnects everybody and waits for it */
 /* -k: the layout of the viewers' keyboards. */
 bool vnc_set_layout(const char *name, GError **err);
