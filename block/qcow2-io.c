@@ -238,7 +238,7 @@ static int write_moved(Q2Io *io, Q2Range *r, Q2Map *m)
 {
     Qcow2 *q = io->q;
     uint64_t first = r->first, n = MIN(m->n, MAX(1, (4u << 20) >> q->cluster_bits));
-    uint64_t host = m->host, off = io->off;
+    uint64_t host = m->host;
     bool fresh = false, kept = m->kind == Q2_ZEROES && m->host && m->entry & Q2_COPIED &&
                                q->l1[first >> q->l2_bits] & Q2_COPIED;
     int rc;
@@ -256,11 +256,10 @@ static int write_moved(Q2Io *io, Q2Range *r, Q2Map *m)
     q2_range_cut(q, r, first + n - 1);
     g_mutex_unlock(&q->lock);
     uint64_t some = piece(io, n);
-    bool copies = (off | some) & (q->cluster - 1);
 
     rc = write_new(io, m, host, some, fresh);
     g_mutex_lock(&q->lock);
-    q->barrier |= copies;
+    q->barrier = true; /* or the entry may show what somebody else had written there */
     if (!rc) {
         return link_new(q, first, n, host);
     }

@@ -6,7 +6,7 @@
  * to move them.
  *
  * What a crash may find is settled by the order of write-out (q2_write_out()): first reference
- * counts of what is new, new L2 tables, data copied from elsewhere; barrier; then L2 entries and L1
+ * counts of what is new, new L2 tables, data in new places; barrier; then L2 entries and L1
  * entries; barrier; then what nobody points to any more is released, and not before taken again.
  */
 #pragma once
