@@ -103,7 +103,6 @@ typedef struct VirtioOps {
 typedef struct VirtioBusOps {
     void (*irq_queue)(Obj *transport, unsigned vq); /* from the device's loop */
     void (*irq_config)(Obj *transport);
-    bool (*queue_fds)(Obj *transport, unsigned vq, int *ret_kick, int *ret_call); /* for vhost */
     DmaSpace *(*dma)(Obj *transport);
     /* num-queues=auto: number of vCPUs; NULL: 1 */
     unsigned (*default_queues)(Obj *transport);
