@@ -56,12 +56,6 @@ bool surface_available(GError **err)
     return true;
 }
 
-pixman_image_t *surface_new(pixman_format_code_t format, unsigned width, unsigned height)
-{
-    return surface_available(NULL) ? px.create_bits(format, (int)width, (int)height, NULL, 0)
-                                   : NULL;
-}
-
 /* What a wrapped picture ends with. */
 typedef struct Wrap {
     SurfaceFree *done;
@@ -94,6 +88,47 @@ pixman_image_t *surface_wrap(pixman_format_code_t format, unsigned width, unsign
         px.set_destroy(s, wrap_done, w);
     }
     return s;
+}
+
+typedef struct Mapping {
+    void *at;
+    size_t size;
+} Mapping;
+
+static void unmap(void *opaque)
+{
+    Mapping *m = opaque;
+
+    munmap(m->at, m->size);
+    g_free(m);
+}
+
+/* Memory that the kernel clears page by page when it is written first; the heap would do it here
+ * and now where it uses a piece again. */
+static pixman_image_t *new_mapped(pixman_format_code_t format, unsigned width, unsigned height)
+{
+    size_t size = (size_t)width * height * 4;
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (at == MAP_FAILED) {
+        return NULL;
+    }
+    Mapping *m = g_new(Mapping, 1);
+
+    *m = (Mapping){ at, size };
+    return surface_wrap(format, width, height, at, width * 4, unmap, m);
+}
+
+pixman_image_t *surface_new(pixman_format_code_t format, unsigned width, unsigned height)
+{
+    enum { LARGE = 256 << 10 };
+
+    if (!surface_available(NULL)) {
+        return NULL;
+    }
+    return PIXMAN_FORMAT_BPP(format) == 32 && (uint64_t)width * height * 4 >= LARGE
+               ? new_mapped(format, width, height)
+               : px.create_bits(format, (int)width, (int)height, NULL, 0);
 }
 
 pixman_image_t *surface_ref(pixman_image_t *s)

@@ -1,7 +1,7 @@
 /*
  * The copies of virtio-gpu's commands (VIRTIO 1.4, 5.7.6.8): from the guest's memory into
- * resources, and from resources and blobs into what a head shows, some rows at a time; so goes the
- * memory of large resources. Tested by test-virtio-gpu.
+ * resources, and from resources and blobs into what a head shows, some rows at a time. Tested by
+ * test-virtio-gpu.
  */
 #include "hw/virtio/virtio-gpu.h"
 #include "ui/surface.h"
@@ -76,9 +76,6 @@ static bool do_rows(VirtioGpu *s, const GpuJob *j, const Rect *rows)
     switch (j->what) {
     case GPU_TO_HOST:
         return copy_to_host(s, j, rows);
-    case GPU_DROP:
-        surface_discard(j->res->image, rows->y, rows->height);
-        return true;
     case GPU_FLUSH:
         copy_to_heads(s, j->heads, rows);
         return true;
@@ -107,9 +104,6 @@ uint32_t gpu_copy(VirtioGpu *s)
         j->left.y += rows.height;
         j->left.height -= rows.height;
         j->off += (uint64_t)rows.height * j->res->width * 4;
-    }
-    if (j->what == GPU_DROP) {
-        gpu_drop(s, j->res);
     }
     return GPU_OK_NODATA;
 }

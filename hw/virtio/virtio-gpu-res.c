@@ -81,7 +81,7 @@ bool gpu_charge(VirtioGpu *s, uint64_t bytes)
     return true;
 }
 
-static void detach(VirtioGpu *s, GpuRes *r)
+void gpu_detach_pieces(VirtioGpu *s, GpuRes *r)
 {
     uint64_t bytes = (uint64_t)r->npieces * sizeof(GpuPiece);
 
@@ -93,32 +93,11 @@ static void detach(VirtioGpu *s, GpuRes *r)
     r->attached = false;
 }
 
-static void res_free(VirtioGpu *s, GpuRes *r)
-{
-    gpu_res_gone(s, r);
-    detach(s, r);
-    surface_unref(r->image);
-    s->hostmem -= r->counted;
-    g_free(r);
-}
-
-void gpu_free_all(VirtioGpu *s)
-{
-    GHashTableIter it;
-    void *r;
-
-    g_hash_table_iter_init(&it, s->resources);
-    while (g_hash_table_iter_next(&it, NULL, &r)) {
-        g_hash_table_iter_steal(&it);
-        res_free(s, r);
-    }
-    g_assert(!s->hostmem);
-}
-
-/* NULL: max_hostmem is reached. */
+/* NULL: max_hostmem is reached, or GPU_RES_MAX. */
 static GpuRes *res_new(VirtioGpu *s, uint32_t id, uint64_t bytes)
 {
-    if (!gpu_charge(s, bytes + GPU_RES_OVERHEAD)) {
+    if (g_hash_table_size(s->resources) == GPU_RES_MAX ||
+        !gpu_charge(s, bytes + GPU_RES_OVERHEAD)) {
         return NULL;
     }
     GpuRes *r = g_new0(GpuRes, 1);
@@ -129,10 +108,11 @@ static GpuRes *res_new(VirtioGpu *s, uint32_t id, uint64_t bytes)
     return r;
 }
 
-void gpu_drop(VirtioGpu *s, GpuRes *r)
+static void drop(VirtioGpu *s, GpuRes *r)
 {
+    gpu_res_gone(s, r);
     g_hash_table_remove(s->resources, GUINT_TO_POINTER(r->id));
-    res_free(s, r);
+    gpu_leave(s, r);
 }
 
 uint32_t gpu_create_2d(VirtioGpu *s, VqElem *e)
@@ -161,7 +141,7 @@ uint32_t gpu_create_2d(VirtioGpu *s, VqElem *e)
     r->format = format;
     r->image = surface_new(format, width, height);
     if (!r->image) {
-        gpu_drop(s, r);
+        drop(s, r);
         return GPU_ERR_OUT_OF_MEMORY;
     }
     return GPU_OK_NODATA;
@@ -179,12 +159,7 @@ uint32_t gpu_unref(VirtioGpu *s, VqElem *e)
     if (!r) {
         return GPU_ERR_INVALID_RESOURCE_ID;
     }
-    if (r->image && (uint64_t)r->width * r->height * 4 > GPU_SLICE) { /* much memory goes slowly */
-        gpu_res_gone(s, r);
-        s->job = (GpuJob){ .res = r, .left = { 0, 0, r->width, r->height }, .what = GPU_DROP };
-        return gpu_copy(s);
-    }
-    gpu_drop(s, r);
+    drop(s, r);
     return GPU_OK_NODATA;
 }
 
@@ -246,7 +221,7 @@ uint32_t gpu_detach(VirtioGpu *s, VqElem *e)
     if (!r->attached) {
         return GPU_ERR_UNSPEC;
     }
-    detach(s, r);
+    gpu_detach_pieces(s, r);
     return GPU_OK_NODATA;
 }
 
@@ -275,7 +250,7 @@ uint32_t gpu_create_blob(VirtioGpu *s, VqElem *e)
         uint32_t status = attach(s, r, &e->out, le32_get(q.nr_entries));
 
         if (status != GPU_OK_NODATA) {
-            gpu_drop(s, r);
+            drop(s, r);
             return status;
         }
     }

@@ -55,15 +55,22 @@ bool rect_common(const Rect *a, const Rect *b, Rect *ret)
     return left < right && top < bottom;
 }
 
+/* Viewers were told of others. */
+static void own_pixels_leave(GpuHead *h)
+{
+    if (h->shown) {
+        gpu_leave_pixels(h->gpu, g_steal_pointer(&h->shown), h->counted);
+        h->counted = 0;
+    }
+}
+
 void gpu_scanout_off(GpuHead *h)
 {
     if (h->res) {
         h->res = NULL;
         display_set_surface(h->display, NULL);
     }
-    g_clear_pointer(&h->shown, surface_unref);
-    h->gpu->hostmem -= h->counted;
-    h->counted = 0;
+    own_pixels_leave(h);
 }
 
 void gpu_res_gone(VirtioGpu *s, GpuRes *r)
@@ -75,22 +82,28 @@ void gpu_res_gone(VirtioGpu *s, GpuRes *r)
     }
 }
 
-/* The pixels are the display's own, copied at each flush. False: max_hostmem. */
-static bool show_copy(GpuHead *h, const Rect *r)
+/* The pixels are the display's own, copied at each flush; they stay while the size stays. */
+static uint32_t show_copy(GpuHead *h, const Rect *r)
 {
     uint64_t bytes = (uint64_t)r->width * r->height * 4;
 
-    if (!gpu_charge(h->gpu, bytes)) {
-        return false;
+    if (h->shown && surface_width(h->shown) == r->width && surface_height(h->shown) == r->height) {
+        return GPU_OK_NODATA;
     }
-    h->shown = surface_new(PIXMAN_x8r8g8b8, r->width, r->height);
-    if (!h->shown) {
+    if (!gpu_charge(h->gpu, bytes)) { /* there may be room without the old ones */
+        return h->shown ? GPU_WAITS : GPU_ERR_OUT_OF_MEMORY;
+    }
+    pixman_image_t *shown = surface_new(PIXMAN_x8r8g8b8, r->width, r->height);
+
+    if (!shown) {
         h->gpu->hostmem -= bytes;
-        return false;
+        return GPU_ERR_OUT_OF_MEMORY;
     }
+    display_set_surface(h->display, shown);
+    own_pixels_leave(h);
+    h->shown = shown;
     h->counted = bytes;
-    display_set_surface(h->display, h->shown);
-    return true;
+    return GPU_OK_NODATA;
 }
 
 static void image_done(void *image)
@@ -99,18 +112,19 @@ static void image_done(void *image)
 }
 
 /* The pixels are the resource's. */
-static bool show_resource(GpuHead *h, const GpuRes *r, const Rect *rect)
+static uint32_t show_resource(GpuHead *h, const GpuRes *r, const Rect *rect)
 {
     pixman_image_t *view = surface_wrap(PIXMAN_x8r8g8b8, rect->width, rect->height,
         surface_row(r->image, rect->y) + rect->x * 4, surface_stride(r->image), image_done,
         surface_ref(r->image));
 
     if (!view) {
-        return false;
+        return GPU_ERR_OUT_OF_MEMORY;
     }
     display_set_surface(h->display, view);
     surface_unref(view);
-    return true;
+    own_pixels_leave(h);
+    return GPU_OK_NODATA;
 }
 
 /* A driver that sets a scanout has no use for the VGA any more (5.7.7). */
@@ -170,21 +184,15 @@ uint32_t gpu_set_scanout(VirtioGpu *s, VqElem *e)
     if (h->res == r && !memcmp(&h->r, &rect, sizeof rect)) {
         return h->shown ? show_all(h) : GPU_OK_NODATA; /* as it is; flushes tell of changes */
     }
-    pixman_image_t *before = h->shown; /* viewers look at it until they are told of the new one */
     bool direct = r->format == PIXMAN_a8r8g8b8 || r->format == PIXMAN_x8r8g8b8;
 
-    s->hostmem -= h->counted;
-    h->counted = 0;
-    h->shown = NULL;
+    rc = direct ? show_resource(h, r, &rect) : show_copy(h, &rect);
+    if (rc != GPU_OK_NODATA) {
+        gpu_scanout_off(h);
+        return rc;
+    }
     h->res = r;
     h->r = rect;
-    bool ok = direct ? show_resource(h, r, &rect) : show_copy(h, &rect);
-
-    surface_unref(before);
-    if (!ok) {
-        gpu_scanout_off(h);
-        return GPU_ERR_OUT_OF_MEMORY;
-    }
     return direct ? GPU_OK_NODATA : show_all(h);
 }
 
@@ -215,16 +223,16 @@ uint32_t gpu_set_scanout_blob(VirtioGpu *s, VqElem *e)
         return GPU_ERR_INVALID_PARAMETER;
     }
     leave_vga(h);
-    gpu_scanout_off(h);
+    rc = show_copy(h, &rect);
+    if (rc != GPU_OK_NODATA) {
+        gpu_scanout_off(h);
+        return rc;
+    }
     h->res = r;
     h->r = rect;
     h->format = format;
     h->stride = (uint32_t)stride;
     h->offset = offset;
-    if (!show_copy(h, &rect)) {
-        gpu_scanout_off(h);
-        return GPU_ERR_OUT_OF_MEMORY;
-    }
     return GPU_OK_NODATA;
 }
 

@@ -130,9 +130,10 @@ static VqVerdict control(VirtioDev *d, VqElem *e)
     GpuHdr q = { 0 };
     DisplayInfo info;
     EdidResp resp;
+    GIov command = e->out;
     uint32_t type;
 
-    if (s->job.e || s->spent >= GPU_SLICE) {
+    if (s->job.e || s->spent >= GPU_SLICE || !gpu_sweep(s)) {
         return VQ_STOP; /* until slice_begins() */
     }
     if (!giov_peek(&e->out, &q, sizeof q)) {
@@ -155,6 +156,12 @@ static VqVerdict control(VirtioDev *d, VqElem *e)
             s->job.hdr = q;
             return VQ_HELD;
         }
+        if (type == GPU_WAITS) {
+            e->out = command;
+            gpu_spend(s, GPU_SLICE);
+            return VQ_STOP;
+        }
+        gpu_sweep(s);
         answer(e, &q, type, NULL, 0);
         return VQ_DONE;
     }
@@ -167,6 +174,9 @@ static void slice_begins(void *opaque)
     uint32_t type;
 
     s->spent = 0;
+    if (!gpu_sweep(s)) {
+        return;
+    }
     if (e) {
         type = gpu_copy(s);
         if (type == GPU_GOES_ON) {
@@ -185,8 +195,6 @@ static void gpu_stop(VirtioDev *d)
 {
     VirtioGpu *s = (VirtioGpu *)d;
 
-    loop_idle_cancel(d->loop, &s->slice);
-    s->spent = 0;
     if (s->job.e) {
         vq_drop(g_steal_pointer(&s->job.e));
     }
@@ -301,7 +309,8 @@ static void gpu_reset(VirtioDev *d)
         }
         display_move_cursor(h->display, 0, 0, false);
     }
-    gpu_free_all(s);
+    gpu_leave_all(s);
+    gpu_sweep(s);
     s->events = 0;
     if (s->vga_off) { /* back to the VGA: 5.7.7 */
         s->vga_off = false;
@@ -347,6 +356,10 @@ static void gpu_unrealize(VirtioDev *d)
     VirtioGpu *s = (VirtioGpu *)d;
 
     gpu_reset(d);
+    while (!gpu_sweep(s)) {
+        s->spent = 0;
+    }
+    loop_idle_cancel(d->loop, &s->slice);
     for (unsigned i = 0; i < s->max_outputs; i++) {
         g_clear_pointer(&s->head[i].display, display_free);
     }

@@ -8,6 +8,8 @@ enum {
     GPU_HEADS_MAX = 16,      /* VIRTIO_GPU_MAX_SCANOUTS */
     GPU_ENTRIES_MAX = 16384, /* pieces of one resource's memory */
     GPU_RES_OVERHEAD = 512,  /* what a resource counts for besides its pixels */
+    GPU_RES_MAX = 1 << 16,   /* resources: how long one look at all of them may take */
+    GPU_RES_WORK = 4096,     /* bytes that could be copied while a small one is freed */
     GPU_CURSOR_SIDE = 64,
     GPU_SLICE = 512 << 10 /* bytes that commands copy in one go, of a few in a turn of the loop */
 };
@@ -17,6 +19,7 @@ enum {
 };
 enum {
     GPU_GOES_ON, /* no response yet: the command is s->job now */
+    GPU_WAITS,   /* nor this: to be taken again when what is leaving has left */
     GPU_CMD_GET_DISPLAY_INFO = 0x0100,
     GPU_CMD_RESOURCE_CREATE_2D,
     GPU_CMD_RESOURCE_UNREF,
@@ -74,8 +77,10 @@ typedef struct GpuRes {
     GpuPiece *pieces;
     uint32_t npieces;
     bool attached;
-    uint64_t backing; /* bytes of all pieces */
-    uint64_t counted; /* of max_hostmem */
+    uint64_t backing;    /* bytes of all pieces */
+    uint64_t counted;    /* of max_hostmem */
+    struct GpuRes *next; /* behind it in VirtioGpu.leaving */
+    uint32_t gone;       /* rows of a leaving one that the host has back */
 } GpuRes;
 
 typedef struct GpuHead {
@@ -97,14 +102,14 @@ typedef struct GpuHead {
     DisplayCursor *cursor;
 } GpuHead;
 
-/* A command that copies pixels, or frees many. What one slice does not reach waits for the next,
- * and with it the commands behind it, so nothing that it names goes away meanwhile. */
+/* A command that copies pixels. What one slice does not reach waits for the next, and with it the
+ * commands behind it, so nothing that it names goes away meanwhile. */
 typedef struct GpuJob {
     VqElem *e; /* held; NULL: none is under way */
     GpuHdr hdr;
     GpuRes *res;
     Rect left; /* of the resource: rows that are still to be done */
-    enum { GPU_FLUSH, GPU_TO_HOST, GPU_DROP } what;
+    enum { GPU_FLUSH, GPU_TO_HOST } what;
     uint64_t off;   /* transfer: where the first of them begins in the backing */
     uint32_t heads; /* flush: those with pixels of their own, one bit each */
 } GpuJob;
@@ -117,6 +122,11 @@ typedef struct VirtioGpu {
     uint8_t vmstate_version;
     GHashTable *resources; /* id → GpuRes */
     uint64_t hostmem;      /* in use, at most max_hostmem */
+    /* What no command knows any more, and the resources from before a reset: freed in slices and
+     * counted until then, while the control queue waits. */
+    GpuRes *leaving;
+    GHashTable *old;
+    GHashTableIter old_at;
     uint32_t events;
     GpuJob job;
     uint64_t spent; /* of GPU_SLICE */
@@ -134,7 +144,12 @@ extern const ObjClass virtio_gpu_class;
 
 /* virtio-gpu-copy.c */
 uint32_t gpu_copy(VirtioGpu *s); /* goes on with s->job; a response's type, or GPU_GOES_ON */
-void gpu_spend(VirtioGpu *s, uint64_t n); /* bytes of this slice */
+void gpu_spend(VirtioGpu *s, uint64_t n); /* bytes of this slice; another one follows */
+/* virtio-gpu-leave.c */
+void gpu_leave(VirtioGpu *s, GpuRes *r); /* nothing points to it but s->leaving from here on */
+void gpu_leave_pixels(VirtioGpu *s, pixman_image_t *image, uint64_t counted);
+void gpu_leave_all(VirtioGpu *s); /* the resources */
+bool gpu_sweep(VirtioGpu *s);     /* frees what this slice may; true: nothing is left */
 /* virtio-gpu-res.c. Each returns a response's type, or GPU_GOES_ON. */
 uint32_t gpu_create_2d(VirtioGpu *s, VqElem *e);
 uint32_t gpu_create_blob(VirtioGpu *s, VqElem *e);
@@ -147,8 +162,7 @@ unsigned gpu_format(uint32_t format);       /* pixman's; 0: unknown */
 bool gpu_charge(VirtioGpu *s, uint64_t bytes);
 /* Copies [off, off+len) of the resource's memory; false: it is not there. */
 bool gpu_read(const VirtioGpu *s, const GpuRes *r, uint64_t off, void *to, uint64_t len);
-void gpu_drop(VirtioGpu *s, GpuRes *r);
-void gpu_free_all(VirtioGpu *s);
+void gpu_detach_pieces(VirtioGpu *s, GpuRes *r);
 /* virtio-gpu-scanout.c */
 uint32_t gpu_set_scanout(VirtioGpu *s, VqElem *e);
 uint32_t gpu_set_scanout_blob(VirtioGpu *s, VqElem *e);
