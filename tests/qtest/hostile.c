@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define BLK "-blockdev driver=null-co,node-name=d,read-zeroes=on,size=64M%s"
@@ -13,6 +15,10 @@ const HostileType hostile_types[] = {
     { "virtio-rng-pci", "", "", "", 0, 0, 0, 16, { 0 } },
     { "virtio-blk-pci", BLK, ",drive=d", "", 0, 0, 16, 513, { 0 } },
     { "virtio-net-pci", "-netdev hubport,hubid=0,id=n", ",netdev=n", "", 0, 1, 76, 0, { 0 } },
+    { "virtio-net-pci", HOSTILE_WIRE, ",netdev=n", "", 0, 0, 0, 1600, { 0 }, "receive", true },
+    /* "promiscuous: no" */
+    { "virtio-net-pci", "-netdev hubport,hubid=0,id=n", ",netdev=n", "", 0, 2, 3, 1, { 0 },
+        "control" },
     { "virtio-serial-pci", "-chardev null,id=c", ",id=s", "-device virtconsole,chardev=c,bus=s.0",
         2, 1, 8, 0, { 'h', 'e', 'l', 'l', 'o' } },
     { "virtio-balloon-pci", "", ",vectors=4", "", 0, 0, 4, 0, { 0, 3 } },
@@ -22,7 +28,7 @@ const HostileType hostile_types[] = {
     { "virtio-gpu-pci", "", "", "", 0, 0, 24, 408, { 0, 1 } },
     { "virtio-keyboard-pci", "", "", "", 0, 1, 8, 0, { 0x11, 0, 0, 0, 1 } },
     /* a reset of a connection that is not there: nothing is answered */
-    { "virtio-vsock-pci", "", ",guest-cid=3,x-path=%s/vsock", "", 0, 1, 44, 0,
+    { "virtio-vsock-pci", "", ",guest-cid=3,x-path=DIR/vsock", "", 0, 1, 44, 0,
         { 3, 0, 0, 0, 0, 0, 0, 0, 2 } },
 };
 const unsigned hostile_ntypes = G_N_ELEMENTS(hostile_types);
@@ -56,9 +62,44 @@ static void open_driver(Hostile *x, bool express)
     }
 }
 
+static char *with_dir(const Hostile *x, const char *text)
+{
+    g_auto(GStrv) piece = g_strsplit(text, "DIR", -1);
+
+    return g_strjoinv(x->dir, piece);
+}
+
+static struct sockaddr_un address(const Hostile *x, const char *name)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+    g_snprintf(a.sun_path, sizeof a.sun_path, "%s/%s", x->dir, name);
+    return a;
+}
+
+/* The far end of the cable, which a packet leaves by DIR/us. */
+static void plug(Hostile *x)
+{
+    struct sockaddr_un us = address(x, "us"), vm = address(x, "vm");
+
+    x->peer = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(bind(x->peer, (struct sockaddr *)&us, sizeof us), ==, 0);
+    g_assert_cmpint(connect(x->peer, (struct sockaddr *)&vm, sizeof vm), ==, 0);
+}
+
+static void unplug(Hostile *x)
+{
+    struct sockaddr_un us = address(x, "us");
+
+    if (x->peer >= 0) {
+        close(x->peer);
+        g_unlink(us.sun_path);
+    }
+}
+
 bool hostile_up(Hostile *x, const HostileType *t, bool slow, bool express)
 {
-    *x = (Hostile){ .t = t };
+    *x = (Hostile){ .t = t, .peer = -1 };
     if (!qtv_ours()) {
         g_test_skip("QTEST_QEMU_BINARY names no binary");
         return false;
@@ -66,9 +107,8 @@ bool hostile_up(Hostile *x, const HostileType *t, bool slow, bool express)
     x->dir = g_dir_make_tmp("hostile-XXXXXX", NULL);
     x->log = g_build_filename(x->dir, "log", NULL);
     x->file = g_build_filename(x->dir, "ram", NULL);
-    g_auto(GStrv) opts = g_strsplit(t->opts, "%s", 2);
-    g_autofree char *own = g_strjoinv(x->dir, opts);
-    g_auto(GStrv) host = g_strsplit(t->host, "%s", 2);
+    g_autofree char *own = with_dir(x, t->opts), *hosts = with_dir(x, t->host);
+    g_auto(GStrv) host = g_strsplit(hosts, "%s", 2);
     g_autofree char *args =
         g_strdup_printf("-M %s,memory-backend=m -m 16 -object "
                         "memory-backend-file,id=m,size=16M,share=on,mem-path=%s "
@@ -89,12 +129,16 @@ bool hostile_up(Hostile *x, const HostileType *t, bool slow, bool express)
     x->port.read = ram_read;
     x->port.write = ram_write;
     open_driver(x, express);
+    if (strstr(t->host, "DIR/us")) {
+        plug(x);
+    }
     return true;
 }
 
 void hostile_down(Hostile *x)
 {
     qtv_stop(x->q);
+    unplug(x);
     munmap(x->ram, HOSTILE_RAM);
     g_unlink(x->log);
     g_unlink(x->file);
@@ -128,7 +172,12 @@ static void step(const Hostile *x)
 
 void hostile_kick(Hostile *x)
 {
+    static const uint8_t frame[60] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0, 0, 1 };
+
     vd_kick(&x->d, x->t->queue);
+    if (x->t->fed) { /* of a wire that is full the frames suffice */
+        send(x->peer, frame, sizeof frame, MSG_DONTWAIT);
+    }
 }
 
 unsigned hostile_put(Hostile *x)
@@ -190,15 +239,27 @@ unsigned hostile_log_lines(const Hostile *x)
     return n;
 }
 
+void hostile_broken(Hostile *x)
+{
+    for (unsigned steps = 0; !(vd_status(&x->d) & 0x40); steps++) {
+        step(x);
+        g_assert_cmpuint(steps, <, 10000);
+    }
+}
+
+void hostile_wait_reset(const Hostile *x)
+{
+    for (gint64 until = g_get_monotonic_time() + 30 * G_USEC_PER_SEC; vd_status(&x->d);) {
+        g_assert_cmpint(g_get_monotonic_time(), <, until);
+    }
+}
+
 void hostile_noticed(Hostile *x)
 {
-    unsigned lines, steps = 0;
+    unsigned lines;
 
     hostile_kick(x);
-    while (!(vd_status(&x->d) & 0x40)) {
-        step(x);
-        g_assert_cmpuint(++steps, <, 10000);
-    }
+    hostile_broken(x);
     g_assert_cmphex(vd_isr(&x->d) & 2, ==, 2);
     lines = hostile_log_lines(x);
     if (++x->bad < 10) { /* more than ten in a second are counted, not shown */
