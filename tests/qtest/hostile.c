@@ -299,3 +299,36 @@ uint64_t hostile_rss(const Hostile *x)
     g_assert_nonnull(p);
     return g_ascii_strtoull(p + 11, NULL, 10) * 1024;
 }
+
+unsigned hostile_drain(VRing *r)
+{
+    uint32_t id, len;
+    unsigned n = 0;
+
+    while (vring_used(r, &id, &len)) {
+        n++;
+    }
+    return n;
+}
+
+void hostile_finish(Hostile *x, VRing *r, unsigned n)
+{
+    for (gint64 until = g_get_monotonic_time() + 30 * G_USEC_PER_SEC; n;) {
+        step(x);
+        n -= hostile_drain(r);
+        g_assert_cmpint(g_get_monotonic_time(), <, until);
+    }
+}
+
+unsigned hostile_fds(const Hostile *x)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", qtv_pid(x->q));
+    GDir *d = g_dir_open(path, 0, NULL);
+    unsigned n = 0;
+
+    while (g_dir_read_name(d)) {
+        n++;
+    }
+    g_dir_close(d);
+    return n;
+}

@@ -55,3 +55,6 @@ void hostile_noticed(Hostile *x);
 unsigned hostile_log_lines(const Hostile *x);
 double hostile_cpu(const Hostile *x); /* seconds that the process has used */
 uint64_t hostile_rss(const Hostile *x);
+unsigned hostile_fds(const Hostile *x);                /* that the process has open */
+unsigned hostile_drain(VRing *r);                      /* takes what is used: how many */
+void hostile_finish(Hostile *x, VRing *r, unsigned n); /* until n are used */

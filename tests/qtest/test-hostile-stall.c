@@ -46,17 +46,6 @@ static void step(const Hostile *x)
     x->port.step(x->port.opaque);
 }
 
-static unsigned drain(VRing *r)
-{
-    uint32_t id, len;
-    unsigned n = 0;
-
-    while (vring_used(r, &id, &len)) {
-        n++;
-    }
-    return n;
-}
-
 /* ---- what makes each device wait ---- */
 
 static void stall_requests(Hostile *x)
@@ -96,7 +85,7 @@ static void stall_transmit(Hostile *x)
         }
         hostile_kick(x);
         for (unsigned quiet = 0; quiet < 20; quiet++) {
-            back += drain(x->r);
+            back += hostile_drain(x->r);
             step(x);
         }
     }
@@ -152,7 +141,7 @@ static void stall_serial(Hostile *x)
     }
     hostile_kick(x);
     for (unsigned quiet = 0; quiet < 20; quiet++) {
-        unsigned n = drain(x->r);
+        unsigned n = hostile_drain(x->r);
 
         back += n;
         quiet = n ? 0 : quiet;
@@ -217,7 +206,7 @@ static void stall_vsock(Hostile *x)
         }
         hostile_kick(x);
         step(x);
-        back += drain(x->r);
+        back += hostile_drain(x->r);
     }
     g_assert_cmpuint(back, <, sent); /* it is not taken for ever */
     g_assert_cmpuint(back, >=, 1024);
@@ -399,28 +388,6 @@ static void add_others(Stall *more, unsigned nmore)
 
 /* ---- C7 ---- */
 
-static unsigned descriptors(const Hostile *x)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/fd", qtv_pid(x->q));
-    GDir *d = g_dir_open(path, 0, NULL);
-    unsigned n = 0;
-
-    while (g_dir_read_name(d)) {
-        n++;
-    }
-    g_dir_close(d);
-    return n;
-}
-
-static void finish(Hostile *x, VRing *r, unsigned n)
-{
-    for (gint64 until = g_get_monotonic_time() + 30 * G_USEC_PER_SEC; n;) {
-        step(x);
-        n -= drain(r);
-        g_assert_cmpint(g_get_monotonic_time(), <, until);
-    }
-}
-
 /* Packets with everything in them but a length that is not there. */
 static void bad_vsock(Hostile *x)
 {
@@ -442,9 +409,9 @@ static void bad_vsock(Hostile *x)
     }
     vd_kick(&x->d, 0);
     hostile_kick(x);
-    finish(x, x->r, BATCH);
+    hostile_finish(x, x->r, BATCH);
     /* What was given and not used stays with the device; the rest of the ring is enough. */
-    drain(&x->d.ring[0]);
+    hostile_drain(&x->d.ring[0]);
 }
 
 /* Page numbers of no memory and half numbers; tags that nobody knows. */
@@ -462,7 +429,7 @@ static void bad_balloon(Hostile *x)
         vring_add(x->r, &b, 1, 0);
     }
     hostile_kick(x);
-    finish(x, x->r, BATCH);
+    hostile_finish(x, x->r, BATCH);
 }
 
 /* Commands of any kind and length for few resources, heads and places, some of them of no memory.
@@ -493,7 +460,7 @@ static void bad_gpu(Hostile *x)
         vring_add(x->r, b, 2, 0);
         if (i % AT_ONCE == AT_ONCE - 1) {
             hostile_kick(x);
-            finish(x, x->r, AT_ONCE);
+            hostile_finish(x, x->r, AT_ONCE);
         }
     }
 }
@@ -510,7 +477,7 @@ static void many(Hostile *x, void (*bad)(Hostile *x))
             step(x);
             if (i == 100) {
                 rss = hostile_rss(x);
-                fds = descriptors(x);
+                fds = hostile_fds(x);
             }
             hostile_start(x, i / 50 % 2);
         }
@@ -525,7 +492,7 @@ static void many(Hostile *x, void (*bad)(Hostile *x))
     hostile_wait_reset(x);
     step(x);
     g_assert_cmpuint(hostile_rss(x), <, rss + (1 << 20));
-    g_assert_cmpuint(descriptors(x), ==, fds);
+    g_assert_cmpuint(hostile_fds(x), ==, fds);
     hostile_start(x, false);
     hostile_alive(x);
 }
@@ -601,8 +568,8 @@ static void test_c8_vsock(void)
                 vsock_send(&x, LIST + 64 * n, p);
             }
             hostile_kick(&x);
-            finish(&x, x.r, BATCH);
-            g_assert_cmpuint(descriptors(&x), <, 200);
+            hostile_finish(&x, x.r, BATCH);
+            g_assert_cmpuint(hostile_fds(&x), <, 200);
             if (i == 20) {
                 rss = hostile_rss(&x);
             }
