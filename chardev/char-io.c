@@ -26,7 +26,7 @@ typedef struct CharFd {
     int size_fd;   /* stdio: says when the terminal has another size; 0: not watched */
     LoopIdle idle; /* input that epoll does not take (files, /dev/null) is read from here */
     bool in_polled, out_polled, eof;
-    char *path;
+    char *path, *link;    /* pty: a link of ours to path */
     struct termios saved; /* stdio: the terminal as it was */
     bool is_tty, nonblock_in, nonblock_out;
     int keep_open; /* pty: our own slave, so that a leaving peer is no hang-up */
@@ -171,6 +171,10 @@ static void fd_close(Chardev *c)
     if (f->keep_open >= 0) {
         close(f->keep_open);
     }
+    if (f->link) {
+        unlink(f->link);
+    }
+    g_free(f->link);
     g_free(f->path);
 }
 
@@ -445,9 +449,18 @@ static void pty_poll(void *opaque)
     timer_mod(&f->pty_timer, clock_ns(CLOCK_KIND_REALTIME) + 500000000);
 }
 
-static bool pty_open(Chardev *c, G_GNUC_UNUSED void *opts, GError **err)
+typedef struct PtyOpts {
+    char *path;
+} PtyOpts;
+static const PropSpec pty_props[] = {
+    PROP_STR("path", PtyOpts, path, "link to the terminal that is made"),
+    PROP_END,
+};
+
+static bool pty_open(Chardev *c, void *opts, GError **err)
 {
     CharFd *f = (CharFd *)c;
+    const PtyOpts *o = opts;
     char name[128];
     int slave;
 
@@ -461,6 +474,12 @@ static bool pty_open(Chardev *c, G_GNUC_UNUSED void *opts, GError **err)
         tcsetattr(slave, TCSAFLUSH, &t);
     }
     close(slave);
+    if (o->path && symlink(name, o->path) < 0) {
+        err_set_errno(err, "Failed to create PTY symlink");
+        close(f->in);
+        return false;
+    }
+    f->link = g_strdup(o->path);
     fcntl(f->in, F_SETFD, FD_CLOEXEC);
     fd_set_nonblock(f->in, true);
     f->out = f->in;
@@ -492,6 +511,8 @@ static char *pty_filename(const Chardev *c)
 
 const ChardevClass chardev_pty = { .name = "pty",
     .size = sizeof(CharFd),
+    .props = pty_props,
+    .opts_size = sizeof(PtyOpts),
     .open = pty_open,
     .close = pty_close,
     .write = pty_write,

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -27,8 +28,10 @@ typedef struct CharSocket {
 } CharSocket;
 
 typedef struct SocketOpts {
-    char *path, *host, *port, *fd, *to;
-    bool server, wait, delay, nodelay, telnet, websocket, abstract_, tight, ipv4, ipv6;
+    char *path, *host, *port, *fd;
+    int32_t to;
+    bool server, delay, nodelay, telnet, websocket, abstract_, tight;
+    OnOffAuto wait, ipv4, ipv6;
     char *tls_creds;
     uint32_t reconnect;
     uint64_t reconnect_ms;
@@ -38,22 +41,52 @@ static const PropSpec socket_props[] = {
     PROP_STR("host", SocketOpts, host, "address; empty: any"),
     PROP_STR("port", SocketOpts, port, "TCP port"),
     PROP_STR("fd", SocketOpts, fd, "inherited descriptor"),
-    PROP_STR("to", SocketOpts, to, "last port to try"),
+    PROP_OPT_U16("to", SocketOpts, to, "server: last port to try"),
     PROP_STR("tls-creds", SocketOpts, tls_creds, "refused: no TLS"),
     PROP_BOOL("server", SocketOpts, server, false, "listen instead of connecting"),
-    PROP_BOOL("wait", SocketOpts, wait, true, "block until a client is there"),
+    PROP_GIVEN("wait", SocketOpts, wait, "server: block until a client is there"),
     PROP_BOOL("delay", SocketOpts, delay, true, "use the Nagle algorithm"),
     PROP_BOOL("nodelay", SocketOpts, nodelay, false, "do not use the Nagle algorithm"),
     PROP_BOOL("telnet", SocketOpts, telnet, false, "refused: no telnet"),
     PROP_BOOL("websocket", SocketOpts, websocket, false, "refused: no websocket"),
     PROP_BOOL("abstract", SocketOpts, abstract_, false, "abstract unix name"),
     PROP_BOOL("tight", SocketOpts, tight, true, "abstract name without padding"),
-    PROP_BOOL("ipv4", SocketOpts, ipv4, false, "allow IPv4"),
-    PROP_BOOL("ipv6", SocketOpts, ipv6, false, "allow IPv6"),
+    PROP_GIVEN("ipv4", SocketOpts, ipv4, "allow IPv4"),
+    PROP_GIVEN("ipv6", SocketOpts, ipv6, "allow IPv6"),
     PROP_U32("reconnect", SocketOpts, reconnect, 0, "seconds between tries"),
     PROP_U64("reconnect-ms", SocketOpts, reconnect_ms, 0, "milliseconds between tries"),
     PROP_END,
 };
+
+static bool given_store(void *field, bool on)
+{
+    *(OnOffAuto *)field = on ? ON_OFF_AUTO_ON : ON_OFF_AUTO_OFF;
+    return true;
+}
+
+static bool given_set(void *field, const Json *val, GError **err)
+{
+    bool on = false;
+
+    return prop_bool.set(&on, val, err) && given_store(field, on);
+}
+
+static bool given_parse(void *field, const char *text, GError **err)
+{
+    bool on = false;
+
+    return prop_bool.parse(&on, text, err) && given_store(field, on);
+}
+
+const PropType prop_given = { .name = "bool", .set = given_set, .parse = given_parse };
+
+void char_set_families(SockAddr *a, OnOffAuto ipv4, OnOffAuto ipv6)
+{
+    a->has_ipv4 = ipv4 != ON_OFF_AUTO_AUTO;
+    a->ipv4 = ipv4 == ON_OFF_AUTO_ON;
+    a->has_ipv6 = ipv6 != ON_OFF_AUTO_AUTO;
+    a->ipv6 = ipv6 == ON_OFF_AUTO_ON;
+}
 
 static void sock_readable(void *opaque, uint32_t events);
 
@@ -232,19 +265,43 @@ static bool sock_refused(const SocketOpts *o, GError **err)
         return !err_set(err, "chardev: socket: no %s given", o->host ? "port" : "path");
     }
     if (o->server && (o->reconnect || o->reconnect_ms)) {
-        return !err_set(err, "'reconnect' option is incompatible with 'server=on'");
+        return !err_set(
+            err, "'reconnect' option is incompatible with socket in server listen mode");
+    }
+    if (o->reconnect && o->reconnect_ms) {
+        return !err_set(err, "'reconnect' and 'reconnect-ms' are mutually exclusive");
+    }
+    if (!o->server && o->wait != ON_OFF_AUTO_AUTO) {
+        return !err_set(err, "'wait' option is incompatible with socket in client connect mode");
     }
     return false;
 }
 
+/* At the address, or the first free port from there up to to. */
+static int listen_at(SockAddr *a, int32_t to, GError **err)
+{
+    unsigned long port = a->kind == SOCK_ADDR_INET ? strtoul(a->port, NULL, 10) : 0;
+
+    while (to >= 0 && port < (unsigned long)to) {
+        int fd = sock_listen(a, NULL);
+
+        if (fd >= 0) {
+            return fd;
+        }
+        g_free(a->port);
+        a->port = g_strdup_printf("%lu", ++port);
+    }
+    return sock_listen(a, err);
+}
+
 static bool sock_open_server(CharSocket *s, const SocketOpts *o, GError **err)
 {
-    s->listen_fd = sock_listen(&s->addr, err);
+    s->listen_fd = listen_at(&s->addr, o->to, err);
     if (s->listen_fd < 0) {
         return false;
     }
     s->wlisten = loop_fd_add(loop_main(), s->listen_fd, EPOLLIN, sock_accepted, s);
-    if (o->wait) {
+    if (o->wait != ON_OFF_AUTO_OFF) {
         g_autofree char *where = sock_describe(&s->addr, true);
         fprintf(stderr, "%s: info: QEMU waiting for connection on: disconnected:%s\n",
             g_get_prgname(), where);
@@ -283,8 +340,7 @@ static bool sock_start(Chardev *c, const SocketOpts *o, GError **err)
         s->addr.kind = SOCK_ADDR_INET;
         s->addr.host = g_strdup(o->host ? o->host : "");
         s->addr.port = g_strdup(o->port);
-        s->addr.has_ipv4 = s->addr.ipv4 = o->ipv4;
-        s->addr.has_ipv6 = s->addr.ipv6 = o->ipv6;
+        char_set_families(&s->addr, o->ipv4, o->ipv6);
     }
     if (s->server) {
         return sock_open_server(s, o, err);
@@ -387,8 +443,7 @@ bool char_socket_from_text(const char *text, Json *args, GError **err)
 {
     bool unix_ = g_str_has_prefix(text, "unix:"), tcp = g_str_has_prefix(text, "tcp:");
 
-    if (g_str_has_prefix(text, "telnet:") || g_str_has_prefix(text, "websocket:") ||
-        g_str_has_prefix(text, "udp:")) {
+    if (g_str_has_prefix(text, "telnet:") || g_str_has_prefix(text, "websocket:")) {
         return err_set(
             err, "'%.*s' character devices are not supported", (int)strcspn(text, ":"), text);
     }

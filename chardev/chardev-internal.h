@@ -3,6 +3,7 @@
 
 #include "chardev/chardev.h"
 #include "object/qmp.h"
+#include "util/sock.h"
 
 enum { CHARDEV_MAX_FE = 4, CHARDEV_MUX_BUF = 512, CHARDEV_OUT_MAX = 16 << 20 };
 
@@ -53,9 +54,23 @@ void chardev_be_size(Chardev *c, uint16_t cols, uint16_t rows);
 void chardev_be_update(Chardev *c); /* recomputes want_read/want_write, calls watch */
 
 extern const ChardevClass chardev_null, chardev_stdio, chardev_file, chardev_pipe, chardev_serial,
-    chardev_pty, chardev_ringbuf, chardev_socket;
+    chardev_pty, chardev_ringbuf, chardev_socket, chardev_udp;
 bool ringbuf_write(Chardev *c, const uint8_t *buf, size_t len);
 GByteArray *ringbuf_read(Chardev *c, size_t max);
 /* Legacy text of a socket ("unix:/p,server", "tcp:h:p,…", "telnet:") into -chardev arguments;
  * false: not a socket. */
 bool char_socket_from_text(const char *text, Json *args, GError **err);
+/* {"id", "backend": {"type", "data"}} of QMP as chardev_create() wants it. NULL: *err says what is
+ * wrong. */
+Json *chardev_flat_args(const Json *args, GError **err);
+/* As char_socket_from_text() for what stands behind "udp:". */
+bool char_udp_from_text(const char *text, Json *args, GError **err);
+
+/* A switch whose not being given is neither on nor off. */
+extern const PropType prop_given;
+#define PROP_GIVEN(n, T, f, h)                                                                     \
+    {                                                                                              \
+        .name = (n), .type = &prop_given, .offset = PROP_AT(T, f, OnOffAuto), .bit = -1,           \
+        .flags = PROP_NO_DEFAULT, .help = (h)                                                      \
+    }
+void char_set_families(SockAddr *a, OnOffAuto ipv4, OnOffAuto ipv6);

@@ -71,65 +71,6 @@ static Json *qmp_query_backends(
     return list;
 }
 
-/* {"type": "socket", "data": {"addr": {"type": "unix", "data": {"path": …}}, "server": true}} into
- * flat arguments. */
-static void flatten(Json *to, const Json *from)
-{
-    for (unsigned i = 0; i < json_len(from); i++) {
-        const char *key = json_key_at(from, i);
-        Json *v = json_val_at(from, i);
-        if (!strcmp(key, "addr") && json_type(v) == JSON_OBJECT) {
-            const char *type = json_get_str_or(v, "type", "");
-            Json *d = json_get(v, "data");
-            if (!strcmp(type, "fd") && d) {
-                json_set(to, "fd", json_str(json_get_str_or(d, "str", "")));
-            } else if (d) {
-                flatten(to, d);
-            }
-        } else {
-            json_set(to, !strcmp(key, "out") ? "path" : key, json_ref(v));
-        }
-    }
-}
-
-/* {"id", "backend": {"type", "data"}} as chardev_create() wants it. NULL: *err says what is wrong.
- */
-static Json *flat_arguments(const Json *args, GError **err)
-{
-    const Json *backend = json_get(args, "backend"), *data = NULL;
-    const char *id = json_get_str_or(args, "id", NULL), *type = NULL;
-    bool known = false;
-
-    if (!id || !backend || json_type(backend) != JSON_OBJECT) {
-        err_set(err, "Parameter '%s' is missing", id ? "backend" : "id");
-        return NULL;
-    }
-    type = json_get_str_or(backend, "type", NULL);
-    data = json_get(backend, "data");
-    for (unsigned i = 0; type && chardev_class_list[i]; i++) {
-        known |= !strcmp(chardev_class_list[i]->name, type);
-    }
-    if (type && !known) {
-        err_set(err, "Parameter 'type' does not accept value '%s'", type);
-        return NULL;
-    }
-    if (!type || !data || json_type(data) != JSON_OBJECT) {
-        err_set(err, "Parameter 'backend.%s' is missing", type ? "data" : "type");
-        return NULL;
-    }
-    Json *flat = json_object();
-
-    flatten(flat, data);
-    if (!strcmp(type, "socket") && !json_get(flat, "server")) {
-        /* QMP's default differs from the command line's. */
-        json_set(flat, "server", json_bool(true));
-        json_set(flat, "wait", json_bool(false));
-    }
-    json_set(flat, "id", json_str(id));
-    json_set(flat, "backend", json_str(type));
-    return flat;
-}
-
 static Json *made(const Chardev *c)
 {
     Json *ret = json_object();
@@ -153,7 +94,7 @@ static Json *not_made(const Json *args, GError **err)
 
 static Json *qmp_chardev_add(G_GNUC_UNUSED void *m, const Json *args, GError **err)
 {
-    g_autoptr(Json) flat = flat_arguments(args, err);
+    g_autoptr(Json) flat = chardev_flat_args(args, err);
     const Chardev *c = flat ? chardev_create(flat, err) : NULL;
 
     return c ? made(c) : flat ? not_made(args, err) : NULL;
@@ -161,7 +102,7 @@ static Json *qmp_chardev_add(G_GNUC_UNUSED void *m, const Json *args, GError **e
 
 static Json *qmp_chardev_change(G_GNUC_UNUSED void *m, const Json *args, GError **err)
 {
-    g_autoptr(Json) flat = flat_arguments(args, err);
+    g_autoptr(Json) flat = chardev_flat_args(args, err);
     const Chardev *c = flat ? chardev_change(flat, err) : NULL;
 
     return c ? made(c) : NULL;

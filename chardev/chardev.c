@@ -20,6 +20,7 @@ const ChardevClass *const chardev_class_list[] = {
     &chardev_pty,
     &chardev_ringbuf,
     &chardev_socket,
+    &chardev_udp,
     NULL,
 };
 
@@ -45,6 +46,11 @@ static const PropSpec common_props[] = {
 
 static const ChardevClass *class_find(const char *name)
 {
+    static const char *const alias[][2] = { { "tty", "serial" }, { "memory", "ringbuf" } };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(alias); i++) {
+        name = strcmp(name, alias[i][0]) ? name : alias[i][1];
+    }
     for (unsigned i = 0; chardev_class_list[i]; i++) {
         if (!strcmp(chardev_class_list[i]->name, name)) {
             return chardev_class_list[i];
@@ -193,7 +199,7 @@ Chardev *chardev_create(const Json *args, GError **err)
             id);
         return NULL;
     }
-    const ChardevClass *cls = class_find(strcmp(backend, "tty") ? backend : "serial");
+    const ChardevClass *cls = class_find(backend);
     if (!cls) {
         err_set(err, "'%s' is not a valid char driver name", backend);
         return NULL;
@@ -235,6 +241,10 @@ Chardev *chardev_from_text(const char *id, const char *text, GError **err)
     } else if (g_str_has_prefix(p, "/dev/")) {
         json_set(args, "backend", json_str("serial"));
         json_set(args, "path", json_text(p));
+    } else if (g_str_has_prefix(p, "udp:")) {
+        if (!char_udp_from_text(p + 4, args, err)) {
+            return NULL;
+        }
     } else {
         GError *local = NULL;
         if (!char_socket_from_text(p, args, &local)) {

@@ -47,10 +47,11 @@ const QmpTypeRow qmp_named_types[] = {
         "*pci_bridge:$PciBridge,regions:[{bar:int,type:str,address:int,size:int,*prefetch:bool,*mem_type_64:bool}]}" },
     { "SocketAddress", "{type:<inet|unix|fd>@type inet={data:{host:str,port:str,*to:int,*ipv4:bool,*ipv6:bool}} "
         "unix={data:{path:str,*abstract:bool,*tight:bool}} fd={data:{str:str}}}" },
-    { "Chardev", "{type:<null|socket|file|pipe|serial|pty|stdio|ringbuf>@type null={data:{$Log}} "
+    { "Chardev", "{type:<null|socket|file|pipe|serial|pty|stdio|ringbuf|udp>@type null={data:{$Log}} "
         "socket={data:{addr:$SocketAddress,*server:bool,*wait:bool,*nodelay:bool,*reconnect:int,*reconnect-ms:int,$Log}} "
-        "file={data:{out:str,*append:bool,$Log}} pipe={data:{device:str,$Log}} serial={data:{device:str,$Log}} "
-        "pty={data:{$Log}} stdio={data:{*signal:bool,$Log}} ringbuf={data:{*size:int,$Log}}}" },
+        "file={data:{out:str,*in:str,*append:bool,$Log}} pipe={data:{device:str,$Log}} serial={data:{device:str,$Log}} "
+        "pty={data:{*path:str,$Log}} stdio={data:{*signal:bool,$Log}} ringbuf={data:{*size:int,$Log}} "
+        "udp={data:{remote:$SocketAddress,*local:$SocketAddress,$Log}}}" },
     { "InputMove", "{data:{axis:<x|y>,value:int}}" },
     { "KeyValue", "{type:<number|qcode>@type number={data:int} qcode={data:<"
         "unmapped|shift|shift_r|alt|alt_r|ctrl|ctrl_r|menu|esc|1|2|3|4|5|6|7|8|9|"

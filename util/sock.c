@@ -1,5 +1,5 @@
-/* Stream sockets: listening, connecting, and the text their addresses have in queries. Tested by
- * test-sock. */
+/* Sockets: listening, connecting, datagrams to one peer, and the text their addresses have in
+ * queries. Tested by test-sock. */
 #include "util/sock.h"
 
 #include "util/err.h"
@@ -42,12 +42,18 @@ static bool unix_addr(const SockAddr *a, struct sockaddr_un *ret, socklen_t *ret
     return true;
 }
 
-static struct addrinfo *inet_addrs(const SockAddr *a, bool passive, GError **err)
+/* type: SOCK_STREAM or SOCK_DGRAM; family: AF_UNSPEC where the address is free to choose. */
+static struct addrinfo *inet_addrs(
+    const SockAddr *a, int type, int family, bool passive, GError **err)
 {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC };
+    struct addrinfo hints = { .ai_socktype = type, .ai_family = family };
     struct addrinfo *res = NULL;
     bool any = !a->host || !*a->host;
 
+    if (a->has_ipv4 && !a->ipv4 && a->has_ipv6 && !a->ipv6) {
+        err_set(err, "Cannot disable IPv4 and IPv6 at same time");
+        return NULL;
+    }
     hints.ai_flags = AI_ADDRCONFIG | (passive ? AI_PASSIVE : 0);
     if ((a->has_ipv4 && a->ipv4 && !(a->has_ipv6 && a->ipv6)) || (a->has_ipv6 && !a->ipv6)) {
         hints.ai_family = AF_INET;
@@ -104,7 +110,7 @@ static int listen_unix(const SockAddr *a, GError **err)
 
 static int listen_inet(const SockAddr *a, GError **err)
 {
-    struct addrinfo *res = inet_addrs(a, /* passive= */ true, err);
+    struct addrinfo *res = inet_addrs(a, SOCK_STREAM, AF_UNSPEC, /* passive= */ true, err);
     const int one = 1;
     int saved = 0;
 
@@ -192,7 +198,7 @@ static int connect_unix(const SockAddr *a, GError **err)
 
 static int connect_inet(const SockAddr *a, GError **err)
 {
-    struct addrinfo *res = inet_addrs(a, /* passive= */ false, err);
+    struct addrinfo *res = inet_addrs(a, SOCK_STREAM, AF_UNSPEC, /* passive= */ false, err);
     const int one = 1;
     int saved = 0;
 
@@ -212,6 +218,47 @@ static int connect_inet(const SockAddr *a, GError **err)
         err_set_errno(err, "Failed to connect to '%s:%s'", a->host ? a->host : "", a->port);
     }
     return -1;
+}
+
+/* One of the peer's addresses: bound to ours, which is of its family, and connected. */
+static int udp_to(const struct addrinfo *peer, const SockAddr *local, GError **err)
+{
+    struct addrinfo *mine =
+        inet_addrs(local, SOCK_DGRAM, peer->ai_family, /* passive= */ true, err);
+
+    if (!mine) {
+        return -1;
+    }
+    autofd fd = socket(mine->ai_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool bound = fd >= 0 && bind(fd, mine->ai_addr, mine->ai_addrlen) == 0;
+    int saved = errno;
+
+    freeaddrinfo(mine);
+    errno = saved;
+    if (!bound) {
+        err_set_errno(err, fd < 0 ? "Failed to create socket" : "Failed to bind socket");
+        return -1;
+    }
+    if (connect_retry(fd, peer->ai_addr, peer->ai_addrlen) < 0) {
+        err_set_errno(err, "Failed to connect socket");
+        return -1;
+    }
+    return fd_steal(&fd);
+}
+
+int sock_udp(const SockAddr *remote, const SockAddr *local, GError **err)
+{
+    struct addrinfo *res = inet_addrs(remote, SOCK_DGRAM, AF_UNSPEC, /* passive= */ false, err);
+    int fd = -1;
+
+    for (const struct addrinfo *r = res; r && fd < 0; r = r->ai_next) {
+        /* What is wrong with the last address is what is said. */
+        fd = udp_to(r, local, r->ai_next ? NULL : err);
+    }
+    if (res) {
+        freeaddrinfo(res);
+    }
+    return fd;
 }
 
 int sock_connect(const SockAddr *a, GError **err)

@@ -1,5 +1,5 @@
-/* Listening and connecting stream sockets; address text both ways. Used by chardev, net
- * stream/socket, gdb, QMP. */
+/* Listening and connecting stream sockets, datagrams to one peer; address text both ways. Used by
+ * chardev, net stream/socket, gdb, QMP. */
 #pragma once
 
 #include <glib.h>
@@ -17,6 +17,8 @@ void sock_addr_clear(SockAddr *a);
 /* fd, non-blocking; "Failed to bind socket to …: Address already in use" */
 int sock_listen(const SockAddr *a, GError **err);
 int sock_connect(const SockAddr *a, GError **err); /* fd, non-blocking after a blocking connect */
+/* fd, non-blocking, of UDP between two inet addresses; local's port may be "0". */
+int sock_udp(const SockAddr *remote, const SockAddr *local, GError **err);
 /* The socket file goes when the process ends, or earlier by sock_unlink(). Main loop. */
 void sock_keep(const char *path);
 void sock_unlink(const char *path);

@@ -48,6 +48,32 @@ def backend(kind, **data):
     return {"type": kind, "data": data}
 
 
+def inet(port, host="127.0.0.1", **more):
+    return {"type": "inet", "data": {"host": host, "port": port, **more}}
+
+
+UDP = [{}, {"remote": {}}, {"remote": {"type": "inet"}}, {"remote": inet("9"), "local": {"type": "inet"}}, {"remote": inet("")},
+       {"remote": inet("abc")}, {"host": "127.0.0.1", "port": "9"},
+       {"remote": inet("9", ipv4=False, ipv6=False)}, {"remote": inet("9"), "local": inet("0", "192.0.2.1")},
+       {"remote": inet("9"), "local": inet("0")}]
+
+
+def unix(**data):
+    return {"type": "unix", "data": data}
+
+
+WRONG = [*(("socket", {"addr": a}) for a in (
+    {}, 5, {"type": "unix"}, {"type": "nope", "data": {}}, {"type": "fd", "data": {}}, {"type": "inet", "data": {"host": "x"}}, unix(),
+    unix(path="/nope/x", foo=1), inet("0", ipv4="on"), inet("0", 5), inet(5))),
+    *(("socket", {"addr": unix(path="/nope/x"), **d}) for d in (
+        {"foo": 1}, {"telnet": 5}, {"reconnect": "x"}, {"reconnect": 1, "server": True}, {"reconnect": 1, "reconnect-ms": 4, "server": False},
+        {"nodelay": 1}, {"wait": True, "server": False})),
+    ("file", {"out": 5}), ("file", {"out": "/dev/null", "append": 5}), ("file", {"out": "/dev/null", "in": "/nope"}), ("file", {}),
+    ("file", {"out": "/dev/null", "logfile": 5}), ("file", {"out": "/dev/null", "logappend": 1}), ("ringbuf", {"size": "x"}), ("ringbuf", {"size": -1}),
+    ("pty", {"path": "/nope/x"}), ("pty", {"path": HLT}), ("pty", {"path": 5}), ("null", {"x": 1}), ("stdio", {"signal": False, "y": 1}),
+    ("udp", {"remote": 5}), ("serial", {}), ("pipe", {"device": 5}), ("pipe", {"device": "/nope/x"}), ("tty", {"device": "/nope/x"})]
+
+
 @test("chardev-add and chardev-remove: replies and errors")
 def chardev():
     add = [{"id": "y", "backend": backend("null")}, {"id": "y", "backend": backend("null")}, {"id": "p", "backend": backend("null")},
@@ -55,7 +81,7 @@ def chardev():
            {"id": "z", "backend": {"type": "null"}}, {"id": "z", "backend": backend("file", out="/nope/x")},
            {"id": "z", "backend": backend("socket", addr={"type": "unix", "data": {"path": "/nope/x"}}, server=False)},
            {"id": "z", "backend": backend("ringbuf", size=3)}, {"id": "z", "backend": backend("ringbuf", size=8)}]
-    compare([*(("chardev-add", a) for a in add), *(("chardev-remove", {"id": i}) for i in ("y", "y", "z", "p", "m", "char0", "nope")),
+    compare([*(("chardev-add", a) for a in add), *(("chardev-remove", {"id": i}) for i in ("y", "y", "z", "u", "p", "m", "char0", "nope")),
              ("chardev-remove",)])
 
 
@@ -86,6 +112,90 @@ def change():
         vm.until("input", lambda: v.qtest.inb(0x3fd) & 1)
         same(v.qtest.inb(0x3f8), ord("z"), "input from the new device")
         os.close(fd)
+
+
+class Ends:
+    """A back end of each kind and its other end: kind, data for QMP, how to write there and read everything of it."""
+
+    def __init__(self, folder):
+        self.folder, self.fds, self.socks = folder, [], []
+        self.unix, self.udp = self.listening(socket.SOCK_STREAM, f"{folder}/sock"), self.listening(socket.SOCK_DGRAM, ("127.0.0.1", 0))
+        for name in ("pipe.in", "pipe.out"):
+            os.mkfifo(f"{folder}/{name}")
+        master, slave = os.openpty()
+        termios.tcsetattr(slave, termios.TCSANOW, [0, 0, termios.CS8, 0, 0, 0, termios.tcgetattr(slave)[6]])
+        self.fds += [master, slave]
+        with open(f"{folder}/in", "wb") as f:
+            f.write(b"z")
+        self.kinds = {
+            "file": ({"out": f"{folder}/out", "in": f"{folder}/in"}, lambda: [None, self.open(f"{folder}/out")]),
+            "pipe": ({"device": f"{folder}/pipe"}, lambda: [self.open(f"{folder}/pipe.in"), self.open(f"{folder}/pipe.out")]),
+            "pty": ({"path": f"{folder}/pty"}, lambda pty: [self.open(f"{folder}/pty")] * 2),
+            "serial": ({"device": os.ttyname(slave)}, lambda: [master] * 2),
+            "socket": ({"addr": {"type": "unix", "data": {"path": f"{folder}/sock"}}, "server": False}, lambda: [self.accept()] * 2),
+            "udp": ({"remote": inet(str(self.udp.getsockname()[1])), "local": inet(str(self.free_port()))}, lambda: [self.connect()] * 2),
+        }
+
+    def listening(self, kind, at):
+        s = socket.socket(socket.AF_UNIX if isinstance(at, str) else socket.AF_INET, kind)
+        s.bind(at)
+        if kind == socket.SOCK_STREAM:
+            s.listen(1)
+        self.socks.append(s)
+        return s
+
+    def free_port(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        return self.port
+
+    def open(self, path):
+        self.fds.append(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY))
+        return self.fds[-1]
+
+    def accept(self):
+        self.socks.append(self.unix.accept()[0])
+        return self.socks[-1].fileno()
+
+    def connect(self):
+        self.udp.connect(("127.0.0.1", self.port))
+        return self.udp.fileno()
+
+    def close(self):
+        for fd in self.fds:
+            os.close(fd)
+        for s in self.socks:
+            s.close()
+
+
+@test("each kind of character device put behind a serial port that is in use: bytes out and in, then removed")
+def each_kind():
+    out, lsr, dr = 0x3f8, 0x3fd, 1
+    with Vm(["-M", "q35", "-accel", "qtest", *ARGS], qtest=True) as v, tempfile.TemporaryDirectory(dir=tmp.name) as folder:
+        ends = Ends(folder)
+        missing = {k["name"] for k in v.qmp.ok("query-chardev-backends")} - set(ends.kinds)
+        same(missing, {"null", "ringbuf", "stdio"}, "kinds without a row here, which have no other end to open")
+        v.qtest.outb(0x3fc, 8)
+        for kind, (data, opened) in ends.kinds.items():
+            r = v.qmp.ok("chardev-change", {"id": "serial0", "backend": backend(kind, **data)})
+            to, back = opened(*r.values())
+            if to is not None:
+                os.write(to, b"z")
+            vm.until(f"input by {kind}", lambda: v.qtest.inb(lsr) & dr)
+            same(v.qtest.inb(out), ord("z"), kind)
+            for c in b"ab":
+                v.qtest.outb(out, c)
+            got = b""
+            while len(got) < 2:
+                if kind != "file":
+                    assert select.select([back], [], [], vm.TIMEOUT)[0], f"no output by {kind}: {got}"
+                got += os.read(back, 2)
+            same(got, b"ab", kind)
+            v.qmp.ok("chardev-change", {"id": "serial0", "backend": backend("null")})
+            same(v.qmp.ok("chardev-add", {"id": "x", "backend": backend(kind, **data)}).keys(), r.keys(), kind)
+            v.qmp.ok("chardev-remove", {"id": "x"})
+        ends.close()
 
 
 @test("chardev-send-break: the guest sees a break")

@@ -98,6 +98,9 @@ static void test_socket_errors(void)
             "Failed to connect to '/nonexist/x': No such file or directory" },
         { "{'backend': 'socket', 'id': 'e', 'host': 'localhost'}",
             "chardev: socket: no port given" },
+        { "{'backend': 'socket', 'id': 'e', 'host': '127.0.0.1', 'port': '1', 'ipv4': false}",
+            "address resolution failed for 127.0.0.1:1: Address family for hostname not "
+            "supported" },
         { "{'backend': 'socket', 'id': 'e', 'path': 'x', 'telnet': true}",
             "chardev socket: 'telnet' is not supported" },
     };
@@ -134,6 +137,31 @@ static void test_tcp(void)
     close(fd);
     front_fini(&f);
     drop("t");
+}
+
+/* to=: the first free port behind the one that is asked for. */
+static void test_next_port(void)
+{
+    char host[] = "127.0.0.1", any[] = "0";
+    SockAddr a = { .kind = SOCK_ADDR_INET, .host = host, .port = any, .fd = -1 };
+    int taken = sock_listen(&a, NULL);
+    g_autofree char *at = sock_local_text(taken);
+    int port = atoi(strrchr(at, ':') + 1);
+    static const char form[] = "{'backend': 'socket', 'id': 't', 'host': '127.0.0.1', 'port': "
+                               "'%d', 'to': %d, 'server': true, 'wait': false}";
+
+    g_assert_cmpint(port, >, 0);
+    g_autofree char *none = g_strdup_printf(form, port, port);
+    g_autofree char *why = make_error(none);
+    g_assert_cmpstr(why, ==, "Failed to find an available port: Address already in use");
+    g_autofree char *some = g_strdup_printf(form, port, MIN(port + 100, 65535));
+    make(some);
+    g_autofree char *name = query("t");
+    int got = atoi(name + strlen("disconnected:tcp:127.0.0.1:"));
+    g_assert_cmpint(got, >, port);
+    g_assert_cmpint(got, <=, port + 100);
+    drop("t");
+    close(taken);
 }
 
 static void test_fd_passing(void)
@@ -211,6 +239,7 @@ int main(int argc, char **argv)
     g_test_add_func("/char-socket/socket-client-reconnects", test_socket_client_reconnects);
     g_test_add_func("/char-socket/socket-errors", test_socket_errors);
     g_test_add_func("/char-socket/tcp", test_tcp);
+    g_test_add_func("/char-socket/next-port", test_next_port);
     g_test_add_func("/char-socket/descriptor-passing", test_fd_passing);
     g_test_add_func("/char-socket/socket-wait", test_socket_wait);
     return front_run();
