@@ -240,6 +240,9 @@ bool net_filter_attach(NetFilter *f, GError **err)
     if (net_queues(p) > 1) {
         return err_set(err, "multiqueue is not supported");
     }
+    if (p->loop != loop_main()) {
+        return err_set(err, "netdev '%s' is in an iothread, where no filter can be", p->id);
+    }
     if (!find_place(f, p, &at, err) || !filter_status(f, err)) {
         return false;
     }

@@ -145,8 +145,9 @@ static void announcer_free(Announcer *a)
 }
 
 /* A reverse request of a NIC's own address (RFC 903): switches learn where it is. */
-static void announce_rarp(NetPort *p)
+static void loop_announce_rarp(void *opaque)
 {
+    NetPort *p = opaque;
     uint8_t f[HEADER_MAX + 60] = { 0 };
     uint32_t head = p->peer ? MIN(p->peer->vnet_hdr_len, (uint32_t)HEADER_MAX) : 0;
     uint8_t *at = f + head;
@@ -170,7 +171,7 @@ static void announce_one(NetPort *p, void *opaque)
 
     if (!p->backend && !p->index &&
         (!a->interfaces || g_strv_contains((const char *const *)a->interfaces, p->id))) {
-        announce_rarp(p);
+        loop_call(p->loop, loop_announce_rarp, p);
         if (p->ops->announce) {
             p->ops->announce(p);
         }

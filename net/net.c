@@ -94,7 +94,7 @@ char *net_nic_name(const char *model)
 
 void net_port_init(NetPort *p, const NetPortOps *ops, const char *type, const char *id)
 {
-    *p = (NetPort){ .ops = ops, .type = type, .id = g_strdup(id) };
+    *p = (NetPort){ .ops = ops, .type = type, .id = g_strdup(id), .loop = loop_main() };
     if (!reg.ports) {
         reg.ports = g_ptr_array_new();
     }
@@ -123,13 +123,10 @@ void net_connect(NetPort *a, NetPort *b)
     b->peer = a;
 }
 
-void net_disconnect(NetPort *p)
+static void loop_disconnect(void *opaque)
 {
-    NetPort *o = p->peer;
+    NetPort *p = opaque, *o = p->peer;
 
-    if (!o) {
-        return;
-    }
     p->peer = o->peer = NULL;
     /* Who waited for the other end goes on: its packets are dropped now. */
     for (unsigned i = 0; i < 2; i++) {
@@ -142,6 +139,33 @@ void net_disconnect(NetPort *p)
             }
         }
     }
+}
+
+void net_disconnect(NetPort *p)
+{
+    if (p->peer) {
+        loop_call(p->loop, loop_disconnect, p);
+    }
+}
+
+bool net_move(NetPort *nic, Loop *loop, GError **err)
+{
+    NetPort *b = nic->peer;
+
+    if (loop == nic->loop) {
+        return true;
+    }
+    if (b && !b->backend->move) {
+        return err_set(err, "netdev '%s' of type '%s' cannot leave the main loop", b->id, b->type);
+    }
+    if (b && b->filters) {
+        return err_set(err, "netdev '%s' has filters, which cannot leave the main loop", b->id);
+    }
+    if (b) {
+        b->backend->move(b, loop);
+    }
+    nic->loop = loop;
+    return true;
 }
 
 NetPort *net_find(const char *id)
@@ -243,6 +267,33 @@ void net_cleanup(void)
     }
 }
 
+typedef struct LinkCall {
+    NetPort *q;
+    bool up;
+} LinkCall;
+
+static void loop_link(void *opaque)
+{
+    const LinkCall *c = opaque;
+    NetPort *q = c->q;
+
+    q->link_down = !c->up;
+    /* A back end's link is its NIC's carrier. */
+    if (q->peer && q->backend && q->peer->ops->link) {
+        q->peer->link_down = !c->up;
+    }
+}
+
+static void loop_both_ready(void *opaque)
+{
+    NetPort *q = opaque;
+
+    net_ready(q);
+    if (q->peer) {
+        net_ready(q->peer);
+    }
+}
+
 bool net_set_link(const char *id, bool up, GError **err)
 {
     NetPort *p = net_port_find(id, false);
@@ -251,13 +302,9 @@ bool net_set_link(const char *id, bool up, GError **err)
         return err_set_class(err, ERR_DEVICE_NOT_FOUND, "Device '%s' not found", id);
     }
     for (unsigned i = 0; i < net_queues(p); i++) {
-        NetPort *q = net_queue(p, i);
+        LinkCall c = { net_queue(p, i), up };
 
-        q->link_down = !up;
-        /* A back end's link is its NIC's carrier. */
-        if (q->peer && q->backend && q->peer->ops->link) {
-            q->peer->link_down = !up;
-        }
+        loop_call(c.q->loop, loop_link, &c);
     }
     if (p->ops->link) {
         p->ops->link(p, up);
@@ -269,10 +316,7 @@ bool net_set_link(const char *id, bool up, GError **err)
     for (unsigned i = 0; i < net_queues(p); i++) {
         NetPort *q = net_queue(p, i);
 
-        net_ready(q);
-        if (q->peer) {
-            net_ready(q->peer);
-        }
+        loop_call(q->loop, loop_both_ready, q);
     }
     return true;
 }

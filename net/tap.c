@@ -58,8 +58,10 @@ typedef struct Tap {
 
 static void tap_watch(Tap *t)
 {
-    loop_fd_set(
-        t->w, (t->stalled ? 0 : (uint32_t)EPOLLIN) | (t->want_write ? (uint32_t)EPOLLOUT : 0));
+    if (t->w) {
+        loop_fd_set(
+            t->w, (t->stalled ? 0 : (uint32_t)EPOLLIN) | (t->want_write ? (uint32_t)EPOLLOUT : 0));
+    }
 }
 
 /* Passes on what was read, until the NIC takes no more; returns how many. */
@@ -168,9 +170,35 @@ static NetVerdict tap_receive(NetPort *p, const struct iovec *iov, unsigned n, s
     if (!tap_io_room(&t->io)) {
         tap_flush(t); /* what does not go now is kept, this one too */
     } else {
-        loop_idle(loop_main(), &t->flush);
+        loop_idle(p->loop, &t->flush);
     }
     return NET_SENT;
+}
+
+/* Its descriptor comes to a loop, and leaves it again: each in that loop. */
+static void tap_enter(void *opaque)
+{
+    Tap *t = opaque;
+
+    t->w = loop_fd_add(t->p.loop, t->fd, 0, tap_event, t);
+    tap_watch(t);
+}
+
+static void tap_leave(void *opaque)
+{
+    Tap *t = opaque;
+
+    tap_flush(t); /* what the kernel does not take now waits for EPOLLOUT */
+    loop_idle_cancel(t->p.loop, &t->flush);
+    loop_fd_del(t->w);
+    t->w = NULL;
+}
+
+static void tap_move(NetPort *p, Loop *loop)
+{
+    loop_call(p->loop, tap_leave, p);
+    p->loop = loop;
+    loop_call(loop, tap_enter, p);
 }
 
 static void tap_close(NetPort *p);
@@ -242,7 +270,7 @@ static Tap *tap_queue_new(const char *id, const char *type, int fd, uint64_t snd
     t->fd = fd_steal(&mine);
     t->flush = (LoopIdle){ .fn = tap_flush_idle, .opaque = t };
     tap_io_init(&t->io, t->fd, limit != INT_MAX);
-    t->w = loop_fd_add(loop_main(), t->fd, EPOLLIN, tap_event, t);
+    tap_enter(t);
     return t;
 }
 
@@ -375,10 +403,8 @@ static void tap_close(NetPort *p)
         tap_close(net_queue(p, i));
     }
     p->nqueues = 0;
-    tap_io_flush(&t->io); /* what it does not take now is lost with the cable */
-    loop_idle_cancel(loop_main(), &t->flush);
-    net_port_fini(p); /* may ask to watch once more */
-    loop_fd_del(t->w);
+    loop_call(p->loop, tap_leave, t); /* what the kernel does not take now is lost with the cable */
+    net_port_fini(p);
     tap_io_fini(&t->io);
     if (t->downscript) {
         tap_script(t->downscript, t->ifname, NULL);
@@ -461,7 +487,8 @@ const NetBackend net_tap = { .type = "tap",
     .close = tap_close,
     .offloads = tap_offloads,
     .set_offload = tap_set_offload,
-    .enable = tap_enable };
+    .enable = tap_enable,
+    .move = tap_move };
 
 /* ---- -netdev bridge ---- */
 
@@ -489,4 +516,5 @@ const NetBackend net_bridge = { .type = "bridge",
     .open = bridge_open,
     .close = tap_close,
     .offloads = tap_offloads,
-    .set_offload = tap_set_offload };
+    .set_offload = tap_set_offload,
+    .move = tap_move };

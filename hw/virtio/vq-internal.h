@@ -143,6 +143,7 @@ struct VirtQueue {
     uint64_t generation; /* that the rings and the windows were found in */
     bool enabled, broken;
     bool live; /* enabled, not broken, not quiet */
+    _Atomic bool open; /* enabled, not broken; for others to read */
     bool mapped;
     bool stopped; /* VQ_STOP: until vq_resume() */
     bool armed, need_notify;

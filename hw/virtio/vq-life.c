@@ -183,6 +183,7 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     vq->armed = true;
     vq->enabled = true;
     vq->live = !vq->quiet;
+    vq->open = true;
     return true;
 }
 
@@ -215,5 +216,6 @@ void vq_disable(VirtQueue *vq)
     vq->strangers = atomic_load_explicit(&vq->out, memory_order_relaxed);
     vq->ring_out = vq->ahead = vq->since = 0;
     vq->ndone = 0;
+    vq->open = false;
     vq->enabled = vq->live = vq->broken = vq->stopped = vq->need_notify = false;
 }

@@ -44,6 +44,11 @@ bool vq_ready(const VirtQueue *vq)
     return ready(vq);
 }
 
+bool vq_open(const VirtQueue *vq)
+{
+    return vq->open;
+}
+
 void vq_fail(VirtQueue *vq, const char *fmt, ...)
 {
     g_autofree char *why = NULL;
@@ -53,7 +58,7 @@ void vq_fail(VirtQueue *vq, const char *fmt, ...)
     why = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     vq->broken = true;
-    vq->live = false;
+    vq->live = vq->open = false;
     virtio_fail(vq->d, "queue %u (%s): %s", vq->index, vq->spec->name, why);
 }
 

@@ -32,10 +32,11 @@ void iothread_use_release(IoThreadUse *u);
 
 /* iothread=ID: the field keeps the id. */
 extern const PropType prop_iothread_link, prop_iothread_map;
-#define PROP_IOTHREAD_USE(T, f)                                                                    \
-    PROP_IOTHREAD("iothread", T, f.id, "thread of the data path"),                                 \
+#define PROP_IOTHREAD_USE(T, f) PROP_IOTHREAD_USE_AS("", T, f)
+#define PROP_IOTHREAD_USE_AS(prefix, T, f)                                                         \
+    PROP_IOTHREAD(prefix "iothread", T, f.id, "thread of the data path"),                          \
     {                                                                                              \
-        .name = "iothread-vq-mapping", .type = &prop_iothread_map,                                 \
+        .name = prefix "iothread-vq-mapping", .type = &prop_iothread_map,                          \
         .offset = PROP_AT(T, f.map, Json *), .bit = -1, .flags = PROP_NO_DEFAULT,                  \
         .help = "threads of single queues, a JSON list"                                            \
     }

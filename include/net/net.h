@@ -41,11 +41,13 @@ struct NetPort {
     unsigned nqueues;      /* queue 0: how many there are with it; 0: one */
     GPtrArray *filters;    /* NetFilter*, in their order; NULL: none */
     GQueue *held;          /* GBytes: let go by a filter, and refused by the peer; NULL: none */
+    Loop *loop;            /* whose packets they are; both ends of a cable have the same */
 };
 
-/* Sends from one end to the other. Link down or no peer: NET_DROPPED. Own loop. */
+/* Sends from one end to the other. Link down or no peer: NET_DROPPED. In from->loop. */
 NetVerdict net_send(NetPort *from, const struct iovec *iov, unsigned n, size_t len);
-/* The receiver can take packets again: calls the peer's writable() if it was refused. */
+/* The receiver can take packets again: calls the peer's writable() if it was refused. In its loop.
+ */
 void net_ready(NetPort *receiver);
 void net_port_init(NetPort *p, const NetPortOps *ops, const char *type, const char *id);
 void net_port_fini(NetPort *p); /* unlinks first */
@@ -59,6 +61,9 @@ static inline unsigned net_queues(const NetPort *p)
 char *net_nic_name(const char *model);
 void net_connect(NetPort *a, NetPort *b);
 void net_disconnect(NetPort *p);
+/* The NIC's packets, with its back end's, are another loop's from now on. VM lock; false: the back
+ * end stays where it is. */
+bool net_move(NetPort *nic, Loop *loop, GError **err);
 bool net_set_link(const char *id, bool up, GError **err);
 void net_set_info(NetPort *p, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* A NIC's filter changed: NIC_RX_FILTER_CHANGED, once until somebody asks. path: the NIC's object.
@@ -83,9 +88,12 @@ struct NetBackend {
     NetPort *(*open)(const char *id, void *cfg, GError **err); /* cfg is freed after the call */
     void (*close)(NetPort *p);
     uint64_t (*offloads)(NetPort *p); /* NET_OFFLOAD_*: what it can take and give. NULL: none */
-    bool (*set_offload)(NetPort *p, uint64_t offloads, uint32_t vnet_hdr_len); /* NULL: none */
+    /* In p->loop, as the next one; NULL: none */
+    bool (*set_offload)(NetPort *p, uint64_t offloads, uint32_t vnet_hdr_len);
     bool (*enable)(NetPort *p, bool on); /* a queue takes part, or not; NULL: all always do */
     int (*vhost_fd)(NetPort *p);         /* -1: packets go through receive() */
+    /* The descriptors of one queue go to that loop, and p->loop says so. NULL: main only */
+    void (*move)(NetPort *p, Loop *loop);
 };
 extern const NetBackend *const net_backends[]; /* net/net.c */
 

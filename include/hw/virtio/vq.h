@@ -63,6 +63,8 @@ VirtioDev *vq_dev(const VirtQueue *vq);
 Loop *vq_loop(const VirtQueue *vq);
 /* enabled and not broken, DRIVER_OK (or legacy use) */
 bool vq_ready(const VirtQueue *vq);
+/* Any thread: the driver enabled it, and it is not broken; whether or not the device runs. */
+bool vq_open(const VirtQueue *vq);
 /*
  * For a loop that looks by itself instead of sleeping: between begin and end the driver is not
  * asked to notify. vq_poll() takes what is there; true: there was something. vq_poll_end() true:
