@@ -49,6 +49,10 @@ def scsi(binary, machine, device=""):
                 rc, out = g.shell("sha256sum /dev/sr0", 60)
                 yield f"medium {name}", want in out, out
                 g.qmp("blockdev-change-medium", id="cd", filename=f"{d}/b.iso", format="raw")
+            # Traffic on two units, each pass compared, while a third one comes and goes; at last it goes in the middle of its own.
+            g.shell("for n in a c; do (while [ ! -e /tmp/stop ]; do dd if=/tmp/x of=/dev/sd$n bs=64k conv=fsync 2>/dev/null; "
+                    "echo 1 > /proc/sys/vm/drop_caches; dd if=/dev/sd$n bs=64k count=48 2>/dev/null | cmp - /tmp/x || touch /tmp/bad; "
+                    "echo >> /tmp/passes-$n; done) & done", 30)
             g.qmp("blockdev-add", driver="null-co", **{"node-name": "n", "size": 64 * MB, "read-zeroes": True})
             for i in range(3):
                 g.qmp("device_add", driver="scsi-hd", drive="n", bus="s.0", id="x", **{"scsi-id": 5, "lun": 2})
@@ -57,10 +61,20 @@ def scsi(binary, machine, device=""):
                 g.qmp("device_del", id="x")
                 rc, out = g.shell("for i in 1 2 3 4 5 6 7 8 9; do [ -e /sys/block/sdd ] || break; sleep 1; done; ls /sys/block", 60)
                 yield f"and goes ({i})", re.search(r"^[^\n]*sdc  sr0", out, re.M) is not None, out
+            g.qmp("device_add", driver="scsi-hd", drive="n", bus="s.0", id="x", **{"scsi-id": 5, "lun": 2})
+            g.shell("for i in 1 2 3 4 5 6 7 8 9; do [ -e /sys/block/sdd ] && break; sleep 1; done; "
+                    "(while dd if=/dev/sdd of=/dev/null bs=64k; do echo 1 > /proc/sys/vm/drop_caches; touch /tmp/read; done) 2>/dev/null & "
+                    "r=$!; dmesg -n 1; while [ ! -e /tmp/read ]; do sleep 0.1; done; dmesg -c > /tmp/log", 60)
+            g.qmp("device_del", id="x")
+            rc, out = g.shell("wait $r; dmesg -c > /tmp/away; grep -cE 'BUG|WARNING|Oops|hung|timing out' /tmp/away; ls /sys/block", 60)
+            yield "a unit goes while it is read", re.search(r"^0\r?\n[^\n]*sdc  sr0", out, re.M) is not None, out
+            rc, out = g.shell("touch /tmp/stop; wait; ls /tmp/bad; cat /tmp/passes-a | wc -l; cat /tmp/passes-c | wc -l", 60)
+            passes = [int(n) for n in re.findall(r"^(\d+)\r?$", out, re.M)]
+            yield "the others' data is whole all the while", "No such file" in out and len(passes) == 2 and min(passes) > 2, out
             g.qmp("block_resize", device="d0", size=48 * MB)
             rc, out = g.shell("for i in 1 2 3 4 5 6 7 8 9; do grep -q 98304 /sys/block/sd?/size && break; sleep 1; done; cat /sys/block/sd?/size", 60)
             yield "a disk grows", "98304" in out, out
-            rc, out = g.shell("dmesg | grep -E 'BUG|WARNING|Oops|hung|I/O error|timing out'", 30)
+            rc, out = g.shell("(cat /tmp/log; dmesg) | grep -E 'BUG|WARNING|Oops|hung|I/O error|timing out'", 30)
             yield "no complaint", rc != 0, out
             g.send("poweroff -f\n")
             yield "end", g.wait() == 0, g.tail()
