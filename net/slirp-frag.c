@@ -1,6 +1,6 @@
 /* IPv4 reassembly (RFC 791, 3.2) in front of libslirp, which follows a bad pointer when a guest's
  * fragments end beyond a datagram or overlap (4.7.0). As RFC 5722 asks of IPv6, an overlap costs
- * the whole datagram. Tested by tests/system/test_net.py. */
+ * the whole datagram. Tested by test-slirp-frag and tests/system/test_net.py. */
 #include "slirp-frag.h"
 
 #include "net/csum.h"
@@ -12,8 +12,10 @@
 enum {
     DATAGRAMS = 16, /* at once; the oldest makes room */
     ETHER = 14,
+    HEADER_MIN = 20,
     HEADER_MAX = 60,
-    DATA_MAX = 65535 - HEADER_MAX,
+    PACKET_MAX = 65535,
+    DATA_MAX = PACKET_MAX - HEADER_MIN,
     KEY = 12, /* both addresses, identification, protocol */
     MORE = 0x2000,
     OFFSET = 0x1fff
@@ -56,7 +58,7 @@ void frag_pool_free(FragPool *p)
 
 static bool is_fragment(const uint8_t *frame, size_t len)
 {
-    return len >= ETHER + 20 && net_be16(frame + 12) == 0x0800 &&
+    return len >= ETHER + HEADER_MIN && net_be16(frame + 12) == 0x0800 &&
            net_be16(frame + ETHER + 6) & (MORE | OFFSET);
 }
 
@@ -66,7 +68,7 @@ static bool parse(const uint8_t *frame, size_t len, Fragment *ret)
     const uint8_t *ip = frame + ETHER;
     uint32_t words = (ip[0] & 15u) * 4, total = net_be16(ip + 2), flags = net_be16(ip + 6);
 
-    if (ip[0] >> 4 != 4 || words < 20 || total <= words || total > len - ETHER ||
+    if (ip[0] >> 4 != 4 || words < HEADER_MIN || total <= words || total > len - ETHER ||
         net_fold(net_sum(0, ip, words)) != 0xffff) {
         return false;
     }
@@ -129,16 +131,20 @@ static bool claim(Datagram *d, const Fragment *f)
     return true;
 }
 
+/* NULL: longer than a packet can be with this header. */
 static const uint8_t *whole(Datagram *d, size_t *ret_len)
 {
     uint8_t *at = d->frame + ETHER + HEADER_MAX - d->header, *ip = at + ETHER;
     uint32_t words = d->header - ETHER;
 
+    d->used = false;
+    if (words + d->total > PACKET_MAX) {
+        return NULL;
+    }
     net_put_be16(ip + 2, words + d->total);
     net_put_be16(ip + 6, 0);
     net_put_be16(ip + 10, 0);
     net_put_be16(ip + 10, (uint16_t)~net_fold(net_sum(0, ip, words)));
-    d->used = false;
     *ret_len = d->header + d->total;
     return at;
 }

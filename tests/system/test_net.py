@@ -349,19 +349,19 @@ def mangle(rng, packet):
     return bytes(p)
 
 
-@test("fragments of a datagram reach the host in one piece, in any order; those that overlap do not")
+@test("fragments of a datagram reach the host in one piece, in any order, up to the largest; those that overlap do not")
 def fragments():
     text, d, there = dgram("fr")
-    data = random.Random(3).randbytes(5000)
+    data, largest = random.Random(3).randbytes(5000), random.Random(4).randbytes(65535 - 20 - 8)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u, Vm(BASE + hub(text, "user")):
         u.bind(("127.0.0.1", 0))
         u.settimeout(vm.TIMEOUT)
 
-        def send(ident, order, shift=0):
-            whole = struct.pack(">HHHH", 1000, u.getsockname()[1], len(data) + 8, 0) + data
+        def send(ident, order, shift=0, payload=data, size=1000):
+            whole = struct.pack(">HHHH", 1000, u.getsockname()[1], len(payload) + 8, 0) + payload
             for at in order:
-                piece = whole[at - shift if at else 0:at + 1000]
-                f = bytearray(ip4(17, piece, ((at - (shift if at else 0)) // 8) | (0x2000 if at + 1000 < len(whole) else 0)))
+                piece = whole[at - shift if at else 0:at + size]
+                f = bytearray(ip4(17, piece, ((at - (shift if at else 0)) // 8) | (0x2000 if at + size < len(whole) else 0)))
                 f[6:8] = struct.pack(">H", ident)
                 f[12:14] = b"\0\0"
                 f[12:14] = checksum(bytes(f[2:22]))
@@ -375,6 +375,8 @@ def fragments():
         send(3, places, shift=8)
         send(4, reversed(places))
         same(u.recv(9000), data)
+        send(5, range(0, 65515, 8000), payload=largest, size=8000)
+        assert u.recv(70000) == largest, "the largest datagram"
         u.setblocking(False)
         assert not select.select([u], [], [], 0)[0], "overlapping fragments came through"
 
