@@ -68,7 +68,10 @@ static NetVerdict send_bytes(Rtl8139 *s, const uint8_t *p, size_t len)
 
         return v == NET_QUEUED ? NET_DROPPED : v;
     }
-    return net_send(&s->port, iov, n, total);
+    NetVerdict v = net_send(&s->port, iov, n, total);
+
+    s->tally.tx += v != NET_QUEUED;
+    return v;
 }
 
 /* Where an IPv4 packet's parts are; false: it is none. */
@@ -380,6 +383,7 @@ static NetVerdict receive_ring(Rtl8139 *s, uint8_t *frame, size_t len, uint32_t 
     if (!(w & D_OWN) || (w & 0x1fff) < len) {
         /* Nothing tells the card of new descriptors: the frame is missed, as by hardware. */
         rtl_w32(s, R_MPC, (rtl_r32(s, R_MPC) + 1) & 0xffffff);
+        s->tally.missed++;
         rtl_cause(s, INT_RXOVW);
         return NET_DROPPED;
     }
@@ -426,7 +430,35 @@ NetVerdict rtl_receive(Rtl8139 *s, const struct iovec *iov, unsigned n, size_t l
     v = rtl_r16(s, R_CPCR) & CPCR_RX ? receive_ring(s, frame, len, desc)
                                      : receive_plain(s, frame, len, plain);
     if (v == NET_SENT) {
+        s->tally.rx++;
+        s->tally.rx_unicast += desc & D_PAM ? 1 : 0;
+        s->tally.rx_broadcast += desc & D_BAR ? 1 : 0;
+        s->tally.rx_multicast += desc & D_MAR ? 1 : 0;
         rtl_cause(s, INT_ROK);
     }
     return v;
+}
+
+void rtl_dump_tally(Rtl8139 *s)
+{
+    struct {
+        le64 tx, rx, tx_errors;
+        le32 rx_errors;
+        le16 missed, misaligned;
+        le32 collision[2];
+        le64 rx_unicast, rx_broadcast;
+        le32 rx_multicast;
+        le16 aborted, underrun;
+    } const d = { .tx = le64_of(s->tally.tx),
+        .rx = le64_of(s->tally.rx),
+        .missed = le16_of(s->tally.missed),
+        .rx_unicast = le64_of(s->tally.rx_unicast),
+        .rx_broadcast = le64_of(s->tally.rx_broadcast),
+        .rx_multicast = le32_of(s->tally.rx_multicast) };
+    uint64_t at = (rtl_r32(s, R_DTCCR) & ~63u) | (uint64_t)rtl_r32(s, R_DTCCR + 4) << 32;
+
+    _Static_assert(sizeof d == 64, "data sheet, 5.21");
+    if (dma_write(s->fn.dma, (Iova){ at }, &d, sizeof d)) {
+        s->r[R_DTCCR] &= (uint8_t)~DTCCR_DUMP; /* done */
+    }
 }

@@ -18,6 +18,9 @@ enum {
     TSD_OWN = 1 << 13,
     BMCR_RESET = 1 << 15,
     BMCR_RESTART = 1 << 9,
+    BMCR_DEFAULT = 1 << 12, /* negotiate */
+    ANAR_DEFAULT = 0x05e1,
+    TPPOLL_SWINT = 1,
     BMSR_LINK = 1 << 2,
     TICKS_PER_S = 33000000 /* TCTR counts the PCI clock */
 };
@@ -72,14 +75,26 @@ static uint8_t mask_of(const Rtl8139 *s, unsigned at)
     case R_MAR ... R_MAR + 7:
     case R_TSAD ... R_RBSTART + 3:
     case R_CAPR ... R_CAPR + 1:
-    case R_IMR ... R_IMR + 1:
-    case R_RCR ... R_RCR + 3:
+    case R_IMR:
     case R_TIMERINT ... R_TIMERINT + 3:
     case R_RDSAR ... R_RDSAR + 7:
-    case R_CPCR ... R_CPCR + 1:
+    case R_MULINT:
     case R_ETTHR:
     case R_ANAR ... R_ANAR + 1:
         return 0xff;
+    case R_IMR + 1:
+        return 0xe1;
+    case R_RCR:
+        return 0xbf;
+    case R_RCR + 1:
+        return 0xff;
+    case R_RCR + 2:
+        return 0x03;
+    case R_RCR + 3:
+    case R_MULINT + 1:
+        return 0x0f;
+    case R_CPCR:
+        return 0x7b;
     case R_CR:
         return CR_TE | CR_RE;
     case R_TCR: /* the upper bytes say which chip it is */
@@ -91,11 +106,11 @@ static uint8_t mask_of(const Rtl8139 *s, unsigned at)
     case R_9346CR:
         return EEM | EE_CS | EE_SK | EE_DI;
     case R_CONFIG1:
-        return config ? 0xcd : 0;
+        return config ? 0xf3 : 0; /* that it has ports and memory stays */
     case R_CONFIG3:
-        return config ? 0x21 : 0;
+        return config ? 0x70 : 0;
     case R_CONFIG4:
-        return config ? 0x1c : 0;
+        return config ? 0xf5 : 0;
     case R_CONFIG5:
         return 0x7f;
     case R_BMCR + 1:
@@ -192,11 +207,12 @@ static void soft_reset(Rtl8139 *s)
     rtl_w16(s, R_CBR, 0);
     rtl_w16(s, R_IMR, 0);
     rtl_w16(s, R_ISR, 0);
-    rtl_w32(s, R_TCR, 0x74000000); /* RTL8139C+ */
+    rtl_w32(s, R_TCR, 0x74800000); /* RTL8139C+ */
     rtl_w32(s, R_RCR, 0);
     rtl_w32(s, R_MPC, 0);
     rtl_w32(s, R_TIMERINT, 0);
     rtl_w16(s, R_CPCR, 0);
+    rtl_w16(s, R_ANAR, ANAR_DEFAULT);
     s->r[R_TPPOLL] = 0;
     timer_del(&s->timer);
     update_line(s);
@@ -206,15 +222,16 @@ static void hard_reset(Rtl8139 *s)
 {
     memset(s->r, 0, sizeof s->r);
     s->ee_bits = s->ee_in = 0;
+    s->tally = (RtlTally){ 0 };
     s->tctr_base = clock_ns(CLOCK_KIND_VIRTUAL);
     memcpy(s->r + R_IDR, s->mac.a, 6);
     s->r[R_CONFIG1] = 0x0c;
     s->r[R_CONFIG3] = 0x01;
     s->r[R_MSR] = 0xd0;
     s->r[R_RERID] = 0x20;
-    rtl_w16(s, R_BMCR, 0x1100);
+    rtl_w16(s, R_BMCR, BMCR_DEFAULT);
+    rtl_w16(s, R_CSCR, 0x0340); /* link and heartbeat tests as they are usual */
     rtl_w16(s, R_BMSR, 0x782d);
-    rtl_w16(s, R_ANAR, 0x05e1);
     rtl_w16(s, R_ANLPAR, 0x05e1);
     rtl_w16(s, R_ANER, 0x0001);
     soft_reset(s);
@@ -264,9 +281,12 @@ static void written(Rtl8139 *s, unsigned at, unsigned size, uint64_t v)
         uint16_t bmcr = rtl_r16(s, R_BMCR);
 
         if (v >> (at <= R_BMCR ? (R_BMCR - at) * 8 : 0) & BMCR_RESET && at <= R_BMCR && size > 1) {
-            bmcr = 0x1100;
+            bmcr = BMCR_DEFAULT;
         }
         rtl_w16(s, R_BMCR, bmcr & (uint16_t) ~(BMCR_RESET | BMCR_RESTART));
+    }
+    if (TOUCHES(R_TPPOLL, 1) && v >> (R_TPPOLL - at) * 8 & TPPOLL_SWINT) {
+        rtl_cause(s, INT_SOFTWARE);
     }
     if (TOUCHES(R_TCTR, 4)) {
         s->tctr_base = clock_ns(CLOCK_KIND_VIRTUAL);
@@ -276,6 +296,9 @@ static void written(Rtl8139 *s, unsigned at, unsigned size, uint64_t v)
     }
     if (TOUCHES(R_IMR, 4)) {
         update_line(s);
+    }
+    if (TOUCHES(R_DTCCR, 1) && rtl_r16(s, R_CPCR) & CPCR_ON && s->r[R_DTCCR] & DTCCR_DUMP) {
+        rtl_dump_tally(s);
     }
     for (unsigned i = 0; i < 4; i++) {
         unsigned tsd = R_TSD + i * 4;

@@ -11,7 +11,8 @@
 enum { /* registers */
     R_IDR = 0x00,
     R_MAR = 0x08,
-    R_TSD = 0x10, /* four of them; in C+ mode a tally counter's address */
+    R_TSD = 0x10,   /* four of them */
+    R_DTCCR = 0x10, /* C+: where the counters go */
     R_TSAD = 0x20,
     R_TNPDS = 0x20,
     R_THPDS = 0x28,
@@ -32,6 +33,7 @@ enum { /* registers */
     R_MSR = 0x58,
     R_CONFIG3 = 0x59,
     R_CONFIG4 = 0x5a,
+    R_MULINT = 0x5c,
     R_RERID = 0x5e,
     R_TSAS = 0x60,
     R_BMCR = 0x62,
@@ -57,15 +59,25 @@ enum {
     INT_TOK = 4,
     INT_RXOVW = 16, /* C+: no receive descriptor */
     INT_LINK = 32,
-    INT_TDU = 128, /* C+: no transmit descriptor */
+    INT_TDU = 128,      /* C+: no transmit descriptor */
+    INT_SOFTWARE = 256, /* the driver asked for it */
     INT_TIMEOUT = 0x4000,
     CPCR_TX = 1,
     CPCR_RX = 2,
     CPCR_VLAN = 64,
+    CPCR_ON = CPCR_TX | CPCR_RX,
+    DTCCR_DUMP = 8,
     MSR_LINKB = 4,
     RTL_FRAME_MAX = 65536,
     RTL_SEGMENT_MAX = 14 + 120 + 2048
 };
+
+/* What the card counts since it was powered; a driver has it dumped into its memory (5.21). */
+typedef struct RtlTally {
+    uint64_t tx, rx, rx_unicast, rx_broadcast;
+    uint32_t rx_multicast;
+    uint16_t missed;
+} RtlTally;
 
 typedef struct RtlTx {
     uint8_t pending;    /* TSDs that were written and have not gone */
@@ -96,6 +108,7 @@ typedef struct Rtl8139 {
     int64_t tctr_base; /* the time at which TCTR was 0 */
     Timer timer;
     LoopIdle tx_more;
+    RtlTally tally;
     RtlTx tx;
 } Rtl8139;
 
@@ -110,3 +123,4 @@ void rtl_cause(Rtl8139 *s, uint16_t bits);
 void rtl_transmit(Rtl8139 *s);
 NetVerdict rtl_receive(Rtl8139 *s, const struct iovec *iov, unsigned n, size_t len);
 bool rtl_buffer_empty(const Rtl8139 *s);
+void rtl_dump_tally(Rtl8139 *s);

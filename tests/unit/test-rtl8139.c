@@ -193,6 +193,35 @@ static void test_rings_receive(Wire *x, G_GNUC_UNUSED const void *unused)
         wire_give(x, f, 90), ==, NET_DROPPED); /* the first again: the driver still has it */
 }
 
+/* Counters in the driver's memory: what was sent, received and missed. */
+static void test_tally(Wire *x, G_GNUC_UNUSED const void *unused)
+{
+    uint8_t f[100] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc };
+
+    wr(x, R_RCR, 4, 0x0f);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_SENT);
+    memset(f, 0xff, 6);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_SENT);
+    f[0] = 1;
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_SENT);
+    cplus(x);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_DROPPED); /* no descriptor */
+    desc(x, TX, OWN | EOR | FS | LS | 100, 0, BUF);
+    wr(x, R_TPPOLL, 1, 64);
+    wr(x, R_DTCCR + 4, 4, 0);
+    wr(x, R_DTCCR, 4, BUF | DTCCR_DUMP);
+    g_assert_cmphex(rd(x, R_DTCCR, 4), ==, BUF);
+    g_assert_cmpuint(vport_r32(&x->b->port, BUF), ==, 1);
+    g_assert_cmpuint(vport_r32(&x->b->port, BUF + 8), ==, 3);
+    g_assert_cmpuint(vport_r16(&x->b->port, BUF + 28), ==, 1);
+    g_assert_cmpuint(vport_r32(&x->b->port, BUF + 40), ==, 1);
+    g_assert_cmpuint(vport_r32(&x->b->port, BUF + 48), ==, 1);
+    g_assert_cmpuint(vport_r32(&x->b->port, BUF + 56), ==, 1);
+    wr(x, R_DTCCR + 4, 4, 0xffffffff); /* no memory: it is never done */
+    wr(x, R_DTCCR, 4, BUF | DTCCR_DUMP);
+    g_assert_cmphex(rd(x, R_DTCCR, 4), ==, BUF | DTCCR_DUMP);
+}
+
 static void test_eeprom_timer_link(Wire *x, G_GNUC_UNUSED const void *unused)
 {
     unsigned v = 0;
@@ -210,6 +239,11 @@ static void test_eeprom_timer_link(Wire *x, G_GNUC_UNUSED const void *unused)
     }
     wr(x, R_9346CR, 1, 0);
     g_assert_cmphex(v, ==, 0x5452);
+    wr(x, R_IMR, 2, INT_SOFTWARE);
+    wr(x, R_TPPOLL, 1, 1);
+    g_assert_true(x->b->intx[4][0]); /* an interrupt that the driver asked for */
+    wr(x, R_ISR, 2, INT_SOFTWARE);
+    g_assert_false(x->b->intx[4][0]);
     wr(x, R_CONFIG1, 1, 0xff); /* locked */
     g_assert_cmphex(rd(x, R_CONFIG1, 1), ==, 0x0c);
     clock_virtual_start();
@@ -282,6 +316,7 @@ int main(int argc, char **argv)
     CASE(plain_receive);
     CASE(rings_transmit);
     CASE(rings_receive);
+    CASE(tally);
     CASE(eeprom_timer_link);
     CASE(hostile);
     return g_test_run();
