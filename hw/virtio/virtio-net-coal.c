@@ -65,22 +65,15 @@ void net_coal_new(VirtioNet *s)
     s->coal = g_new0(NetCoal, s->npairs * 2);
     for (unsigned i = 0; i < s->npairs * 2; i++) {
         s->coal[i].s = s;
-        timer_init(&s->coal[i].timer, loop_main(), CLOCK_KIND_VIRTUAL, coal_timer, &s->coal[i]);
+        timer_init(
+            &s->coal[i].timer, s->pair[i / 2].loop, CLOCK_KIND_VIRTUAL, coal_timer, &s->coal[i]);
     }
 }
 
-void net_coal_free(VirtioNet *s)
+void net_coal_flush(NetPair *q)
 {
-    for (unsigned i = 0; s->coal && i < s->npairs * 2; i++) {
-        timer_del(&s->coal[i].timer);
-    }
-    g_clear_pointer(&s->coal, g_free);
-}
-
-void net_coal_flush(VirtioNet *s)
-{
-    for (unsigned i = 0; i < s->npairs * 2; i++) {
-        coal_tell(&s->coal[i]);
+    for (unsigned i = 0; i < 2; i++) {
+        coal_tell(&q->s->coal[q->port.index * 2 + i]);
     }
 }
 
@@ -98,18 +91,37 @@ void net_coal_reset_queue(VirtioNet *s, unsigned i)
 void net_coal_reset(VirtioNet *s)
 {
     s->coal_set[0] = s->coal_set[1] = (NetCoalSet){ 0 };
-    for (unsigned i = 0; i < s->npairs * 2; i++) {
-        net_coal_reset_queue(s, i);
+}
+
+void net_coal_reset_pair(NetPair *q)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        net_coal_reset_queue(q->s, q->port.index * 2 + i);
     }
+}
+
+typedef struct CoalCall {
+    NetCoal *c;
+    const CtrlCoal *to;
+} CoalCall;
+
+static void loop_coal_set(void *opaque)
+{
+    const CoalCall *call = opaque;
+    NetCoal *c = call->c;
+
+    c->max_packets = le32_get(call->to->max_packets);
+    c->max_usecs = le32_get(call->to->max_usecs);
+    timer_del(&c->timer); /* the time begins anew */
+    coal_check(c);
 }
 
 /* The driver's numbers apply at once to what has gathered so far. */
 static void coal_set(NetCoal *c, const CtrlCoal *to)
 {
-    c->max_packets = le32_get(to->max_packets);
-    c->max_usecs = le32_get(to->max_usecs);
-    timer_del(&c->timer); /* the time begins anew */
-    coal_check(c);
+    CoalCall call = { c, to };
+
+    loop_call(c->timer.loop, loop_coal_set, &call);
 }
 
 static bool ctrl_all(VirtioNet *s, unsigned tx, GIov *in)
@@ -138,8 +150,7 @@ static NetCoal *ctrl_queue(VirtioNet *s, GIov *in)
     unsigned i = le16_get(head[0]);
     bool multi = virtio_has(&s->vd, NET_F_MQ) || virtio_has(&s->vd, NET_F_RSS);
 
-    return i < (multi ? s->npairs * 2 : 2) && vq_ready(virtio_queue(&s->vd, i)) ? &s->coal[i]
-                                                                                : NULL;
+    return i < (multi ? s->npairs * 2 : 2) && vq_open(virtio_queue(&s->vd, i)) ? &s->coal[i] : NULL;
 }
 
 bool net_ctrl_coal(VirtioNet *s, uint8_t cmd, GIov *in, GIov *result)

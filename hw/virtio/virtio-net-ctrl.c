@@ -1,6 +1,6 @@
 /* virtio-net's control queue and the receive filter it sets (VIRTIO 1.4, 5.1.6.5). */
 #include "util/bitmap.h"
-#include "virtio-net.h"
+#include "virtio-net-rsc.h"
 
 #include <string.h>
 
@@ -200,13 +200,15 @@ static bool ctrl_offloads(VirtioNet *s, uint8_t cmd, GIov *in)
     uint64_t can = s->vd.features.word[0] &
                    (1ull << NET_F_GUEST_CSUM | 1ull << NET_F_GUEST_TSO4 | 1ull << NET_F_GUEST_TSO6 |
                        1ull << NET_F_GUEST_ECN | 1ull << NET_F_GUEST_UFO |
-                       1ull << NET_F_GUEST_USO4 | 1ull << NET_F_GUEST_USO6);
+                       1ull << NET_F_GUEST_USO4 | 1ull << NET_F_GUEST_USO6 |
+                       1ull << NET_F_RSC_EXT); /* QEMU compat: no offload of 5.1.9.5.9's */
 
     if (cmd != 0 || !virtio_has(&s->vd, NET_F_CTRL_GUEST_OFFLOADS) || in->left != 8 ||
         !giov_get(in, &want, sizeof want) || le64_get(want) & ~can) {
         return false;
     }
     net_apply_offloads(s, le64_get(want));
+    net_each_pair(s, net_rsc_cut);
     return true;
 }
 
@@ -220,17 +222,14 @@ static bool ctrl_announce(VirtioNet *s, uint8_t cmd)
     return true;
 }
 
-VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e)
+void net_ctrl_run(VirtioNet *s, VqElem *e)
 {
-    VirtioNet *s = (VirtioNet *)d;
     uint8_t head[2], ack = ACK_ERR;
     GIov result = e->in;
-    bool ok = false;
+    bool ok = giov_get(&e->out, head, sizeof head);
 
-    if (!e->in.left || !giov_get(&e->out, head, sizeof head)) {
-        vq_fail(e->vq, "virtio-net: control command without header or acknowledgement");
-        return VQ_DONE;
-    }
+    g_assert(ok);
+    ok = false;
     switch (head[0]) {
     case CLASS_RX:
         ok = ctrl_rx(s, head[1], &e->out);
@@ -265,5 +264,4 @@ VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e)
     if (ok && result.left < e->in.left) {
         e->in = result; /* the command has one, which follows the acknowledgement */
     }
-    return VQ_DONE;
 }

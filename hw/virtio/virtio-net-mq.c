@@ -1,6 +1,6 @@
 /* virtio-net with several queue pairs: which of them are used, receive-side scaling and hashes
  * (VIRTIO 1.4, 5.1.9.4.3, 5.1.9.5.6, 5.1.9.5.7), and tx=timer. Tested by test-virtio-net-mq. */
-#include "virtio-net.h"
+#include "virtio-net-rsc.h"
 
 #include <string.h>
 
@@ -211,28 +211,46 @@ unsigned net_steer(const VirtioNet *s, unsigned from, const GIov *data, NetHeade
     unsigned to = from % s->active;
 
     for (unsigned i = 0; i < s->active; i++) {
-        if (vq_ready(net_rxq(s, (to + i) % s->active))) {
+        if (vq_open(net_rxq(s, (to + i) % s->active))) {
             return (to + i) % s->active;
         }
     }
     return to;
 }
 
+/* What is held came for the pairs there were. */
+static void pair_flush(NetPair *q)
+{
+    if (q->rsc) {
+        net_rsc_flush(q);
+    }
+}
+
+static void enable(NetPort *b, bool on)
+{
+    if (b->backend && b->backend->enable) {
+        b->backend->enable(b, on);
+    }
+}
+
+static void pair_enable(NetPair *q)
+{
+    if (q->port.peer) {
+        enable(q->port.peer, q->port.index < q->s->active);
+    }
+    net_ready(&q->port); /* what waited may have another place now */
+}
+
 void net_set_pairs(VirtioNet *s, unsigned n)
 {
+    net_each_pair(s, pair_flush);
     s->active = n;
     s->special = s->npairs > 1 || s->rss.steer || s->rss.types;
     NetPort *first = s->pair[0].port.peer; /* the property's back end may be gone */
 
-    for (unsigned i = 0; first && first->backend && i < net_queues(first); i++) {
-        NetPort *b = net_queue(first, i);
-
-        if (b->backend->enable) {
-            b->backend->enable(b, i < n);
-        }
-    }
-    for (unsigned i = 0; i < s->npairs; i++) {
-        net_ready(&s->pair[i].port); /* what waited may have another place now */
+    net_each_pair(s, pair_enable);
+    for (unsigned i = s->npairs; first && first->backend && i < net_queues(first); i++) {
+        enable(net_queue(first, i), false);
     }
 }
 
@@ -362,7 +380,7 @@ void net_tx_timer(void *opaque)
 {
     NetPair *q = opaque;
 
-    if (q->s->vd.started) {
+    if (!q->held) {
         q->tx_quota = q->s->tx_burst > 0 ? (unsigned)q->s->tx_burst : UINT32_MAX;
         vq_resume(virtio_queue(&q->s->vd, q->port.index * 2 + 1));
     }

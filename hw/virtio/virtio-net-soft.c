@@ -35,7 +35,7 @@ static bool soft_begin(NetPair *q, GIov *data, const NetHeader *h)
         return false;
     }
     if (type != NET_GSO_NONE) {
-        return net_segs_init(&q->segs, f, len, type, le16_get(h->gso_size), ++q->s->fragment_id);
+        return net_segs_init(&q->segs, f, len, type, le16_get(h->gso_size), ++q->fragment_id);
     }
     q->segs = (NetSegs){ .frame = f, .len = len, .n = 1 };
     return true;

@@ -3,6 +3,7 @@
 #include "virtio-net.h"
 
 #include "util/log.h"
+#include "virtio-net-rsc.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -102,10 +103,10 @@ static void copy_some(GIov *dst, GIov *src)
     }
 }
 
-static NetVerdict rx_deliver(VirtioNet *s, VirtQueue *rxq, NetHeader *h, GIov *data)
+NetVerdict net_rx_deliver(VirtioNet *s, VirtQueue *rxq, NetHeader *h, GIov *data)
 {
     bool mergeable = virtio_has(&s->vd, NET_F_MRG_RXBUF);
-    VqElem **e = s->rx;
+    VqElem **e = s->pair[vq_index(rxq) / 2].rx;
     unsigned n;
 
     if (mergeable) {
@@ -114,7 +115,8 @@ static NetVerdict rx_deliver(VirtioNet *s, VirtQueue *rxq, NetHeader *h, GIov *d
         n = vq_pop_bytes(rxq, 1, e, 1);
     }
     if (!n) {
-        return vq_ready(rxq) ? NET_QUEUED : NET_DROPPED;
+        /* One that stands still for a moment is run again behind that. */
+        return vq_open(rxq) && !s->vd.broken ? NET_QUEUED : NET_DROPPED;
     }
     /* num_buffers is 1 without MRG_RXBUF where the field exists (VIRTIO 1.4, 5.1.6.4.1). */
     h->num_buffers = le16_of((uint16_t)n);
@@ -137,17 +139,22 @@ static NetVerdict rx_deliver(VirtioNet *s, VirtQueue *rxq, NetHeader *h, GIov *d
     return NET_SENT;
 }
 
+NetVerdict net_rx_pair(NetPair *q, NetHeader *h, GIov *data)
+{
+    return G_UNLIKELY(q->rsc) ? net_rsc_receive(q, h, data)
+                              : net_rx_deliver(q->s, net_rxq(q->s, q->port.index), h, data);
+}
+
 static NetVerdict net_receive(NetPort *p, const struct iovec *iov, unsigned n, size_t len)
 {
     NetPair *q = net_pair_of(p);
     VirtioNet *s = q->s;
-    unsigned to = p->index;
     uint8_t head[18] = { 0 };
     struct iovec copy;
     NetHeader h;
     GIov data;
 
-    if (!s->vd.started) {
+    if (q->held) {
         /* A stopped machine's packets wait; a driver that is not there has no use for them. */
         return s->vd.status & VIRTIO_STATUS_DRIVER_OK && !s->vd.broken ? NET_QUEUED : NET_DROPPED;
     }
@@ -159,19 +166,23 @@ static NetVerdict net_receive(NetPort *p, const struct iovec *iov, unsigned n, s
         over_mtu(s, &h, head, data.left)) {
         return NET_DROPPED;
     }
-    if (G_UNLIKELY(s->special)) {
-        to = net_steer(s, to, &data, &h);
-    }
-    return rx_deliver(s, net_rxq(s, to), &h, &data);
+    return G_UNLIKELY(s->special) ? net_rx_to(q, net_steer(s, p->index, &data, &h), &h, &data)
+                                  : net_rx_pair(q, &h, &data);
 }
 
-static void rx_refilled(VirtioDev *d, G_GNUC_UNUSED VirtQueue *vq)
+static void rx_refilled(VirtioDev *d, VirtQueue *vq)
 {
     VirtioNet *s = (VirtioNet *)d;
+    const Loop *here = vq_loop(vq);
 
-    /* With hashes and resting pairs any port may have waited for this queue. */
+    net_inbox_run(&s->pair[vq_index(vq) / 2]);
+    /* With hashes and resting pairs any port may have waited for this queue; one of another loop
+     * waits for the inbox. */
     for (unsigned i = 0; i < s->npairs; i++) {
-        net_ready(&s->pair[i].port);
+        if (s->pair[i].loop == here) {
+            net_rsc_refilled(&s->pair[i]);
+            net_ready(&s->pair[i].port);
+        }
     }
 }
 
@@ -213,7 +224,7 @@ static TxWay tx_way(const VirtioNet *s, const NetPair *q, NetHeader *h)
 static G_NO_INLINE VqVerdict tx_send(VirtioNet *s, NetPair *q, const VqElem *e)
 {
     const NetPort *peer = q->port.peer;
-    struct iovec *iov = s->tx_iov;
+    struct iovec *iov = q->tx_iov;
     NetHeader h = { 0 };
     GIov g = e->out;
     unsigned at = 0;
@@ -244,7 +255,7 @@ static VqVerdict net_tx(VirtioDev *d, VqElem *e)
     VirtioNet *s = (VirtioNet *)d;
     NetPair *q = s->npairs == 1 ? s->pair : &s->pair[vq_index(e->vq) / 2];
 
-    if (G_UNLIKELY(s->tx_watched) && !net_tx_turn(q, e->vq)) {
+    if (G_UNLIKELY(q->held) || (G_UNLIKELY(s->tx_watched) && !net_tx_turn(q, e->vq))) {
         return VQ_STOP;
     }
     if (e->out.left < s->hdr_len) {
@@ -264,7 +275,7 @@ static void net_writable(NetPort *p)
     if (!p->peer) {
         q->segs.n = 0; /* the rest of a packet has nowhere to go */
     }
-    if (q->s->vd.started) {
+    if (!q->held) {
         vq_resume(virtio_queue(&q->s->vd, p->index * 2 + 1));
     }
 }
@@ -389,8 +400,20 @@ static void net_config_wrote(VirtioDev *d, const void *cfg, size_t off, G_GNUC_U
 
     /* Only a legacy driver sets its address here (VIRTIO 1.4, 5.1.4.3). */
     if (d->legacy && off < 6 && !virtio_has(d, NET_F_CTRL_MAC_ADDR)) {
+        net_hold(s);
         memcpy(s->mac, cfg, 6);
         memcpy(s->pair[0].port.mac, cfg, 6);
+        net_go_on(s);
+    }
+}
+
+static void pair_offloads(NetPair *q)
+{
+    NetPort *peer = q->port.peer;
+
+    if (peer && peer->backend && peer->backend->set_offload && peer->vnet_hdr_len) {
+        peer->backend->set_offload(
+            peer, q->s->guest_offloads, (uint32_t)MIN(q->s->hdr_len, (size_t)NET_HDR_PEER));
     }
 }
 
@@ -409,6 +432,7 @@ void net_apply_offloads(VirtioNet *s, uint64_t features)
         { NET_F_GUEST_USO6, NET_OFFLOAD_USO6 },
     };
 
+    s->guest_wanted = features;
     s->guest_offloads = 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(map); i++) {
         s->guest_offloads |= features >> map[i].bit & 1 ? map[i].offload : 0;
@@ -416,14 +440,7 @@ void net_apply_offloads(VirtioNet *s, uint64_t features)
     if (!(s->guest_offloads & NET_OFFLOAD_CSUM)) {
         s->guest_offloads = 0; /* what is segmented has no checksums yet (5.1.3.1) */
     }
-    for (unsigned i = 0; i < s->npairs; i++) {
-        NetPort *peer = s->pair[i].port.peer;
-
-        if (peer && peer->backend && peer->backend->set_offload && peer->vnet_hdr_len) {
-            peer->backend->set_offload(
-                peer, s->guest_offloads, (uint32_t)MIN(s->hdr_len, (size_t)NET_HDR_PEER));
-        }
-    }
+    net_each_pair(s, pair_offloads);
 }
 
 /* VIRTIO 1.4, 5.1.2: where the control queue is depends on MQ and RSS; the queues behind it are
@@ -454,53 +471,36 @@ static bool net_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
     s->coalescing = virtio_has(d, NET_F_NOTF_COAL) || virtio_has(d, NET_F_VQ_NOTF_COAL);
     s->tx_watched = s->tx_timed || s->coalescing;
     net_roles(s, virtio_has(d, NET_F_MQ) || virtio_has(d, NET_F_RSS));
-    net_apply_offloads(s, d->features.word[0]);
-    rx_refilled(d, NULL);
-    return true;
-}
-
-static void net_queue_reset(VirtioDev *d, unsigned i)
-{
-    VirtioNet *s = (VirtioNet *)d;
-
-    if (i < s->npairs * 2) {
-        s->pair[i / 2].segs.n = i & 1 ? 0 : s->pair[i / 2].segs.n;
-        net_coal_reset_queue(s, i);
+    /* What the driver switched stays through a stop of the machine. */
+    net_apply_offloads(s, s->guest_switched ? s->guest_wanted : d->features.word[0]);
+    s->guest_switched = true;
+    if (virtio_has(d, NET_F_RSC_EXT)) {
+        net_each_pair(s, net_rsc_start);
     }
+    net_each_pair(s, net_pair_go);
+    return true;
 }
 
 static void net_stop(VirtioDev *d)
 {
-    VirtioNet *s = (VirtioNet *)d;
-
-    /* Nothing is held: a packet that waits for its peer or a timer is still in the queue (VQ_STOP).
-     * How much of it has gone is forgotten with the driver, not when the machine stops. */
-    for (unsigned i = 0; i < s->npairs; i++) {
-        timer_del(&s->pair[i].tx_timer);
-        if (!d->paused) {
-            s->pair[i].segs.n = 0;
-        }
-    }
-    if (s->coalescing) {
-        net_coal_flush(s);
-    }
+    net_each_pair((VirtioNet *)d, net_pair_stop);
 }
 
 static void net_reset(VirtioDev *d)
 {
     VirtioNet *s = (VirtioNet *)d;
 
-    for (unsigned i = 0; i < s->npairs; i++) {
-        s->pair[i].segs.n = 0;
-    }
     net_coal_reset(s);
+    net_each_pair(s, net_pair_reset);
+    s->ctrl_life++;
+    s->guest_switched = false;
     net_filter_reset(s);
     s->status &= (uint16_t)~NET_S_ANNOUNCE;
     memcpy(s->mac, s->mac_prop.a, 6);
     memcpy(s->pair[0].port.mac, s->mac, 6);
     net_rss_reset(s);
     net_set_pairs(s, 1);
-    rx_refilled(d, NULL); /* what waited for the old driver's buffers is dropped now */
+    net_each_pair(s, net_pair_ready); /* what waited for the old driver's buffers is dropped now */
 }
 
 static unsigned net_queue_count(VirtioDev *d)
@@ -525,18 +525,6 @@ static bool queue_size_ok(const char *name, uint16_t v, unsigned max, GError **e
 
 static bool net_props_ok(VirtioNet *s, GError **err)
 {
-    static const struct {
-        unsigned bit;
-        const char *name;
-    } refused[] = {
-        { NET_F_RSC_EXT, "guest_rsc_ext" },
-    };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(refused); i++) {
-        if (vf_has(s->vd.prop_features, refused[i].bit)) {
-            return err_set(err, "'%s' is not supported", refused[i].name);
-        }
-    }
     if (s->failover) {
         return err_set(err, "'failover' is not supported");
     }
@@ -581,7 +569,6 @@ static void net_pairs_new(VirtioNet *s)
 
         q->s = s;
         net_port_init(&q->port, &net_ops, "nic", name);
-        timer_init(&q->tx_timer, loop_main(), CLOCK_KIND_VIRTUAL, net_tx_timer, q);
         q->port.index = i;
         s->spec[i * 2] = (VqSpec){ .size = s->rx_size, .elem_size = sizeof(VqElem) };
         s->spec[i * 2 + 1] = (VqSpec){ .size = s->tx_size, .elem_size = sizeof(VqElem) };
@@ -594,7 +581,6 @@ static void net_pairs_new(VirtioNet *s)
     }
     s->spec[s->npairs * 2] = (VqSpec){ .size = 64, .elem_size = sizeof(VqElem) };
     s->tx_timed = !g_strcmp0(s->tx, "timer");
-    net_coal_new(s);
     net_roles(s, s->npairs > 1);
     NetPort *p = &s->pair[0].port;
 
@@ -603,6 +589,23 @@ static void net_pairs_new(VirtioNet *s)
     memcpy(p->mac, s->mac, 6);
     net_set_info(p, "model=virtio-net-pci,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", s->mac[0],
         s->mac[1], s->mac[2], s->mac[3], s->mac[4], s->mac[5]);
+}
+
+static void net_unrealize(VirtioDev *d)
+{
+    VirtioNet *s = (VirtioNet *)d;
+
+    net_loops_free(s);
+    g_clear_pointer(&s->coal, g_free);
+    for (unsigned i = s->npairs; i-- > 0;) {
+        net_port_fini(&s->pair[i].port);
+        net_soft_free(&s->pair[i]);
+        net_rsc_free(&s->pair[i]);
+    }
+    s->npairs = 0;
+    g_clear_pointer(&s->pair, g_free);
+    g_clear_pointer(&s->ports, g_free);
+    g_clear_pointer(&s->spec, g_free);
 }
 
 static bool net_realize(VirtioDev *d, GError **err)
@@ -617,27 +620,16 @@ static bool net_realize(VirtioDev *d, GError **err)
     }
     memcpy(s->mac, s->mac_prop.a, 6);
     net_pairs_new(s);
+    if (!net_loops_new(s, err)) {
+        net_unrealize(d);
+        return false;
+    }
+    net_coal_new(s);
     s->hdr_len = 12;
     s->status = NET_S_LINK_UP;
     net_filter_reset(s);
     net_set_pairs(s, 1);
     return true;
-}
-
-static void net_unrealize(VirtioDev *d)
-{
-    VirtioNet *s = (VirtioNet *)d;
-
-    net_coal_free(s);
-    for (unsigned i = s->npairs; i-- > 0;) {
-        timer_del(&s->pair[i].tx_timer);
-        net_port_fini(&s->pair[i].port);
-        net_soft_free(&s->pair[i]);
-    }
-    s->npairs = 0;
-    g_clear_pointer(&s->pair, g_free);
-    g_clear_pointer(&s->ports, g_free);
-    g_clear_pointer(&s->spec, g_free);
 }
 
 #define FEATURE(n, b, d, h) PROP_FEATURE(n, VirtioNet, vd.prop_features, b, d, h)
@@ -646,6 +638,7 @@ const PropSpec virtio_net_props[] = {
     PROP_NETDEV("netdev", VirtioNet, netdev, "back end"),
     PROP_MAC("mac", VirtioNet, mac_prop, "hardware address"),
     PROP_I32("bootindex", VirtioNet, bootindex, -1, "place in the boot order"),
+    PROP_IOTHREAD_USE_AS("x-", VirtioNet, threads),
     FEATURE("csum", NET_F_CSUM, true, "checksum offload, transmit"),
     FEATURE("guest_csum", NET_F_GUEST_CSUM, true, "checksum offload, receive"),
     FEATURE("gso", NET_F_GSO, true, "legacy segmentation offload"),
@@ -674,9 +667,10 @@ const PropSpec virtio_net_props[] = {
     FEATURE("hash", NET_F_HASH_REPORT, false, "hash report; needs a back end with a header"),
     FEATURE("x-notf-coal", NET_F_NOTF_COAL, false, "notifications by number and by time"),
     FEATURE("x-vq-notf-coal", NET_F_VQ_NOTF_COAL, false, "the same for single queues"),
-    FEATURE("guest_rsc_ext", NET_F_RSC_EXT, false, "refused: no segment coalescing"),
+    FEATURE("guest_rsc_ext", NET_F_RSC_EXT, false, "large TCP is made of small, and told so"),
     PROP_JSON("ebpf-rss-fds", VirtioNet, ebpf_fds, "accepted, unused"),
-    PROP_U32("rsc_interval", VirtioNet, rsc_interval, 300000, "accepted, unused"),
+    PROP_U32("rsc_interval", VirtioNet, rsc_interval, 300000,
+        "nanoseconds that a segment waits for others"),
     PROP_BOOL("failover", VirtioNet, failover, false, "refused: no failover"),
     PROP_U16("host_mtu", VirtioNet, host_mtu, 0, "MTU told to the guest"),
     PROP_BOOL("x-mtu-bypass-backend", VirtioNet, mtu_bypass, true, "accepted, unused"),
@@ -714,6 +708,7 @@ static const VirtioNeed net_needs[] = {
     { NET_F_GUEST_USO6, { NET_F_GUEST_CSUM, NET_F_GUEST_CSUM } },
     { NET_F_HOST_USO, { NET_F_CSUM, NET_F_CSUM } },
     { NET_F_CTRL_MAC_ADDR, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
+    { NET_F_RSC_EXT, { NET_F_HOST_TSO4, NET_F_HOST_TSO6 } },
     { NET_F_NOTF_COAL, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
     { NET_F_VQ_NOTF_COAL, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
 };
@@ -726,6 +721,7 @@ static const VirtioOps virtio_net_ops = {
     .nneeds = G_N_ELEMENTS(net_needs),
     .queue_count = net_queue_count,
     .queue_spec = net_queue_spec,
+    .queue_loop = net_queue_loop,
     .config_size = sizeof(NetConfig),
     .config_len = net_config_len,
     .offer = net_offer,

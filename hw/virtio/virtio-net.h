@@ -1,6 +1,7 @@
 /* Inside virtio-net: the device's state, shared by the data path and the control queue. */
 #pragma once
 
+#include "backends/iothread.h"
 #include "hw/virtio/virtio-pci.h"
 #include "net/csum.h"
 #include "net/net.h"
@@ -46,7 +47,7 @@ enum {
 enum { NET_HDR_MAX = 20, NET_RSS_KEY = 40, NET_RSS_TABLE = 128, NET_HASH_TYPES = 0x1ff };
 enum { NET_TX_IOV = 1100, NET_RX_CHAINS = 1024 };
 enum { NET_FRAME_MAX = 65536 + 64, NET_HDR_PEER = 12 }; /* bytes of header the host knows */
-enum { NET_HDR_NEEDS_CSUM = 1, NET_HDR_DATA_VALID = 2 };
+enum { NET_HDR_NEEDS_CSUM = 1, NET_HDR_DATA_VALID = 2, NET_HDR_RSC_INFO = 4 };
 enum { NET_S_LINK_UP = 1, NET_S_ANNOUNCE = 2, NET_MAC_TABLE = 64, NET_VLANS = 4096 };
 
 typedef struct NetConfig {
@@ -74,15 +75,33 @@ typedef struct NetHeader {
 } NetHeader;
 _Static_assert(sizeof(NetHeader) == NET_HDR_MAX, "VIRTIO 1.4, 5.1.6");
 
-/* A receive and a transmit queue, and their end of the cable. */
+/* What came to other pairs, whose loops are not this one's (virtio-net-loop.c). */
+typedef struct NetParcel NetParcel;
+typedef struct NetInbox {
+    GMutex lock;
+    NetParcel *first, *last;
+    _Atomic unsigned packets; /* written under the lock */
+    size_t bytes;
+    bool posted, refused; /* its loop was told; somebody found no room */
+} NetInbox;
+
+/* A receive and a transmit queue, and their end of the cable. All but s and loop is the loop's. */
 typedef struct NetPair {
     NetPort port;
     struct VirtioNet *s;
+    Loop *loop;
+    bool held; /* nothing passes: no driver runs, or something changes */
+    NetInbox inbox;
     Timer tx_timer;             /* tx=timer */
     unsigned tx_count;          /* packets of a batch */
     unsigned tx_quota;          /* packets that may go before the timer is asked again */
     NetSegs segs;               /* n: a packet that is sent in software, and waits for the peer */
     uint8_t *soft_tx, *soft_rx; /* NET_FRAME_MAX bytes: the copies; NULL: not yet */
+    uint32_t fragment_id;       /* the last that was used */
+    struct NetRsc *rsc;         /* segments on their way to be one; NULL: RSC_EXT is not wanted */
+    /* of the packet at hand, as an element holds for one call only */
+    struct iovec tx_iov[NET_TX_IOV];
+    VqElem *rx[NET_RX_CHAINS];
 } NetPair;
 
 /* Receive-side scaling and hashing as the driver wants it (VIRTIO 1.4, 5.1.6.4.3). */
@@ -113,7 +132,6 @@ typedef struct VirtioNet {
     NetCoal *coal;                         /* of each data queue */
     NetCoalSet coal_set[2];                /* receive, transmit */
     bool soft_offloads;                    /* property: offered whatever the back end can */
-    uint32_t fragment_id;                  /* the last that was used */
     NetRss rss;
     NetPort **ports; /* of pairs 1 and up */
     NetPort *netdev; /* property: the back end */
@@ -126,26 +144,57 @@ typedef struct VirtioNet {
     bool failover, mtu_bypass, port_ready;
     Json *ebpf_fds;
     VqSpec *spec; /* of npairs * 2 + 1 queues; by role, which features decide */
-    struct iovec
-        tx_iov[NET_TX_IOV]; /* of the packet at hand, as the element holds for one call only */
-    VqElem *rx[NET_RX_CHAINS];
-    size_t hdr_len; /* 10, 12 or 20: VIRTIO 1.4, 5.1.6.1 */
+    IoThreadUse threads;
+    Loop **loop; /* those of the pairs, each once */
+    unsigned nloops;
+    unsigned ctrl_life; /* counts resets of the control queue */
+    size_t hdr_len;     /* 10, 12 or 20: VIRTIO 1.4, 5.1.6.1 */
     uint16_t status;
     /* Receive filter (control queue). */
     bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
     MacTable uni, multi;
     uint64_t vlans[NET_VLANS / 64];
+    uint64_t guest_wanted;   /* feature bits of receive offloads, as the driver switched them */
+    bool guest_switched;     /* there is a driver, whose they are */
     uint64_t guest_offloads; /* NET_OFFLOAD_* in force */
     uint64_t peer_offloads;  /* NET_OFFLOAD_* that the back end can */
 } VirtioNet;
 
-/* virtio-net-ctrl.c */
+/* virtio-net.c: a packet to the driver; data: behind the header. */
+NetVerdict net_rx_deliver(VirtioNet *s, VirtQueue *rxq, NetHeader *h, GIov *data);
+/* The same, by way of what coalesces segments. In the pair's loop. */
+NetVerdict net_rx_pair(NetPair *q, NetHeader *h, GIov *data);
+/* Feature bits of receive offloads; both here and at the back end. */
+void net_apply_offloads(VirtioNet *s, uint64_t features);
+
+/* virtio-net-loop.c. What all pairs look at is changed by the main loop between net_hold() and
+ * net_go_on(). */
+typedef void NetPairFn(NetPair *q);
+void net_each_pair(VirtioNet *s, NetPairFn *fn); /* each in its loop; main waits for them */
+void net_hold(VirtioNet *s);
+void net_go_on(VirtioNet *s);
+void net_pair_go(NetPair *q);
+void net_pair_ready(NetPair *q); /* who waited for it tries again */
+void net_pair_stop(NetPair *q);
+void net_pair_reset(NetPair *q);
+void net_queue_reset(VirtioDev *d, unsigned i);
+/* A packet that came to `from` goes to a pair, which may be another loop's. */
+NetVerdict net_rx_to(NetPair *from, unsigned to, NetHeader *h, GIov *data);
+void net_inbox_run(NetPair *q);
+void net_inbox_clear(NetPair *q);
+/* What waits in inboxes gets another place, by the rules of now; all pairs are held. */
+void net_sort_again(VirtioNet *s);
 VqVerdict net_ctrl_request(VirtioDev *d, VqElem *e);
+Loop *net_queue_loop(VirtioDev *d, unsigned i);
+bool net_loops_new(VirtioNet *s, GError **err); /* the pairs are there, and their cables */
+void net_loops_free(VirtioNet *s);
+
+/* virtio-net-ctrl.c: a command, whose header and answer have their bytes. */
+void net_ctrl_run(VirtioNet *s, VqElem *e);
 void net_filter_reset(VirtioNet *s);
 Json *net_filter_describe(NetPort *p);
 bool net_filter_accepts(const VirtioNet *s, const uint8_t *frame,
     size_t len); /* len: at least 18 are looked at if there */
-void net_apply_offloads(VirtioNet *s, uint64_t features);
 
 /* virtio-net-soft.c: the packet of the header h, with what h asks for done. q->segs says what of it
  * waits. */
@@ -171,11 +220,11 @@ void net_rss_reset(VirtioNet *s);
 bool net_ctrl_mq(VirtioNet *s, uint8_t cmd, GIov *in);
 /* virtio-net-coal.c: the counters of all queues; n more packets are used; a command. */
 void net_coal_new(VirtioNet *s);
-void net_coal_free(VirtioNet *s);
 void net_coal_count(VirtioNet *s, unsigned queue, unsigned n);
-void net_coal_flush(VirtioNet *s); /* the machine stops: what has gathered is told */
+void net_coal_flush(NetPair *q); /* the machine stops: what has gathered is told */
 void net_coal_reset_queue(VirtioNet *s, unsigned i);
-void net_coal_reset(VirtioNet *s);
+void net_coal_reset_pair(NetPair *q);
+void net_coal_reset(VirtioNet *s); /* what new queues begin with */
 bool net_ctrl_coal(VirtioNet *s, uint8_t cmd, GIov *in, GIov *result);
 
 /* tx=timer: whether a packet may go now; and it is counted. */

@@ -37,8 +37,8 @@ static void posted_intx(void *opaque)
 {
     VirtioPci *p = opaque;
 
-    atomic_store_explicit(
-        &p->intx_posted, false, memory_order_release); /* pairs with the exchange in vpci_raise() */
+    /* Pairs with the exchange in vpci_raise(): the bit of who did not post is seen below. */
+    atomic_exchange_explicit(&p->intx_posted, false, memory_order_acq_rel);
     if (p->fn.config) {
         vpci_update_intx(p);
     }

@@ -145,8 +145,8 @@ static void posted_needs_reset(void *opaque)
 {
     VirtioDev *d = opaque;
 
-    /* Pairs with the exchange in virtio_fail(). */
-    atomic_store_explicit(&d->fail_posted, false, memory_order_release);
+    /* Pairs with the exchange in virtio_fail(): whoever did not post is seen below. */
+    atomic_exchange_explicit(&d->fail_posted, false, memory_order_acq_rel);
     if (d->vqs) {
         set_needs_reset(d);
     }

@@ -16,8 +16,9 @@ static void posted_run(void *opaque)
 {
     VirtQueue *vq = opaque;
 
-    /* Pairs with the exchange in vq_post_run(): a kick from now on posts again. */
-    atomic_store_explicit(&vq->kick_posted, false, memory_order_release);
+    /* Pairs with the exchange in vq_post_run(): a kick from now on posts again, and what came with
+     * one that did not is seen below. */
+    atomic_exchange_explicit(&vq->kick_posted, false, memory_order_acq_rel);
     if (vq->d) {
         vq_run(vq);
     }
