@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """What a request costs in the queue core (pop, push, the decision to notify), by tests/bench/bench-vq: instructions by callgrind, as the
-difference of two counts, and nanoseconds beside a bare ring loop without any checks, interleaved, best of all rounds.
+difference of two counts, and nanoseconds beside a bare ring loop without any checks, interleaved, best of all rounds. With one thread the
+nanoseconds are the whole (driver and device) and the device's turns alone, which is the queue core: the driver here is the benchmark's own.
 --check: only instructions, against the bar below, and packed against split; they repeat exactly, times do not. TAP. Without valgrind it is skipped."""
 import argparse
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,8 +32,16 @@ def per_request(program, layout, chain, batch, *more):
 
 
 def ns(program, layout, chain, batch, count, side, threads):
-    return float(subprocess.run([program, layout, str(chain), str(batch), str(count), side, threads], check=True, timeout=300,
-                                stdout=subprocess.PIPE, text=True).stdout)
+    """Nanoseconds per request: all of them, and with one thread those of the device's turns."""
+    out = subprocess.run([program, layout, str(chain), str(batch), str(count), side, threads], check=True, timeout=300,
+                         stdout=subprocess.PIPE, text=True).stdout
+    return [float(word) for word in out.split()]
+
+
+def best_turns(program, layout, chain, batch, side, rounds):
+    """The least of many short runs, of the whole and of the turns."""
+    runs = [ns(program, layout, chain, batch, 20000, side, "one") for _ in range(rounds)]
+    return [min(column) for column in zip(*runs)]
 
 
 def check(program):
@@ -59,28 +69,42 @@ def check(program):
 
 
 def check_times(program, rounds):
-    """Packed is not slower than split by the best of many runs in turn either; a tenth is what the same program differs from itself."""
+    """The packed core is not slower than the split one by time either: best of many runs in turn. In one case it may differ by
+    a tenth, as the same code does with other code around it; in the mean of all by the clock's 2 %."""
     cases = [(chain, batch) for chain in (1, 3) for batch in (1, 4, 16, 64)]
-    print(f"1..{2 * len(cases)}")
+    best = {}
+    for _ in range(rounds):
+        for case in cases:
+            for layout in LAYOUTS:
+                key = layout, *case
+                best[key] = min(best.get(key, 1e9), best_turns(program, layout, *case, "core", 1)[1])
+    print(f"1..{2 * len(cases) + 2}")
     bad = 0
-    for chain, batch in cases:
-        best = {layout: min(ns(program, layout, chain, batch, 50000, "core", "one") for _ in range(rounds)) for layout in LAYOUTS}
-        for packed, split in (("packed", "split"), ("packed-in-order", "split-in-order")):
-            ok = best[packed] <= 1.1 * best[split]
+    for packed, split in (("packed", "split"), ("packed-in-order", "split-in-order")):
+        ratios = []
+        for case in cases:
+            ours, other = best[(packed, *case)], best[(split, *case)]
+            ratios.append(ours / other)
+            ok = ours <= 1.1 * other
             bad += not ok
-            print(f"{'' if ok else 'not '}ok {packed} and {split}, chains of {chain}, batch {batch}: {best[packed]:.1f} and {best[split]:.1f} ns", flush=True)
+            print(f"{'' if ok else 'not '}ok {packed} and {split}, chains of {case[0]}, batch {case[1]}: {ours:.1f} and {other:.1f} ns", flush=True)
+        mean = statistics.geometric_mean(ratios)
+        bad += mean > 1.02
+        said = "" if mean <= 1.02 else "not "
+        print(f"{said}ok {packed} is not slower than {split} in the mean: {mean:.3f}", flush=True)
     return bad > 0
 
 
 def table(program, rounds):
     """One thread, every batch; then two."""
-    print(f"{'layout':16} {'chain':>5} {'batch':>5} {'instr':>6} {'event':>6} {'ns':>7} {'bare ns':>8}")
+    print(f"{'layout':16} {'chain':>5} {'batch':>5} {'instr':>6} {'event':>6} {'core ns':>8} {'bare ns':>8} {'with driver':>12} {'bare':>8}")
     for layout in LAYOUTS:
         for chain in (1, 3):
             for batch in (1, 4, 16, 64):
                 count = per_request(program, layout, chain, batch), per_request(program, layout, chain, batch, "event-idx")
-                best = {side: min(ns(program, layout, chain, batch, 50000, side, "one") for _ in range(rounds)) for side in ("core", "bare")}
-                print(f"{layout:16} {chain:5} {batch:5} {count[0]:6.0f} {count[1]:6.0f} {best['core']:7.1f} {best['bare']:8.1f}", flush=True)
+                core, bare = (best_turns(program, layout, chain, batch, side, rounds) for side in ("core", "bare"))
+                print(f"{layout:16} {chain:5} {batch:5} {count[0]:6.0f} {count[1]:6.0f} {core[1]:8.1f} {bare[1]:8.1f} {core[0]:12.1f} {bare[0]:8.1f}",
+                      flush=True)
     two(program, rounds)
 
 
@@ -95,7 +119,7 @@ def two(program, rounds):
         best = {}
         for _ in range(3 * rounds):
             for side in ("core", "bare", "bare-each"):
-                best[side] = min(best.get(side, 1e9), ns(program, layout, 1, 1, 20000, side, "two"))
+                best[side] = min(best.get(side, 1e9), *ns(program, layout, 1, 1, 20000, side, "two"))
         bare = min(best["bare"], best["bare-each"])
         print(f"{layout:16} {best['core']:8.1f} {bare:8.1f} {best['core'] / bare:6.2f}", flush=True)
 
