@@ -11,6 +11,7 @@
  */
 #include "exec.h"
 #include "insn-fns.h"
+#include "jit.h"
 #include "mmu.h"
 
 #include <glib.h>
@@ -44,6 +45,7 @@ struct BlockStore {
     GMutex lock;      /* guards the queue */
     Inval queue[QUEUE_SIZE];
     unsigned nqueued; /* over QUEUE_SIZE: too many, flush all */
+    bool jit_full;    /* no room for generated code: flush all */
     /* The block under construction. */
     uint8_t bytes[BLOCK_MAX_BYTES];
     Insn insns[BLOCK_MAX_INSNS];
@@ -68,6 +70,7 @@ void soft_blocks_free(SoftBlocks *b)
 {
     struct BlockStore *s = b->store;
 
+    jit_free(b->jit);
     munmap(s->arena, ARENA_SIZE);
     g_mutex_clear(&s->lock);
     g_free(s->hash);
@@ -155,6 +158,10 @@ void soft_blocks_flush(SoftCpu *c)
      */
     s->used = 0;
     s->nblocks = 0;
+    s->jit_full = false;
+    if (c->blocks->jit) {
+        jit_reset(c->blocks->jit);
+    }
     s->nflushes++;
     soft_jump_flush(c, /* kernel= */ true);
     c->blocks->gen++;
@@ -216,7 +223,7 @@ void soft_blocks_drain_inval(SoftCpu *c)
         memcpy(queue, s->queue, n * sizeof queue[0]);
     }
     g_mutex_unlock(&s->lock);
-    if (n > QUEUE_SIZE) {
+    if (n > QUEUE_SIZE || s->jit_full) {
         soft_blocks_flush(c);
         return;
     }
@@ -425,6 +432,34 @@ static void page_add(struct BlockStore *s, uint64_t gpa, Block *b, unsigned side
     p->blocks = b;
 }
 
+static bool translatable(const SoftCpu *c)
+{
+    return soft_code64(c) && !c->no_hot && !c->blocks->jit_off && c->jit_after != SOFT_NO_JIT;
+}
+
+void block_translate(SoftCpu *c, Block *b)
+{
+    SoftBlocks *s = c->blocks;
+    Insn *in = s->store->insns;
+    unsigned n = 0;
+    int exc;
+
+    if (!s->jit && !s->jit_off) {
+        s->jit = jit_new();
+        s->jit_off = !s->jit;
+    }
+    if (s->jit_off) {
+        return;
+    }
+    for (unsigned at = 0; at < b->nbytes; at += in[n++].len) {
+        insn_decode(b->bytes + at, b->nbytes - at, b->ip + at, b->mode, &in[n], &exc);
+    }
+    if (!jit_block(s->jit, c, b, in, n)) {
+        s->store->jit_full = true;
+        soft_kick(c, SOFT_POLL_INVAL);
+    }
+}
+
 static Block *block_build(SoftCpu *c, Source *s)
 {
     struct BlockStore *st = c->blocks->store;
@@ -455,6 +490,9 @@ static Block *block_build(SoftCpu *c, Source *s)
     b->chains = t.chains;
     if (s->breakpoint) {
         b->ops[0].fn = op_break;
+    } else if (translatable(c)) {
+        b->first = b->ops[0].fn;
+        b->ops[0].fn = op_warm;
     }
     arena_take(st, t.ninsns * sizeof(Insn));
     b->bytes = memcpy(arena_take(st, s->nbytes), s->bytes, s->nbytes);

@@ -117,6 +117,18 @@ void op_break(SoftCpu *c, const Op *op)
     c->at_breakpoint = true;
 }
 
+void op_warm(SoftCpu *c, const Op *op)
+{
+    Block *b = op_block(op);
+
+    if (b->heat++ < c->jit_after) {
+        return b->first(c, op);
+    }
+    b->ops[0].fn = b->first;
+    block_translate(c, b);
+    return op->fn(c, op);
+}
+
 /* Goes to ip through the jump cache, or leaves. slot: NULL or a chain pointer to set. */
 static inline void go_on(SoftCpu *c, uint64_t ip, const Op *const *slot)
 {

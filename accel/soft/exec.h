@@ -67,7 +67,9 @@ struct Block {
     uint32_t mode;
     uint16_t nbytes; /* of guest code */
     uint8_t nops;
-    bool chains; /* the last Op has chain pointers */
+    bool chains;  /* the last Op has chain pointers */
+    uint8_t heat; /* how often it was entered, until it is translated */
+    OpFn *first;  /* the first Op's handler meanwhile */
     Block *hash_next;
     Block *page_next[2]; /* in the lists of the first and the second page */
     uint64_t granules[2];
@@ -96,7 +98,9 @@ typedef struct SlowInsn {
 struct SoftBlocks {
     SlowInsn slow[SLOW_INSNS];
     JumpEntry jump[JUMP_SIZE];
-    uint64_t gen; /* counts flushes and invalidations of blocks */
+    uint64_t gen;    /* counts flushes and invalidations of blocks */
+    struct Jit *jit; /* made when the first block is hot */
+    bool jit_off;    /* the host has none */
     struct BlockStore *store;
 };
 
@@ -147,6 +151,7 @@ OpDevLoad op_dev_load(SoftCpu *c, const Op *op, uint64_t la, unsigned size);
 OpDev op_dev_store(SoftCpu *c, const Op *op, uint64_t la, unsigned size, uint64_t v);
 OpFn op_leave; /* end of a block without a transfer: to the dispatcher at op->ip */
 OpFn op_break; /* gdb breakpoint */
+OpFn op_warm;  /* the first Op of a block that may be translated: counts */
 OpFn op_taken_slow, op_fall_slow; /* a branch without a chained target, or polled */
 
 /* aux of an Op with chains: the dispatcher may fill in the pointer. */
@@ -197,6 +202,8 @@ static inline uint64_t mode_ip(uint32_t mode, uint64_t ip)
  * itself (code not in RAM, limits). May raise with c->ip_cur, set by the caller.
  */
 const Op *block_get(SoftCpu *c);
+/* A block has become hot: generated code, if there can be. op->fn is the first handler again. */
+void block_translate(SoftCpu *c, Block *b);
 /* Serves SOFT_POLL_FLUSH and SOFT_POLL_INVAL. */
 void blocks_poll(SoftCpu *c);
 /* A branch to ip asks for its chain pointer to be set: to target if it is known, else to the block
@@ -217,5 +224,13 @@ typedef struct Translation {
     bool chains;     /* the last Op has chain pointers */
 } Translation;
 unsigned translate(Translation *t);
+/* Of n instructions: which change flags that are never seen. */
+void flags_dead(const Insn *in, unsigned n, bool *ret_dead);
+/* Where a register operand is in c->r. */
+static inline uint8_t op_reg_off(const Insn *in, unsigned reg, unsigned size)
+{
+    bool high = size == 1 && reg >= 4 && reg < 8 && !(in->flags & INSN_REX);
+    return (uint8_t)(high ? (reg - 4) * 8 + 1 : reg * 8);
+}
 /* For tests: every instruction by its InsnFn. */
 enum { SOFT_NO_HOT = 1u << 31 };

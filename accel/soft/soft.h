@@ -236,7 +236,11 @@ struct SoftCpu {
     unsigned nbreakpoints;
     bool at_breakpoint; /* a block met one */
     bool no_hot;        /* tests: every instruction by its InsnFn */
+    uint8_t jit_after;  /* runs of a block before it is translated; SOFT_NO_JIT: never */
 };
+
+/* SoftCpu.jit_after */
+enum { SOFT_JIT_AFTER = 16, SOFT_NO_JIT = 255 };
 
 typedef enum SoftExit {
     SOFT_EXIT_KICK,  /* SOFT_POLL_EXIT was set */

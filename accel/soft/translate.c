@@ -28,12 +28,6 @@ static inline unsigned log2_size(unsigned size)
     return (unsigned)__builtin_ctz(size);
 }
 
-static uint8_t reg_off(const Insn *in, unsigned reg, unsigned size)
-{
-    bool high = size == 1 && reg >= 4 && reg < 8 && !(in->flags & INSN_REX);
-    return (uint8_t)(high ? (reg - 4) * 8 + 1 : reg * 8);
-}
-
 static bool is_mem(const Insn *in)
 {
     return in->flags & INSN_MEM;
@@ -134,7 +128,7 @@ static bool alu_imm(Builder *b, const Insn *in, Op *op, unsigned k)
     OpFn *reg = h->ri;
 
     op->imm = flags_sext(in->imm, in->opsize);
-    op->dst = reg_off(in, in->rm, in->opsize);
+    op->dst = op_reg_off(in, in->rm, in->opsize);
     if (!is_mem(in) && b->flags_dead && in->opsize >= 4 && hot_alu_nf[k][1][in->opsize == 8]) {
         reg = hot_alu_nf[k][1][in->opsize == 8];
     }
@@ -156,7 +150,7 @@ static bool hot_alu_op(Builder *b, const Insn *in, Op *op)
         acc.rm = R_AX;
         return alu_imm(b, &acc, op, k);
     }
-    uint8_t r = reg_off(in, in->reg, in->opsize), m = reg_off(in, in->rm, in->opsize);
+    uint8_t r = op_reg_off(in, in->reg, in->opsize), m = op_reg_off(in, in->rm, in->opsize);
     op->dst = form < 2 ? m : r;
     op->src = form < 2 ? r : m;
     if (!is_mem(in) && b->flags_dead && in->opsize >= 4 && hot_alu_nf[k][0][in->opsize == 8]) {
@@ -178,8 +172,8 @@ static bool hot_test_op(Builder *b, const Insn *in, Op *op)
         acc.rm = R_AX;
         return alu_imm(b, &acc, op, HOT_TEST);
     }
-    op->dst = reg_off(in, in->rm, in->opsize);
-    op->src = reg_off(in, in->reg, in->opsize);
+    op->dst = op_reg_off(in, in->rm, in->opsize);
+    op->src = op_reg_off(in, in->reg, in->opsize);
     b->known = KNOWN_LOGIC;
     return pick(b, in, op, h->rr, h->mr);
 }
@@ -187,7 +181,7 @@ static bool hot_test_op(Builder *b, const Insn *in, Op *op)
 static bool hot_mov_op(Builder *b, const Insn *in, Op *op)
 {
     const HotMov *h = &hot_mov[log2_size(in->opsize)];
-    uint8_t r = reg_off(in, in->reg, in->opsize), m = reg_off(in, in->rm, in->opsize);
+    uint8_t r = op_reg_off(in, in->reg, in->opsize), m = op_reg_off(in, in->rm, in->opsize);
 
     op->imm = in->imm;
     switch (in->opcode) {
@@ -236,7 +230,7 @@ static bool hot_movx_op(Builder *b, const Insn *in, Op *op)
         k = word ? HOT_ZX16 : HOT_ZX8;
     }
     op->dst = (uint8_t)(in->reg * 8);
-    op->src = reg_off(in, in->rm, in->fn == insn_movx && !word ? 1 : 4);
+    op->src = op_reg_off(in, in->rm, in->fn == insn_movx && !word ? 1 : 4);
     return pick(b, in, op, hot_movx[k], hot_movx_mem[k]);
 }
 
@@ -266,7 +260,7 @@ static bool hot_shift_op(Builder *b, const Insn *in, Op *op)
     if (is_mem(in) || in->reg == 2 || in->reg == 3) {
         return false;
     }
-    op->dst = reg_off(in, in->rm, in->opsize);
+    op->dst = op_reg_off(in, in->rm, in->opsize);
     b->known = KNOWN_NOTHING;
     if (in->opcode >= 0xd2) {
         op->fn = hot_shift_cl[in->reg][lg];
@@ -286,7 +280,7 @@ static bool hot_unary_op(Builder *b, const Insn *in, Op *op, unsigned k)
     unsigned lg = log2_size(in->opsize);
     OpFn *reg = hot_unary[k][lg];
 
-    op->dst = reg_off(in, in->rm, in->opsize);
+    op->dst = op_reg_off(in, in->rm, in->opsize);
     if (b->flags_dead && lg >= 2 && hot_unary_nf[k][lg - 2]) {
         reg = hot_unary_nf[k][lg - 2];
     }
@@ -349,7 +343,7 @@ static bool hot_cond_op(Builder *b, const Insn *in, Op *op)
     unsigned cc = in->opcode & 15, row = cc_row(b, cc);
 
     if (in->fn == insn_setcc) {
-        op->dst = reg_off(in, in->rm, 1);
+        op->dst = op_reg_off(in, in->rm, 1);
         return pick(b, in, op, hot_setcc[row][cc], NULL);
     }
     if (in->opsize < 4) {
@@ -437,8 +431,8 @@ static bool hot_misc_op(Builder *b, const Insn *in, Op *op)
             op->fn = in->rep == REP_E ? hot_pause : hot_nop;
             return true;
         }
-        op->dst = reg_off(in, in->rm, in->opsize);
-        op->src = in->opcode >= 0x90 ? R_AX * 8 : reg_off(in, in->reg, in->opsize);
+        op->dst = op_reg_off(in, in->rm, in->opsize);
+        op->src = in->opcode >= 0x90 ? R_AX * 8 : op_reg_off(in, in->reg, in->opsize);
         return pick(b, in, op, hot_mov[lg].xchg, NULL);
     }
     if (in->fn == insn_nop) {
@@ -557,17 +551,23 @@ static void translate_one(Builder *b, unsigned i, bool use_hot)
     b->known = KNOWN_NOTHING;
 }
 
+void flags_dead(const Insn *in, unsigned n, bool *ret_dead)
+{
+    ret_dead[n - 1] = false;
+    for (unsigned i = n - 1; i-- > 0;) {
+        FlagUse u = flag_use(&in[i + 1]);
+        ret_dead[i] = u == FLAGS_KILLED || (u == FLAGS_UNTOUCHED && ret_dead[i + 1]);
+    }
+}
+
 unsigned translate(Translation *t)
 {
     Builder b = { .t = t, .hot_mode = mode_hot(t->mode), .width = t->mode & MODE_CODE64 ? 1 : 0 };
     bool use_hot = !(t->mode & SOFT_NO_HOT);
-    bool dead[BLOCK_MAX_INSNS] = { false };
+    bool dead[BLOCK_MAX_INSNS];
     const Insn *last = &t->in[t->n - 1];
 
-    for (unsigned i = t->n - 1; i-- > 0;) {
-        FlagUse u = flag_use(&t->in[i + 1]);
-        dead[i] = u == FLAGS_KILLED || (u == FLAGS_UNTOUCHED && dead[i + 1]);
-    }
+    flags_dead(t->in, t->n, dead);
     for (unsigned i = 0; i < t->n; i++) {
         b.flags_dead = dead[i];
         translate_one(&b, i, use_hot);

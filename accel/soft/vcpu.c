@@ -24,6 +24,7 @@ SoftCpu *soft_new(
     c->index = index;
     c->apic_id = apic_id;
     c->a20_mask = ~0ull;
+    c->jit_after = SOFT_JIT_AFTER;
     c->views[0] = soft_tlb_new();
     c->views[1] = soft_tlb_new();
     c->slow_view = soft_tlb_new();

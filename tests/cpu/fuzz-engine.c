@@ -286,6 +286,8 @@ bool engine_run(Engine *e, const FuzzCase *fc, FuzzResult *ret)
     c->sysflags = (uint32_t)(fc->in.rflags & ~(uint64_t)FL_ARITH) | 2;
     c->halted = c->irq_shadow = c->nmi_blocked = c->shutdown = false;
     c->db_pending = 0;
+    /* Half of the cases as generated code, by something that comes back with the case. */
+    c->jit_after = __builtin_parityll(fc->in.r[R_AX]) ? 0 : SOFT_NO_JIT;
     soft_mode_update(c);
     soft_blocks_invalidate(c, AREA_GPA + 0x8000, ~0ull);
     soft_blocks_invalidate(c, AREA_GPA + 0x9000, ~0ull);

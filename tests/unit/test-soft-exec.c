@@ -1,9 +1,11 @@
 /*
  * The block interpreter on a machine of flat RAM: programs in three modes, self-modifying and
  * page-crossing code, LOCK on two vCPUs, single steps, and random sequences with hot handlers
- * against the same without. Single instructions: tests/cpu/fuzz-host.c compares with the host CPU.
+ * against the same without; all of it again as generated code. Single instructions:
+ * tests/cpu/fuzz-host.c compares with the host CPU.
  */
 #include "accel/soft/soft.h"
+#include "soft-gen.h"
 
 #include <glib.h>
 #include <string.h>
@@ -300,6 +302,9 @@ static void bus_code_protected(void *opaque, SoftCpu *by, const uint8_t *page)
     soft_code_sync(by, m->cpus, m->ncpus, page);
 }
 
+/* When blocks are translated: SoftCpu.jit_after of new vCPUs. */
+static uint8_t jit_after = SOFT_JIT_AFTER;
+
 static Machine *machine_new(unsigned ncpus)
 {
     Machine *m = g_new0(Machine, 1);
@@ -332,6 +337,7 @@ static Machine *machine_new(unsigned ncpus)
     m->ncpus = ncpus;
     for (unsigned i = 0; i < ncpus; i++) {
         m->cpus[i] = soft_new(&m->bus, m, &m->model, i, i);
+        m->cpus[i]->jit_after = jit_after;
         soft_reset(m->cpus[i], /* bsp= */ true);
     }
     return m;
@@ -577,141 +583,7 @@ static void test_step(void)
     machine_free(m);
 }
 
-/* Random code
- * -------------------------------------------------------------------------------------------------------
- */
-
-typedef struct Gen {
-    uint8_t code[1024];
-    unsigned n;
-    GRand *rand;
-    unsigned bits;
-} Gen;
-
-static unsigned pick(Gen *g, unsigned n)
-{
-    return (unsigned)g_rand_int_range(g->rand, 0, (int)n);
-}
-
-static void put(Gen *g, unsigned byte)
-{
-    g->code[g->n++] = (uint8_t)byte;
-}
-
-static void put32(Gen *g, uint32_t v)
-{
-    memcpy(g->code + g->n, &v, 4);
-    g->n += 4;
-}
-
-/* ModRM of registers 0..3 (or high bytes) or memory at rsi + disp, sometimes + rdi * 4. */
-static void put_rm(Gen *g, unsigned reg, bool byte_op)
-{
-    unsigned kind = pick(g, 4);
-    unsigned disp = pick(g, 8) ? 0x40 + pick(g, 64) : 0xff9 + pick(g, 10);
-
-    if (kind < 2) {
-        put(g, 0xc0 | reg << 3 | pick(g, byte_op ? 8 : 4));
-    } else if (kind == 2) {
-        put(g, 0x86 | reg << 3);
-        put32(g, disp);
-    } else {
-        put(g, 0x84 | reg << 3);
-        put(g, 0xbe);
-        put32(g, disp);
-    }
-}
-
-static void put_prefixes(Gen *g, bool byte_op)
-{
-    unsigned p = pick(g, 8);
-
-    if (p == 0) {
-        put(g, 0x66);
-    } else if (g->bits == 64 && p < 4 && !byte_op) {
-        put(g, 0x48);
-    }
-}
-
-static void put_insn(Gen *g)
-{
-    unsigned kind = pick(g, 12), byte_op = pick(g, 4) == 0, cc = pick(g, 16);
-
-    switch (kind) {
-    case 0:
-    case 1:
-    case 2: /* ALU */
-        put_prefixes(g, byte_op);
-        put(g, pick(g, 8) << 3 | pick(g, 2) << 1 | !byte_op);
-        put_rm(g, pick(g, 4), byte_op);
-        break;
-    case 3: /* ALU imm8 */
-        put_prefixes(g, byte_op);
-        put(g, byte_op ? 0x80 : 0x83);
-        put_rm(g, pick(g, 8), byte_op);
-        put(g, pick(g, 256));
-        break;
-    case 4: /* shift by a constant or CL */
-        put_prefixes(g, byte_op);
-        if (pick(g, 2)) {
-            put(g, 0xd2 | !byte_op);
-            put_rm(g, pick(g, 8), byte_op);
-        } else {
-            put(g, 0xc0 | !byte_op);
-            put_rm(g, pick(g, 8), byte_op);
-            put(g, pick(g, 40));
-        }
-        break;
-    case 5: /* TEST, MOV */
-        put_prefixes(g, byte_op);
-        put(g, (const uint8_t[]){ 0x84, 0x88, 0x8a, 0x86 }[pick(g, 4)] | !byte_op);
-        put_rm(g, pick(g, 4), byte_op);
-        break;
-    case 6: /* CMOVcc, MOVZX, MOVSX, IMUL */
-        put_prefixes(g, true);
-        put(g, 0x0f);
-        put(g, (const unsigned[]){
-                   0x40 | cc, 0x40 | cc, 0xb6, 0xb7, 0xbe, 0xbf, 0xaf, 0xaf }[pick(g, 8)]);
-        put_rm(g, pick(g, 4), false);
-        break;
-    case 7: /* SETcc, BT */
-        put(g, 0x0f);
-        if (pick(g, 4) == 0) {
-            put(g, 0xa3);
-            put(g, 0xc0 | pick(g, 4) << 3 | pick(g, 4));
-            break;
-        }
-        put(g, 0x90 | cc);
-        put_rm(g, 0, true);
-        break;
-    case 8: /* INC DEC; NOT NEG MUL IMUL */
-        put_prefixes(g, byte_op);
-        if (pick(g, 2)) {
-            put(g, 0xfe | !byte_op);
-            put_rm(g, pick(g, 2), byte_op);
-        } else {
-            put(g, 0xf6 | !byte_op);
-            put_rm(g, 2 + pick(g, 4), byte_op);
-        }
-        break;
-    case 9: /* PUSH, POP, CWD, CBW, BSWAP */
-        put(g, (const unsigned[]){ 0x50 | (cc & 3), 0x58 | (cc & 3), 0x98, 0x99 }[pick(g, 4)]);
-        break;
-    case 10: /* LEA */
-        put(g, 0x8d);
-        put(g, 0x84 | pick(g, 4) << 3);
-        put(g, pick(g, 4) << 6 | pick(g, 4) << 3 | pick(g, 4));
-        put32(g, pick(g, 1000));
-        break;
-    default: /* Jcc over the next one */
-        put(g, 0x70 | cc);
-        put(g, 0);
-        unsigned at = g->n;
-        put_insn(g);
-        g->code[at - 1] = (uint8_t)(g->n - at);
-        break;
-    }
-}
+/* Random code */
 
 static void run_random(Machine *m, unsigned bits, const Gen *g, const uint64_t *regs, bool no_hot)
 {
@@ -781,6 +653,22 @@ static void test_speed(void)
     machine_free(m);
 }
 
+/* The same programs as generated code from the first time on. */
+static void test_translated(void)
+{
+    jit_after = 0;
+    test_smc();
+    test_cross();
+    test_cx16();
+    test_sti();
+    test_lock();
+    test_smc_other();
+    test_step();
+    test_random(GUINT_TO_POINTER(64));
+    test_speed();
+    jit_after = SOFT_JIT_AFTER;
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -796,5 +684,6 @@ int main(int argc, char **argv)
     g_test_add_data_func("/soft-exec/hot-is-cold-64", GUINT_TO_POINTER(64), test_random);
     g_test_add_data_func("/soft-exec/hot-is-cold-32", GUINT_TO_POINTER(32), test_random);
     g_test_add_func("/soft-exec/speed", test_speed);
+    g_test_add_func("/soft-exec/translated", test_translated);
     return g_test_run();
 }

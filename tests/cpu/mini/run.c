@@ -362,7 +362,8 @@ static int run(Machine *m, bool want_triple)
     }
 }
 
-static int run_kernel(char **argv, MiniCover *cover)
+/* jit_after: how soon blocks become host code. */
+static int run_kernel(char **argv, MiniCover *cover, uint8_t jit_after)
 {
     Machine m = { .on_halt = -1, .sipi = -1, .apic_base = 0xfee00900, .cover = cover };
 
@@ -371,6 +372,7 @@ static int run_kernel(char **argv, MiniCover *cover)
     m.codemask = calloc(NPAGES, sizeof *m.codemask);
     m.cpu = soft_new(&bus, &m, &model, 0, 0);
     m.cpu->step = cover != NULL;
+    m.cpu->jit_after = jit_after;
     load(&m, argv[2], strcmp(argv[1], "real16") ? 0x100000 : 0x8000);
     enter(&m, argv[1]);
     int status = run(&m, !strcmp(argv[3], "triple"));
@@ -386,10 +388,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: mini-run real16|pm32|long64 IMAGE pass|triple [LIST NAME]\n");
         return 2;
     }
-    int status = run_kernel(argv, NULL);
+    int status = run_kernel(argv, NULL, SOFT_NO_JIT);
+    if (!status) {
+        status = run_kernel(argv, NULL, /* jit_after= */ 0);
+    }
     if (!status && argc == 6) {
         MiniCover *cover = cover_new();
-        status = run_kernel(argv, cover);
+        status = run_kernel(argv, cover, SOFT_NO_JIT);
         if (!status && !cover_check(cover, argv[4], argv[5])) {
             status = 1;
         }

@@ -1,0 +1,184 @@
+/* Generated code of branches, calls and returns: how control goes from block to block. */
+#include "insn-fns.h"
+#include "jit.h"
+
+_Static_assert(offsetof(Op, fn) == 0, "jumps go through [Op]");
+_Static_assert(sizeof(JumpEntry) == 32 && sizeof(Op *) == 8, "the jump cache is indexed by shifts");
+
+static Rm guest(unsigned r)
+{
+    return rm_at(H_DI, (int32_t)(r * 8));
+}
+
+/* RAX: the Op to go on at. ninsns: of this block, that have run. */
+static void go(JitBlock *b, unsigned ninsns)
+{
+    emit_alu_imm(&b->e, 64, 0, JIT_CPU(icount), ninsns);
+    emit_mov(&b->e, 64, H_SI, rm_reg(H_AX));
+    emit_op(&b->e, 32, 0xff, 4, rm_at(H_AX, 0));
+}
+
+static void compare_poll(JitBlock *b)
+{
+    emit_alu_imm(&b->e, 32, 7, JIT_CPU(poll), 0);
+}
+
+/*
+ * To a target known now: by the Op's chain pointer within the page, else if the jump cache has it
+ * where it belongs. Only backward branches poll: no loop is without one, or an indirect transfer.
+ */
+static void branch(JitBlock *b, const Op *op, uint64_t target, bool taken, unsigned ninsns)
+{
+    OpFn *slow = taken ? op_taken_slow : op_fall_slow;
+    Emit *e = &b->e;
+
+    emit_address(e, H_SI, op);
+    if (taken && target <= op->ip) {
+        compare_poll(b);
+        emit_jcc_to(e, H_NE, (const void *)slow);
+    }
+    if (op->aux & (taken ? OP_CHAIN_TAKEN : OP_CHAIN_FALL)) {
+        emit_mov(
+            e, 64, H_AX, rm_at(H_SI, (int32_t)(taken ? offsetof(Op, taken) : offsetof(Op, fall))));
+        emit_op(e, 64, 0x85, H_AX, rm_reg(H_AX));
+        emit_jcc_to(e, H_E, (const void *)slow);
+    } else {
+        emit_load_imm(e, H_DX, (uintptr_t)jump_entry(b->c, target));
+        emit_load_imm(e, H_AX, target);
+        emit_mov(e, 64, H_CX, JIT_CPU(mode));
+        emit_op(e, 64, 0x3b, H_AX, rm_at(H_DX, offsetof(JumpEntry, ip)));
+        emit_jcc_to(e, H_NE, (const void *)slow);
+        emit_op(e, 64, 0x3b, H_CX, rm_at(H_DX, offsetof(JumpEntry, key)));
+        emit_jcc_to(e, H_NE, (const void *)slow);
+        emit_mov(e, 64, H_AX, rm_at(H_DX, offsetof(JumpEntry, op)));
+    }
+    go(b, ninsns);
+}
+
+static uint64_t next_ip(const Insn *in)
+{
+    return in->ip + in->len;
+}
+
+void jit_fall(JitBlock *b)
+{
+    const Op *op = &b->block->ops[b->n];
+
+    branch(b, op, op->ip, /* taken= */ false, b->n);
+}
+
+/* RAX = the jump cache's Op for the address in RAX; else all is left to the handler in C. */
+static void find(JitBlock *b)
+{
+    Emit *e = &b->e;
+
+    compare_poll(b);
+    jit_miss(b, H_NE);
+    emit_mov(e, 64, H_CX, rm_reg(H_AX));
+    emit_op(e, 64, 0xc1, 5, rm_reg(H_CX));
+    emit8(e, JUMP_BITS);
+    emit_op(e, 32, 0x33, H_CX, rm_reg(H_AX));
+    emit_alu_imm(e, 32, 4, rm_reg(H_CX), JUMP_SIZE - 1);
+    emit_op(e, 32, 0xc1, 4, rm_reg(H_CX));
+    emit8(e, 5);
+    emit_load_imm(e, H_DX, (uintptr_t)b->c->blocks->jump);
+    emit_op(e, 64, 0x03, H_CX, rm_reg(H_DX));
+    emit_op(e, 64, 0x3b, H_AX, rm_at(H_CX, offsetof(JumpEntry, ip)));
+    jit_miss(b, H_NE);
+    emit_mov(e, 64, H_DX, JIT_CPU(mode));
+    emit_op(e, 64, 0x3b, H_DX, rm_at(H_CX, offsetof(JumpEntry, key)));
+    jit_miss(b, H_NE);
+    emit_mov(e, 64, H_AX, rm_at(H_CX, offsetof(JumpEntry, op)));
+}
+
+/* Pushes the address behind a call: R8 is the new RSP afterwards. */
+static void push_return(JitBlock *b, const Insn *in)
+{
+    Emit *e = &b->e;
+
+    emit_mov(e, 64, H_8, guest(R_SP));
+    emit_op(e, 64, 0x8d, H_8, rm_at(H_8, -8));
+    emit_mov(e, 64, H_AX, rm_reg(H_8));
+    jit_probe(b, 64, /* write= */ true);
+    emit_load_imm(e, H_CX, next_ip(in));
+    emit_store(e, 64, rm_at(H_AX, 0), H_CX);
+    emit_store(e, 64, guest(R_SP), H_8);
+}
+
+static bool ctl_ret(JitBlock *b, const Insn *in)
+{
+    Emit *e = &b->e;
+
+    emit_mov(e, 64, H_8, guest(R_SP));
+    emit_mov(e, 64, H_AX, rm_reg(H_8));
+    jit_probe(b, 64, /* write= */ false);
+    emit_mov(e, 64, H_AX, rm_at(H_AX, 0));
+    find(b);
+    emit_op(e, 64, 0x8d, H_8, rm_at(H_8, (int32_t)in->imm + 8));
+    emit_store(e, 64, guest(R_SP), H_8);
+    go(b, b->i + 1);
+    return true;
+}
+
+static bool ctl_indirect(JitBlock *b, const Insn *in)
+{
+    Emit *e = &b->e;
+
+    if (in->flags & INSN_MEM) {
+        jit_ea(b, /* segment= */ true);
+        jit_probe(b, 64, /* write= */ false);
+        emit_mov(e, 64, H_AX, rm_at(H_AX, 0));
+    } else {
+        emit_mov(e, 64, H_AX, guest(in->rm));
+    }
+    find(b);
+    if (in->fn == insn_call_rm) {
+        emit_mov(e, 64, H_9, rm_reg(H_AX));
+        push_return(b, in);
+        emit_mov(e, 64, H_AX, rm_reg(H_9));
+    }
+    go(b, b->i + 1);
+    return true;
+}
+
+static bool ctl_direct(JitBlock *b, const Insn *in)
+{
+    const Op *op = &b->block->ops[b->i];
+
+    if (in->fn == insn_call_rel) {
+        push_return(b, in);
+    }
+    branch(b, op, next_ip(in) + in->imm, /* taken= */ true, b->i + 1);
+    return true;
+}
+
+static bool ctl_jcc(JitBlock *b, const Insn *in)
+{
+    const Op *op = &b->block->ops[b->i];
+    unsigned cc = in->opcode & 15;
+
+    if (!jit_cond(b, cc)) {
+        return false;
+    }
+    uint8_t *taken = emit_jcc(&b->e, cc);
+    branch(b, op, next_ip(in), /* taken= */ false, b->i + 1);
+    emit_here(&b->e, taken);
+    branch(b, op, next_ip(in) + in->imm, /* taken= */ true, b->i + 1);
+    return true;
+}
+
+bool jit_ctl(JitBlock *b)
+{
+    const Insn *in = &b->in[b->i];
+
+    if (in->fn == insn_jcc) {
+        return ctl_jcc(b, in);
+    }
+    if (in->fn == insn_jmp_rel || in->fn == insn_call_rel) {
+        return ctl_direct(b, in);
+    }
+    if (in->fn == insn_ret) {
+        return ctl_ret(b, in);
+    }
+    return (in->fn == insn_jmp_rm || in->fn == insn_call_rm) && ctl_indirect(b, in);
+}

@@ -1,0 +1,61 @@
+/*
+ * Translation of hot blocks to host code: x86-64 hosts, 64-bit guest code. The interpreter stays
+ * the reference and the fallback. Generated code is a handler (OpFn) like the others: it does what
+ * is frequent and simple, leaves to the handlers in C by sibling calls for everything else and is
+ * entered again by them at the next Op. docs/devel/cpu-engine.md says more.
+ */
+#pragma once
+
+#include "exec.h"
+#include "jit-emit.h"
+
+typedef struct Jit Jit;
+
+/* NULL: the host cannot or may not run generated code. */
+Jit *jit_new(void);
+void jit_free(Jit *j);
+/* All code is forgotten; nothing may be in it or come back to it. */
+void jit_reset(Jit *j);
+/* Ops of b get generated code as their handlers. in: its n instructions. False: no room left. */
+bool jit_block(Jit *j, SoftCpu *c, Block *b, const Insn *in, unsigned n);
+
+/* What the lazy flags in memory are, as far as the block tells. */
+typedef enum JitKnown { JIT_NOTHING, JIT_SUB, JIT_ADD, JIT_LOGIC, JIT_RES } JitKnown;
+/* Which of the guest's flags stand in the host's right now. */
+typedef enum JitHost { JIT_HOST_NONE, JIT_HOST_ALL, JIT_HOST_NO_OF } JitHost;
+
+/* A block under translation. */
+typedef struct JitBlock {
+    Emit e;
+    SoftCpu *c;
+    Block *block;
+    const Insn *in;
+    unsigned n, i; /* instructions, the one at hand */
+    JitKnown known;
+    JitHost host;
+    bool cf11;                     /* R11B holds CF */
+    bool dead[BLOCK_MAX_INSNS];    /* what the instruction does to the flags is never seen */
+    OpFn *fn[BLOCK_MAX_INSNS + 1]; /* the handlers in C */
+    unsigned nmiss;
+    struct {
+        uint8_t *from;
+        unsigned i;
+    } miss[4 * BLOCK_MAX_INSNS]; /* branches to the handler in C of instruction i */
+} JitBlock;
+
+/* jit-ops.c, jit-ctl.c: the code of instruction b->i. False: nothing was emitted. */
+bool jit_op(JitBlock *b);
+bool jit_ctl(JitBlock *b);
+/* The end of a block that is no transfer. */
+void jit_fall(JitBlock *b);
+
+/* jit.c: shared pieces. */
+Rm jit_reg(const Insn *in, unsigned reg, unsigned bits); /* a guest register in c->r */
+void jit_ea(JitBlock *b, bool segment);                  /* memory operand's address to RAX */
+/* RAX from linear to host address; to the handler in C if that fails. Destroys RCX, RDX, flags. */
+void jit_probe(JitBlock *b, unsigned bits, bool write);
+void jit_miss(JitBlock *b, unsigned cc);
+/* The host's flags for condition cc; may destroy RAX and the other flags. False: cannot. */
+bool jit_cond(JitBlock *b, unsigned cc);
+
+#define JIT_CPU(field) rm_at(H_DI, (int32_t)offsetof(SoftCpu, field))
