@@ -153,7 +153,7 @@ def threads(c, _):
     failure even where the program passes."""
     tsan = f"{BUILD}-tsan"
     unit = ("loop", "loop-poll", "pool", "uring", "rcu", "tap", "char-socket", "virtio-pci", "virtio-loop", "virtio-threads", "virtio-blk",
-            "virtio-net", "virtio-vsock", "virtio-console")
+            "virtio-net", "virtio-net-loops", "virtio-vsock", "virtio-console")
     system = ("iothread", "block", "vnc", "backends", "kvm")
     if not os.path.exists(f"{tsan}/build.ninja"):
         run(["./configure", f"--build-dir={tsan}", "--enable-tsan", "--disable-werror"])

@@ -10,7 +10,7 @@ enum { INBOX_PACKETS = 256, INBOX_BYTES = 1 << 20 };
 /* A packet that came to one pair and belongs to another. */
 struct NetParcel {
     NetParcel *next;
-    unsigned from; /* the pair it came to */
+    unsigned from, number; /* the pair it came to, which counts them */
     NetHeader h;
     size_t len;
     uint8_t frame[];
@@ -209,11 +209,12 @@ static bool inbox_put(NetPair *q, NetParcel *p, bool limit)
     return !full;
 }
 
-static NetVerdict hand_over(const NetPair *from, NetPair *to, const NetHeader *h, GIov *data)
+static NetVerdict hand_over(NetPair *from, NetPair *to, const NetHeader *h, GIov *data)
 {
     NetParcel *p = g_malloc(sizeof *p + data->left);
 
     p->from = from->port.index;
+    p->number = from->parcels;
     p->h = *h;
     p->len = data->left;
     bool ok = giov_peek(data, p->frame, p->len);
@@ -223,6 +224,7 @@ static NetVerdict hand_over(const NetPair *from, NetPair *to, const NetHeader *h
         g_free(p);
         return NET_QUEUED;
     }
+    from->parcels++;
     return NET_SENT;
 }
 
@@ -262,21 +264,29 @@ static bool parcel_wanted(const VirtioNet *s, NetParcel *p)
     return ok;
 }
 
+/* Of one pair those that came first. Numbers wrap around; those that wait are not far apart. */
+static int parcel_order(const void *x, const void *y)
+{
+    const NetParcel *a = *(NetParcel *const *)x, *b = *(NetParcel *const *)y;
+
+    return a->from != b->from ? (a->from < b->from ? -1 : 1) : (int)(a->number - b->number);
+}
+
 void net_sort_again(VirtioNet *s)
 {
-    NetParcel *list = NULL, **end = &list;
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
 
     for (unsigned i = 0; i < s->npairs; i++) {
-        *end = inbox_take(&s->pair[i].inbox);
-        while (*end) {
-            end = &(*end)->next;
+        for (NetParcel *p = inbox_take(&s->pair[i].inbox); p; p = p->next) {
+            g_ptr_array_add(all, p);
         }
     }
-    for (NetParcel *p = list, *next; p; p = next) {
+    g_ptr_array_sort(all, parcel_order);
+    for (unsigned i = 0; i < all->len; i++) {
+        NetParcel *p = all->pdata[i];
         struct iovec v = { p->frame, p->len };
         GIov data;
 
-        next = p->next;
         if (!parcel_wanted(s, p)) {
             g_free(p);
             continue;

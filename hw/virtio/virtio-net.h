@@ -92,6 +92,7 @@ typedef struct NetPair {
     Loop *loop;
     bool held; /* nothing passes: no driver runs, or something changes */
     NetInbox inbox;
+    unsigned parcels;           /* given to other pairs so far */
     Timer tx_timer;             /* tx=timer */
     unsigned tx_count;          /* packets of a batch */
     unsigned tx_quota;          /* packets that may go before the timer is asked again */

@@ -627,7 +627,8 @@ def pace():
                 c.message()
         each = (cpu_time(v) - start) / frames
         print(f"# {1000 * each:.1f} ms of CPU time a picture")
-        assert each * 10 < 0.3, f"{each * 1000:.1f} ms of CPU time a picture"
+        # A sanitizer's share is not ours.
+        assert each * 10 < 0.3 or "TSAN_OPTIONS" in os.environ, f"{each * 1000:.1f} ms of CPU time a picture"
 
 
 @test("the main thread neither reads from viewers nor writes to them")
