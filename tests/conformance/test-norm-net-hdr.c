@@ -3,6 +3,7 @@
 #include "net/csum.h"
 #include "tests/conformance/norm-net.h"
 
+enum { TCP = 34, TCP_BODY = 54, RSC_INFO = 4 };
 enum { LEN = 200, IP = 14, UDP = 34, SUM = 6, NEEDS = 1, TUNNEL4 = 0x20, TUNNEL6 = 0x40 };
 
 /* Fields of features that are not there begin where the packet begins: its bytes are its own. */
@@ -219,6 +220,65 @@ static void rx_25(Norm *x)
     norm_net_close(x);
 }
 
+/* A TCP segment behind others of its flow, and DATA_VALID. */
+static void make_segment(uint8_t *hdr, uint8_t *f, uint32_t seq, uint8_t flags, size_t body)
+{
+    make(hdr, f);
+    memset(hdr, 0, NET_HDR);
+    hdr[0] = 2;
+    memset(f + IP + 1, 0, TCP_BODY - IP - 1);
+    net_put_be16(f + IP + 2, (uint32_t)(TCP_BODY - IP + body));
+    f[IP + 6] = 0x40;
+    f[IP + 9] = 6;
+    net_put_be16(f + IP + 10, (uint16_t)~net_fold(net_sum(0, f + IP, 20)));
+    net_put_be16(f + TCP + 6, seq);
+    f[TCP + 12] = 5 << 4;
+    f[TCP + 13] = flags;
+}
+
+/* Three segments that the device makes one of, and an acknowledgement that came twice; then one
+ * that its back end had made. */
+static void rx_22(Norm *x)
+{
+    enum { ACK = 0x10, BODY = LEN - TCP_BODY };
+    uint8_t hdr[NET_HDR], f[LEN], got[NET_HDR + TCP_BODY];
+    uint32_t len;
+
+    NORM("NET-RX-22");
+    norm_net_open(x, ", 'guest_rsc_ext': true", 0, true);
+    norm_net_start(x, 0);
+    norm_net_give(x, 4, 4000);
+    for (unsigned i = 0; i < 3; i++) {
+        make_segment(hdr, f, i * BODY, ACK, BODY);
+        g_assert_cmpint(norm_net_with(x, 0, hdr, f, LEN), ==, NET_SENT);
+    }
+    make_segment(hdr, f, 3 * BODY, ACK, 0);
+    g_assert_cmpint(norm_net_with(x, 0, hdr, f, TCP_BODY), ==, NET_SENT);
+    make_segment(hdr, f, 3 * BODY, ACK, BODY); /* ends what came before it */
+    g_assert_cmpint(norm_net_with(x, 0, hdr, f, LEN), ==, NET_SENT);
+    len = norm_net_arrived(x, got);
+    g_assert_cmpuint(len, ==, NET_HDR + TCP_BODY + 3 * BODY);
+    g_assert_cmphex(got[0], ==, NEEDS | RSC_INFO);
+    g_assert_cmphex(got[1], ==, 1);
+    g_assert_cmpuint(got[4] | got[5] << 8, ==, BODY);
+    g_assert_cmpuint(got[6] | got[7] << 8, ==, 3);
+    g_assert_cmpuint(got[8] | got[9] << 8, ==, 1);
+    make_segment(hdr, f, 4 * BODY, ACK, BODY);
+    hdr[0] = NEEDS;
+    hdr[1] = 1;
+    hdr[4] = (BODY + 4) / 5;
+    hdr[6] = TCP;
+    hdr[8] = 16;
+    g_assert_cmpint(norm_net_with(x, 0, hdr, f, LEN), ==, NET_SENT);
+    g_assert_cmpuint(norm_net_arrived(x, got), ==, NET_HDR + LEN); /* the one that ended them */
+    g_assert_cmphex(got[0] & RSC_INFO, ==, 0);
+    g_assert_cmpuint(norm_net_arrived(x, got), ==, NET_HDR + LEN);
+    g_assert_cmphex(got[0], ==, NEEDS | RSC_INFO);
+    g_assert_cmpuint(got[6] | got[7] << 8, ==, 5);
+    g_assert_cmpuint(got[8] | got[9] << 8, ==, 0);
+    norm_net_close(x);
+}
+
 int main(int argc, char **argv)
 {
     static const NormTest tests[] = {
@@ -234,6 +294,7 @@ int main(int argc, char **argv)
         { "NET-RX-16", rx_16, NORM_BARE, NULL },
         { "NET-RX-17", rx_17, NORM_BARE, NULL },
         { "NET-RX-19", rx_19, NORM_BARE, NULL },
+        { "NET-RX-22", rx_22, NORM_BARE, NULL },
         { "NET-RX-25", rx_25, NORM_BARE, NULL },
         { "NET-RX-26", rx_26, NORM_BARE, NULL },
     };

@@ -1,5 +1,6 @@
 /* Frames for the feature table: both ways with the header's fields, and the control queue (VIRTIO
  * 1.4, 5.1). The other end is a port of our own that takes and gives the virtio-net header. */
+#include "net/csum.h"
 #include "net/net.h"
 #include "tests/features/feat.h"
 
@@ -37,8 +38,11 @@ enum {
     H_USO = 56,
     HASH = 57,
     RSS = 60,
+    RSC = 61,
     SPEED = 63
 };
+
+enum { DATA_VALID = 2, RSC_INFO = 4, IP_AT = 14, TCP_AT = 34, SEGMENT = 500 };
 
 const FeatBit feat_net_bits[] = {
     { CSUM, ALONE, "a frame with NEEDS_CSUM arrives with its header" },
@@ -71,6 +75,7 @@ const FeatBit feat_net_bits[] = {
     { H_USO, NEEDS(CSUM), "gso_type 5 sent" },
     { HASH, NEEDS(CTRL_VQ), "a frame's hash stands in its header" },
     { RSS, NEEDS(CTRL_VQ), "a table is set, wrong ones are refused; frames come" },
+    { RSC, { H_TSO4, H_TSO6 }, "with GUEST_TSO4: two segments come as one, and are counted" },
     { SPEED, ALONE, "configuration" },
     { NONE, ALONE, NULL },
 };
@@ -214,7 +219,7 @@ static void receive(Feat *x, const Header *h, size_t len, unsigned seed)
     g_assert_cmpuint(feat_taken(x, RX, id), ==, hlen + len);
     feat_get(x, x->page + 0x10000, got, hlen + len);
     memcpy(&in, got, MIN(hlen, (unsigned)sizeof in));
-    g_assert_cmphex(in.flags, ==, h->flags);
+    g_assert_cmphex(in.flags, ==, h->flags | (feat_has(x, RSC) && h->gso_type ? RSC_INFO : 0));
     g_assert_cmphex(in.gso_type, ==, h->gso_type);
     g_assert_cmphex(in.gso_size, ==, h->gso_size);
     if (hlen >= 12) {
@@ -442,6 +447,58 @@ static void move_merged(Feat *x)
     g_assert_cmpmem(got, sizeof f, f, sizeof f);
 }
 
+/* A segment for port 1, its checksum vouched for, or whole. */
+static void tcp_segment(Feat *x, uint32_t seq, bool push, uint8_t *f)
+{
+    const Header h = { .flags = feat_has(x, GUEST_CSUM) ? DATA_VALID : 0 };
+
+    memset(f, 0, TCP_AT + 20);
+    to_us(x, f);
+    f[12] = 8;
+    f[IP_AT] = 0x45;
+    net_put_be16(f + IP_AT + 2, SEGMENT - IP_AT);
+    f[IP_AT + 6] = 0x40;
+    f[IP_AT + 9] = 6;
+    net_put_be16(f + IP_AT + 10, (uint16_t)~net_fold(net_sum(0, f + IP_AT, 20)));
+    net_put_be16(f + TCP_AT + 6, seq);
+    f[TCP_AT + 12] = 5 << 4;
+    f[TCP_AT + 13] = push ? 0x18 : 0x10;
+    feat_pattern(x, f + TCP_AT + 20, SEGMENT - TCP_AT - 20, seq);
+    send_frame(x, &h, f, SEGMENT);
+}
+
+/* The second segment ends what the first began: both are one packet, or two. */
+static void move_segments(Feat *x)
+{
+    enum { HEAD = TCP_AT + 20, BODY = SEGMENT - HEAD };
+    bool one = feat_has(x, RSC) && feat_has(x, G_TSO4);
+    uint8_t f[2][SEGMENT], got[20 + SEGMENT + BODY];
+    unsigned hlen = header_len(x);
+    uint16_t id = rx_buffer(x, 0, 0x4000), info[2];
+
+    tcp_segment(x, 100, false, f[0]);
+    if (!one) {
+        g_assert_cmpuint(feat_taken(x, RX, id), ==, hlen + SEGMENT);
+        feat_get(x, x->page + 0x10000, got, hlen + SEGMENT);
+        g_assert_cmpmem(got + hlen, SEGMENT, f[0], SEGMENT);
+        id = rx_buffer(x, 0, 0x4000);
+    } else {
+        g_assert_true(feat_none(x, RX));
+    }
+    tcp_segment(x, 100 + BODY, true, f[1]);
+    g_assert_cmpuint(feat_taken(x, RX, id), ==, hlen + SEGMENT + (one ? BODY : 0));
+    feat_get(x, x->page + 0x10000, got, hlen + SEGMENT + (one ? BODY : 0));
+    g_assert_cmpmem(got + hlen + SEGMENT + (one ? 0 : HEAD - SEGMENT), BODY, f[1] + HEAD, BODY);
+    g_assert_cmphex(got[0] & RSC_INFO, ==, one ? RSC_INFO : 0);
+    memcpy(info, got + 6, sizeof info);
+    if (one) {
+        g_assert_cmpmem(got + hlen + HEAD, BODY, f[0] + HEAD, BODY);
+        g_assert_cmphex(got[1], ==, 1);
+        g_assert_cmpuint(info[0], ==, 2);
+        g_assert_cmpuint(info[1], ==, 0);
+    }
+}
+
 static void move_config(Feat *x)
 {
     if (feat_has(x, MAC)) {
@@ -512,6 +569,7 @@ void feat_net_move(Feat *x)
     receive(x, &none, most, 2);
     move_gso(x, transmit, CSUM, H_TSO4, feat_has(x, H_USO));
     move_gso(x, receive, GUEST_CSUM, G_TSO4, feat_has(x, G_USO4) || feat_has(x, G_USO6));
+    move_segments(x);
     move_config(x);
     if (feat_has(x, MRG_RXBUF)) {
         move_merged(x);

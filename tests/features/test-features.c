@@ -298,7 +298,7 @@ const FeatType feat_types[] = {
     { "virtio-net", NULL,
         EVERY ", 'netdev': 'n0', 'romfile': '', 'mac': '52:54:00:aa:bb:cc', 'host_mtu': 1400,"
               " 'speed': 1000, 'duplex': 'full', 'mq': true, 'rss': true, 'hash': true,"
-              " 'x-notf-coal': true, 'x-vq-notf-coal': true",
+              " 'x-notf-coal': true, 'x-vq-notf-coal': true, 'guest_rsc_ext': true",
         feat_net_up, NULL, feat_net_move, feat_net_down, feat_net_bits },
     { "virtio-balloon", NULL, EVERY ", 'free-page-reporting': true, 'deflate-on-oom': true", NULL,
         NULL, feat_balloon_move, NULL, feat_balloon_bits },

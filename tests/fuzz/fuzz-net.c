@@ -372,7 +372,7 @@ static void device_open(void)
     fn.wire[0].p.nqueues = PAIRS;
     vdev_open(&fn.v,
         "{'driver': 'virtio-net-pci', 'id': 'nic0', 'addr': '4', 'netdev': 'w', 'romfile': '', "
-        "'mq': true, 'rss': true, 'hash': true, 'x-soft-offloads': true}",
+        "'mq': true, 'rss': true, 'hash': true, 'x-soft-offloads': true, 'guest_rsc_ext': true}",
         false);
     fn.memory = fn.v.d.alloc;
 }
@@ -434,6 +434,32 @@ static void op_receive(Input *in, unsigned q, uint8_t *f)
     turn();
 }
 
+/* Segments of a few flows, mostly one behind the other, which the device may make one of. */
+static void op_segments(Input *in, unsigned q, uint8_t *f)
+{
+    unsigned how = u8(in), n = 1 + how % 8, body = how & 8 ? 1 + u16(in) % 40000 : 1 + u8(in);
+    size_t hdr = fn.wire[q].p.vnet_hdr_len, tcp = how & 16 ? 54 : 34, len = tcp + 20 + body;
+    uint8_t head[HDR] = { how & 32 ? 1 : 2, 0, 0, 0, 0, 0, (uint8_t)tcp, 0, 16 };
+    const struct iovec v[2] = { { head, hdr }, { f, len } };
+
+    memset(f, 0, tcp + 20);
+    f[12] = how & 16 ? 0x86 : 8;
+    f[13] = how & 16 ? 0xdd : 0;
+    f[14] = how & 16 ? 0x60 : 0x45;
+    net_put_be16(f + (how & 16 ? 18 : 16), (uint32_t)(len - (how & 16 ? tcp : 14)));
+    f[20] = how & 16 ? 6 : 0x40;
+    f[23] = how & 16 ? 0 : 6;
+    net_put_be16(f + 24, how & 16 ? 0 : (uint16_t)~net_fold(net_sum(0, f + 14, 20)));
+    f[tcp + 3] = how >> 6; /* the flow */
+    f[tcp + 12] = 5 << 4;
+    for (unsigned i = 0; i < n && !fn.wire[q].p.blocked; i++) {
+        f[tcp + 13] = i + 1 == n ? u8(in) : 0x10;
+        net_send(&fn.wire[q].p, v, 2, hdr + len);
+        net_put_be16(f + tcp + 6, net_be16(f + tcp + 6) + body);
+    }
+    turn();
+}
+
 static void op_send(Input *in, unsigned q, uint8_t *f)
 {
     uint64_t p = fn.memory + 0x200000 + q * SLOT;
@@ -464,6 +490,7 @@ static void device_ops(Input *in, const uint8_t *ops, unsigned nops)
     without |= how & 2 ? 1ull << 15 : 0;              /* no MRG_RXBUF */
     without |= how & 4 ? 0xfull << 7 | 1ull << 1 : 0; /* no receive offloads */
     without |= how & 8 ? 1ull << 22 | 1ull << 60 : 0; /* one pair */
+    without |= how & 16 ? 1ull << 61 : 0;             /* segments stay as they are */
     fn.v.d.alloc = fn.memory;
     vd_start(&fn.v.d, without);
     for (unsigned i = 0; in->left && i < MAX_OPS; i++) {
@@ -478,6 +505,9 @@ static void device_ops(Input *in, const uint8_t *ops, unsigned nops)
             break;
         case 'r':
             op_receive(in, q, f);
+            break;
+        case 't':
+            op_segments(in, q, f);
             break;
         case 's':
             op_send(in, q, f);
@@ -506,7 +536,7 @@ static void mode_control(Input *in)
 
 static void mode_receive(Input *in)
 {
-    device_ops(in, (const uint8_t *)"grrgrc", 6);
+    device_ops(in, (const uint8_t *)"grrgrctt", 8);
 }
 
 static void mode_transmit(Input *in)

@@ -526,7 +526,6 @@ static void test_errors(void)
         { "'duplex': 'foo'", "'duplex' must be 'half' or 'full'" },
         { "'speed': -2", "'speed' must be between 0 and INT_MAX" },
         { "'mac': 'foo'", "Property 'virtio-net-device.mac' doesn't take value 'foo'" },
-        { "'guest_rsc_ext': true", "'guest_rsc_ext' is not supported" },
         { "'failover': true", "'failover' is not supported" },
     };
     Board *b = board_new(false);
