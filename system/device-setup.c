@@ -257,48 +257,65 @@ static bool create_blockdev(G_GNUC_UNUSED Machine *m, const OptItem *item, GErro
     return blk_node_create(item->args, err) != NULL;
 }
 
-/* if=pflash: the machine's flash chip `unit`, or the first one that is free. */
-static bool take_flash(Machine *m, const OptItem *item, GError **err)
+/* The flash chip that -drive names, or the first one that none before it took. */
+static bool flash_unit(const OptItem *item, unsigned taken, unsigned *ret, GError **err)
 {
-    const char *unit =
-        json_get_str_or(item->args, "unit", json_get_str_or(item->args, "index", NULL));
+    const char *unit = json_get_str_or(item->args, "unit", NULL);
+    const char *text = unit ? unit : json_get_str_or(item->args, "index", NULL);
+
+    if (text && strcmp(text, "0") != 0 && strcmp(text, "1") != 0) {
+        return err_set(err, "machine type does not support if=pflash,bus=0,unit=%s", text);
+    }
+    unsigned n = text ? (unsigned)(*text - '0') : (unsigned)__builtin_ctz(~taken);
+
+    if (taken >> n & 1) {
+        return err_set(err, "drive with bus=0, unit=%u (index=%d) exists", n, unit ? -1 : (int)n);
+    }
+    if (n > 1) {
+        return err_set(err, "machine type does not support if=pflash,bus=0,unit=%u", n);
+    }
+    *ret = n;
+    return true;
+}
+
+/* taken: chips of earlier drives, one bit each. */
+static bool take_flash(Machine *m, const OptItem *item, unsigned *taken, GError **err)
+{
     g_autoptr(Json) args = json_copy(item->args);
-    unsigned n = 0;
+    unsigned n;
 
     if (!prop_find(&m->obj, "pflash0", NULL)) {
         return err_set(err, "machine type does not support if=pflash,bus=0,unit=0");
     }
-    if (unit && strcmp(unit, "0") != 0 && strcmp(unit, "1") != 0) {
-        return err_set(err, "machine type does not support if=pflash,bus=0,unit=%s", unit);
+    if (!flash_unit(item, *taken, &n, err)) {
+        return false;
     }
-    for (n = unit ? (unsigned)(*unit - '0') : 0; n < 2; n++) {
-        g_autofree char *prop = g_strdup_printf("pflash%u", n);
-        g_autoptr(Json) now = prop_get(&m->obj, prop, NULL);
+    g_autofree char *prop = g_strdup_printf("pflash%u", n);
+    g_autoptr(Json) now = prop_get(&m->obj, prop, NULL);
 
-        if (now && json_get_str(now) && *json_get_str(now)) {
-            if (unit) {
-                return err_set(err, "drive with bus=0, unit=%u (index=%d) exists", n,
-                    json_get(args, "unit") ? -1 : (int)n);
-            }
-            continue;
-        }
-        if (!json_get(args, "id")) {
-            json_set(args, "id", json_text(prop));
-        }
-        Blk *b = blk_drive_create(args, err);
-
-        return b && prop_set_text(&m->obj, prop, blk_id(b), err);
+    if (now && json_get_str(now) && *json_get_str(now)) {
+        return err_set(err, "clashes with -machine");
     }
-    return err_set(err, "machine type does not support if=pflash,bus=0,unit=2");
+    if (!json_get(args, "id")) {
+        json_set(args, "id", json_text(prop));
+    }
+    *taken |= 1u << n;
+    Blk *b = blk_drive_create(args, err);
+
+    return b && prop_set_text(&m->obj, prop, blk_id(b), err);
 }
 
-static bool create_drive(Machine *m, Options *o, const OptItem *item, GError **err)
+static bool create_drive(Machine *m, Options *o, const OptItem *item, unsigned *flash, GError **err)
 {
     const char *bus = json_get_str_or(item->args, "if", "ide");
+    const char *nth = json_get_str_or(item->args, "bus", "0");
     bool virtio = !strcmp(bus, "virtio");
 
+    if (json_get(item->args, "index") && (json_get(item->args, "unit") || strcmp(nth, "0") != 0)) {
+        return err_set(err, "index cannot be used with bus and unit");
+    }
     if (!strcmp(bus, "pflash")) {
-        return take_flash(m, item, err);
+        return take_flash(m, item, flash, err);
     }
     if (!virtio && strcmp(bus, "none") != 0) {
         static const char *const known[] = { "ide", "scsi", "floppy", "sd", "mtd", "xen", NULL };
@@ -328,13 +345,15 @@ static bool create_drive(Machine *m, Options *o, const OptItem *item, GError **e
 
 bool setup_drives(Machine *m, Options *o, GError **err)
 {
+    unsigned flash = 0;
+
     if (!each(m, o, OPT_BLOCKDEV, create_blockdev, err)) {
         return false;
     }
     for (unsigned i = 0; i < o->items[OPT_DRIVE]->len; i++) {
         const OptItem *item = o->items[OPT_DRIVE]->pdata[i];
 
-        if (!create_drive(m, o, item, err)) {
+        if (!create_drive(m, o, item, &flash, err)) {
             options_prefix(err, item->typed);
             return false;
         }

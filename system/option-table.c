@@ -202,7 +202,7 @@ static bool opt_k(Options *o, const char *arg, GError **err)
     return true;
 }
 
-/* What follows "none": options of displays with windows, which change nothing here. */
+/* What follows "none" or "default": options of displays with windows, which change nothing here. */
 static bool display_none_opts(const char *text, GError **err)
 {
     static const char *const known[] = { "full-screen", "window-close", "show-cursor", NULL };
@@ -224,7 +224,11 @@ static bool display_none_opts(const char *text, GError **err)
 static bool opt_display(Options *o, const char *arg, GError **err)
 {
     if (!strcmp(arg, "help")) {
-        g_print("Available display backend types:\nnone\nvnc\n");
+        g_print("Available display backend types:\nnone\n\n"
+                "Some display backends support suboptions, which can be set with\n"
+                "   -display backend,option=value,option=value...\n"
+                "For a short list of the suboptions for each display, see the top-level -help "
+                "output; more detail is in the documentation.\n");
         exit(0);
     }
     if (g_str_has_prefix(arg, "vnc=")) {
@@ -239,10 +243,10 @@ static bool opt_display(Options *o, const char *arg, GError **err)
     if (!strcmp(type, "vnc")) {
         return err_set(err, "VNC requires a display argument vnc=<display>");
     }
-    if (strcmp(type, "none") != 0) {
+    if (strcmp(type, "none") != 0 && strcmp(type, "default") != 0) {
         return err_set(err, "Parameter 'type' does not accept value '%s'", type);
     }
-    return display_none_opts(arg + len, err);
+    return display_none_opts(arg + len, err); /* none is the default */
 }
 
 /* Options that know one word here: the one that says "without". */

@@ -38,8 +38,24 @@ def _():
     for kind in ("gtk", "sdl", "curses", "dbus", "egl-headless", "spice-app", "cocoa"):
         r = vm.run(["-M", "none", "-display", kind])
         same((r.rc, r.err), (1, f"qemu-system-x86_64: -display {kind}: Parameter 'type' does not accept value '{kind}'\n"), kind)
-    with Vm(["-accel", "qtest", "-M", "pc", "-nodefaults", "-display", "none,window-close=on,gl=off"]) as v:
-        same(v.qmp.ok("query-vnc"), {"enabled": False}, "none")
+    theirs, ours = (vm.run(["-display", "help"], binary=b) for b in (vm.oracle(), None))
+    windows = ("curses", "gtk", "sdl", "dbus", "egl-headless", "spice-app", "cocoa")
+    same((ours.rc, ours.out), (theirs.rc, "".join(l for l in theirs.out.splitlines(True) if l.strip() not in windows)), "help")
+    for text in ("none,window-close=on,gl=off", "default", "default,show-cursor=on"):
+        with Vm(["-accel", "qtest", "-M", "pc", "-nodefaults", "-display", text]) as v:
+            same(v.qmp.ok("query-vnc"), {"enabled": False}, text)
+
+
+@test("no command resizes a head, on QEMU neither")
+def _():
+    for binary in (None, vm.oracle()):
+        with Vm(["-accel", "tcg", "-M", "pc", "-nodefaults", "-display", "none", "-S", "-device", "virtio-vga,id=g"], binary=binary) as v:
+            schema = {x["name"]: x for x in v.qmp.ok("query-qmp-schema")}
+            members = {x["name"]: [m["name"] for m in schema[x["arg-type"]].get("members", [])] for x in schema.values() if x["meta-type"] == "command"}
+            same({n for n, m in members.items() if "head" in m or {"width", "height"} & set(m)}, {"screendump", "input-send-event"}, "what names a head")
+            same({n for n in members if "resize" in n}, {"block_resize"}, "commands that resize")
+            said = v.qmp.cmd("qom-set", path="/machine/peripheral/g", property="xres", value=640)
+            assert "error" in said, said
 
 
 @test("screendump: PPM and PNG hold the same; mistakes have QEMU's texts")
