@@ -236,8 +236,21 @@ static bool debug_open(BlkNode *n, GError **err)
     n->size = n->file->size;
     n->align = (uint32_t)MAX(o->align, n->file->align);
     n->read_only |= n->file->read_only;
-    n->filename = g_strdup_printf("blkdebug:%s:%s", o->config ? o->config : "", n->file->filename);
+    n->filename = g_strdup(n->file->filename);
     return true;
+}
+
+static char *debug_shown(const BlkNode *n)
+{
+    const DebugOpts *o = n->opts;
+
+    return g_strdup_printf("blkdebug:%s:%s", o->config ? o->config : "", n->file->filename);
+}
+
+/* QEMU compat: nobody asks the node below. */
+static int64_t debug_allocated(G_GNUC_UNUSED BlkNode *n)
+{
+    return -ENOTSUP;
 }
 
 static void debug_event(BlkNode *n, const char *event)
@@ -463,9 +476,17 @@ static int debug_truncate(BlkNode *n, uint64_t size)
     return rc;
 }
 
+/* All but "config", which has a place in the name. */
+static const char *const debug_strong[] = { "inject-error", "set-state", "align", "max-transfer",
+    "opt-write-zero", "max-write-zero", "opt-discard", "max-discard", NULL };
+
 const BlkDriver blk_blkdebug = { .name = "blkdebug",
     .help = "a filter that lets requests fail",
     .child = "image",
+    .filter = true,
+    .strong = debug_strong,
+    .shown = debug_shown,
+    .allocated = debug_allocated,
     .size = sizeof(BlkDebug),
     .props = debug_props,
     .opts_size = sizeof(DebugOpts),

@@ -87,10 +87,18 @@ const BlkDriver *blk_driver_find(const char *name);
 /* "cache.direct", "filename": as -blockdev knows it. */
 bool blk_driver_takes(const BlkDriver *drv, const char *option);
 BlkNode *blk_node_find(const char *name);
+/* n->shown and n->options of a node that is open. said: the driver's options that were given. */
+void blk_node_name_it(BlkNode *n, const Json *said);
+const char *blk_node_shown(const BlkNode *n); /* never NULL */
+Json *blk_image_info(BlkNode *n);             /* query-block's "image" */
+unsigned blk_chain_depth(const BlkNode *n);   /* of blk_node_cow() */
+/* What n reads where it has nothing of its own; a filter: the node below. NULL: there is none. */
+BlkNode *blk_node_cow(const BlkNode *n);
 void blk_node_unref(BlkNode *n);
 /* Makes a node from flat or nested options; takes nothing. parent_ro etc. are inherited unless set.
  */
 BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err);
+/* The newest first, as QEMU's queries have them. */
 void blk_nodes_each(void (*fn)(BlkNode *n, void *opaque), void *opaque);
 /* Locks and guards what lies below n, for a driver that guards; and back. */
 bool blk_node_guard(BlkNode *n, GError **err);

@@ -1,38 +1,59 @@
-/* What QMP and the monitor show and do of the block layer. */
+/* What QMP shows and does of the block layer; the human monitor's words are in describe.c. */
 #include "block-internal.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
+
+static int64_t allocated(BlkNode *n)
+{
+    return n->drv->allocated ? n->drv->allocated(n) : n->file ? allocated(n->file) : -ENOTSUP;
+}
+
+/* QEMU compat: nobody knows of what is not there. */
+static bool has_dirty_flag(const BlkNode *n)
+{
+    return n->file ? has_dirty_flag(n->file) : n->drv->lock != NULL;
+}
 
 /* flat: without the images below. */
 static void put_image(JsonWriter *w, const char *name, BlkNode *n, bool flat)
 {
-    struct stat st = { 0 };
+    BlkNode *below = blk_node_cow(n);
+    int64_t bytes = allocated(n);
 
     jw_begin_object(w, name);
-    if (n->backing && !flat) {
-        put_image(w, "backing-image", n->backing, false);
+    if (below && !flat) {
+        put_image(w, "backing-image", below, false);
     }
     jw_uint(w, "virtual-size", (n->size + 511) & ~511ull); /* QEMU compat: whole sectors */
-    jw_str(w, "filename", n->filename ? n->filename : "");
+    jw_str(w, "filename", blk_node_shown(n));
     jw_str(w, "format", n->drv->name);
-    if (n->filename && stat(n->filename, &st) == 0) {
-        jw_uint(w, "actual-size", (uint64_t)st.st_blocks * 512);
+    if (bytes >= 0) {
+        jw_int(w, "actual-size", bytes);
     }
     if (n->drv->describe) {
         n->drv->describe(n, w);
     }
     if (n->backing_name) {
         jw_str(w, "backing-filename", n->backing_name);
-        jw_str(w, "full-backing-filename",
-            n->backing && n->backing->filename ? n->backing->filename : n->backing_name);
+        jw_str(
+            w, "full-backing-filename", n->backing ? blk_node_shown(n->backing) : n->backing_name);
         if (n->backing_format) {
             jw_str(w, "backing-filename-format", n->backing_format);
         }
     }
-    jw_bool(w, "dirty-flag", false);
+    if (has_dirty_flag(n)) {
+        jw_bool(w, "dirty-flag", false);
+    }
     jw_end_object(w);
+}
+
+Json *blk_image_info(BlkNode *n)
+{
+    JsonWriter *w = json_writer_new();
+
+    put_image(w, NULL, n, false);
+    return json_writer_free(w);
 }
 
 /* QEMU's names of a drive's limits; the burst's ones only where there is a burst. */
@@ -63,21 +84,23 @@ static void put_limits(JsonWriter *w, const Blk *b)
     }
 }
 
+unsigned blk_chain_depth(const BlkNode *n)
+{
+    const BlkNode *below = blk_node_cow(n);
+
+    return below ? 1 + blk_chain_depth(below) : 0;
+}
+
 static void put_node(JsonWriter *w, const char *name, BlkNode *n, bool wce, bool flat, const Blk *b)
 {
-    unsigned depth = 0;
-
-    for (const BlkNode *at = flat ? NULL : n->backing; at; at = at->backing) {
-        depth++;
-    }
     jw_begin_object(w, name);
     jw_str(w, "detect_zeroes", n->detect_zeroes ? (n->discard_unmap ? "unmap" : "on") : "off");
     put_image(w, "image", n, flat);
     jw_bool(w, "ro", n->read_only);
     jw_str(w, "node-name", n->name);
-    jw_int(w, "backing_file_depth", depth);
-    if (n->backing && n->backing->filename) {
-        jw_str(w, "backing_file", n->backing->filename);
+    jw_int(w, "backing_file_depth", flat ? 0 : blk_chain_depth(n));
+    if (n->backing) {
+        jw_str(w, "backing_file", blk_node_shown(n->backing));
     }
     jw_str(w, "drv", n->drv->name);
     put_limits(w, b);
@@ -88,7 +111,7 @@ static void put_node(JsonWriter *w, const char *name, BlkNode *n, bool wce, bool
     jw_bool(w, "direct", n->cache_direct || (n->file && n->file->cache_direct));
     jw_bool(w, "writeback", wce);
     jw_end_object(w);
-    jw_str(w, "file", n->filename ? n->filename : "");
+    jw_str(w, "file", blk_node_shown(n));
     jw_bool(w, "active", true);
     jw_end_object(w);
 }
@@ -257,69 +280,3 @@ const QmpCmd block_qmp_cmds[] = {
         .run = qmp_blockdev_del },
     { .name = NULL },
 };
-
-static void describe_one(Blk *b, void *opaque)
-{
-    GString *out = opaque;
-
-    g_string_append_printf(out, "%s%s", out->len ? "\n" : "", blk_id(b));
-    if (!b->node) {
-        g_string_append(out, ": [not inserted]\n");
-    } else {
-        g_string_append_printf(out, " (%s): %s (%s%s)\n", b->node->name,
-            b->node->filename ? b->node->filename : "", b->node->drv->name,
-            b->node->read_only ? ", read-only" : "");
-    }
-    if (b->dev) {
-        g_autofree char *name = blk_dev_name(b);
-        g_string_append_printf(out, "    Attached to:      %s\n", name);
-        if (b->tray) {
-            g_string_append_printf(out, "    Removable device: %slocked, tray %s\n",
-                blk_tray_locked(b) ? "" : "not ", blk_tray_open(b) ? "open" : "closed");
-        }
-    }
-    if (b->io_status != BLK_IO_OK) {
-        g_string_append_printf(out, "    I/O status:       %s\n",
-            b->io_status == BLK_IO_NOSPACE ? "nospace" : "failed");
-    }
-    if (b->node) {
-        g_string_append_printf(out, "    Cache mode:       %s%s\n",
-            b->write_cache ? "writeback" : "writethrough",
-            b->node->file && b->node->file->cache_direct ? ", direct" : "");
-    }
-    if (b->node && b->node->backing) {
-        unsigned depth = 0;
-
-        for (const BlkNode *at = b->node->backing; at; at = at->backing) {
-            depth++;
-        }
-        g_string_append_printf(out, "    Backing file:     %s (chain depth: %u)\n",
-            b->node->backing->filename ? b->node->backing->filename : "", depth);
-    }
-    if (b->node && b->limits.g) {
-        ThrottleLimits l = throttle_group_limits(b->limits.g);
-
-        if (throttle_limits_any(&l)) {
-            static const char *const kind[] = { "bps", "iops" };
-
-            g_string_append(out, "    I/O throttling:  ");
-            for (unsigned k = 0; k < 2; k++) {
-                const int64_t *a = l.avg + 3 * k, *x = l.max + 3 * k;
-
-                g_string_append_printf(out,
-                    " %s=%" G_GINT64_FORMAT " %s_rd=%" G_GINT64_FORMAT " %s_wr=%" G_GINT64_FORMAT
-                    " %s_max=%" G_GINT64_FORMAT " %s_rd_max=%" G_GINT64_FORMAT
-                    " %s_wr_max=%" G_GINT64_FORMAT,
-                    kind[k], a[0], kind[k], a[1], kind[k], a[2], kind[k], x[0], kind[k], x[1],
-                    kind[k], x[2]);
-            }
-            g_string_append_printf(out, " iops_size=%" G_GINT64_FORMAT " group=%s\n", l.op_size,
-                throttle_group_name(b->limits.g));
-        }
-    }
-}
-
-void blk_describe(GString *out)
-{
-    blk_each(describe_one, out);
-}

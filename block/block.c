@@ -79,7 +79,7 @@ BlkNode *blk_node_find(const char *name)
 
 void blk_nodes_each(void (*fn)(BlkNode *n, void *opaque), void *opaque)
 {
-    for (unsigned i = 0; graph.nodes && i < graph.nodes->len; i++) {
+    for (unsigned i = graph.nodes ? graph.nodes->len : 0; i-- > 0;) {
         fn(g_ptr_array_index(graph.nodes, i), opaque);
     }
 }
@@ -96,6 +96,8 @@ static void node_free(BlkNode *n)
     g_free(n->state);
     g_free(n->name);
     g_free(n->filename);
+    g_free(n->shown);
+    json_unref(n->options);
     g_free(n->backing_name);
     g_free(n->backing_format);
     g_free(n);
@@ -234,8 +236,12 @@ static bool node_setup(BlkNode *n, const NodeOpts *o, const Json *rest, GError *
     if (n->drv->props) {
         prop_defaults(n->drv->props, n->opts);
     }
-    return prop_apply_struct(n->drv->props ? n->drv->props : none, n->opts, rest, err) &&
-           open_child(n, o, err) && open_format(n, o, err);
+    if (!prop_apply_struct(n->drv->props ? n->drv->props : none, n->opts, rest, err) ||
+        !open_child(n, o, err) || !open_format(n, o, err)) {
+        return false;
+    }
+    blk_node_name_it(n, rest);
+    return true;
 }
 
 static bool name_ok(const char *name, GError **err)

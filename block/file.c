@@ -536,6 +536,13 @@ static void file_describe(G_GNUC_UNUSED BlkNode *n, JsonWriter *w)
     jw_end_object(w);
 }
 
+static int64_t file_allocated(BlkNode *n)
+{
+    struct stat st;
+
+    return fstat(((BlkFile *)n->state)->fd, &st) < 0 ? -errno : (int64_t)st.st_blocks * 512;
+}
+
 const BlkDriver blk_file = { .name = "file",
     .help = "a file",
     .size = sizeof(BlkFile),
@@ -553,6 +560,7 @@ const BlkDriver blk_file = { .name = "file",
     .truncate = file_truncate,
     .submit = blk_file_submit,
     .lock = file_lock,
+    .allocated = file_allocated,
     .describe = file_describe,
     .put_stats = file_put_stats };
 const BlkDriver blk_host_device = { .name = "host_device",
@@ -571,4 +579,5 @@ const BlkDriver blk_host_device = { .name = "host_device",
     .write_zeroes = file_write_zeroes,
     .submit = blk_file_submit,
     .lock = file_lock,
+    .allocated = file_allocated,
     .put_stats = file_put_stats };

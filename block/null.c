@@ -115,12 +115,21 @@ static BlkTaken null_submit(BlkNode *n, BlkReq *r)
     return BLK_TAKEN_DONE;
 }
 
+static int64_t null_allocated(G_GNUC_UNUSED BlkNode *n)
+{
+    return 0;
+}
+
+static const char *const null_strong[] = { "size", "read-zeroes", NULL };
+
 #define NULL_DRIVER(var, nm)                                                                       \
     const BlkDriver var = { .name = nm,                                                            \
         .help = "a disk that forgets",                                                             \
         .props = null_props,                                                                       \
         .opts_size = sizeof(NullOpts),                                                             \
         .protocol = true,                                                                          \
+        .strong = null_strong,                                                                     \
+        .allocated = null_allocated,                                                               \
         .open = null_open,                                                                         \
         .close = null_close,                                                                       \
         .preadv = null_preadv,                                                                     \

@@ -235,11 +235,14 @@ static void raw_now(BlkNode *n, const BlkReq *r)
     }
 }
 
+static const char *const raw_strong[] = { "offset", "size", NULL };
+
 const BlkDriver blk_raw = { .name = "raw",
     .help = "the bytes as they are",
     .size = sizeof(RawState),
     .props = raw_props,
     .opts_size = sizeof(RawOpts),
+    .strong = raw_strong,
     .open = raw_open,
     .close = raw_close,
     .preadv = raw_preadv,

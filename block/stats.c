@@ -89,8 +89,10 @@ static void put_members(JsonWriter *w, BlkNode *n, const Blk *b, bool chain)
     if (n && n->file) {
         put_node(w, "parent", n->file, NULL, chain);
     }
-    if (n && n->backing && chain) {
-        put_node(w, "backing", n->backing, NULL, chain);
+    BlkNode *below = n && chain ? blk_node_cow(n) : NULL;
+
+    if (below) {
+        put_node(w, "backing", below, NULL, chain);
     }
 }
 

@@ -374,8 +374,12 @@ static void node_drain(BlkNode *n, bool on)
     throttle_bypass(n->state, on);
 }
 
+static const char *const node_strong[] = { "throttle-group", NULL };
+
 const BlkDriver blk_throttle = { .name = "throttle",
     .help = "a filter with I/O limits",
+    .filter = true,
+    .strong = node_strong,
     .size = sizeof(ThrottleMember),
     .props = node_rows,
     .opts_size = sizeof(NodeOpts),

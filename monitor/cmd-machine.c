@@ -162,11 +162,32 @@ static bool add_memdev(Obj *o, void *opaque)
     return true;
 }
 
+/* RAM that nobody gave a back end: QEMU compat, where one is made for it. */
+static Json *own_ram(const Machine *m)
+{
+    Json *j = json_object();
+
+    json_set(j, "size", json_uint(m->ram->size));
+    json_set(j, "merge", json_bool(m->mem_merge));
+    json_set(j, "dump", json_bool(m->dump_guest_core));
+    json_set(j, "prealloc", json_bool(m->ram_prealloc));
+    json_set(j, "share", json_bool(m->ram->share));
+    json_set(j, "reserve", json_bool(true));
+    json_set(j, "host-nodes", json_array());
+    json_set(j, "policy", json_str("default"));
+    json_set(j, "id", json_str(m->ram->id));
+    return j;
+}
+
 static Json *query_memdev(void *machine, const void *args, GError **err)
 {
+    const Machine *m = machine;
     Json *list = json_array();
 
-    obj_walk(((Machine *)machine)->objects, add_memdev, list);
+    obj_walk(m->objects, add_memdev, list);
+    if (m->ram_own) {
+        json_append(list, own_ram(m));
+    }
     return list;
 }
 

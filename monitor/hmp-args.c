@@ -111,6 +111,18 @@ static bool take(
     }
 }
 
+/* Where a "-a" may stand, no other "-x" may. */
+static bool known_option(const char *spec, const char *cmd, const char *at, GError **err)
+{
+    if (at[0] != '-' || !at[1]) {
+        return true;
+    }
+    const char row[] = { at[1], ':', '-', 0 }, *found = strstr(spec, row);
+
+    return (found && (found == spec || found[-1] == ' ')) ||
+           err_set(err, "%s: unsupported option -%c", cmd, at[1]);
+}
+
 Json *hmp_parse(
     Machine *m, const char *cmd, bool is_info, const char *spec, const char *text, GString *out)
 {
@@ -122,6 +134,9 @@ Json *hmp_parse(
         char *colon = strchr(rows[i], ':');
 
         g_assert(colon);
+        if (colon[1] == '-' && !known_option(spec, cmd, text + strspn(text, " \t"), &err)) {
+            break;
+        }
         *colon = 0;
         take(m, cmd, &(ArgSpec){ .name = rows[i], .type = colon[1], .optional = colon[2] != 0 },
             &text, args, &err);

@@ -96,13 +96,20 @@ static void show_chardev(Machine *m, const char *arg, GString *out)
 
 static void show_iothreads(Machine *m, const char *arg, GString *out)
 {
+    static const char *const rows[][2] = { { "thread-id", "thread_id" },
+        { "poll-max-ns", "poll-max-ns" }, { "poll-grow", "poll-grow" },
+        { "poll-shrink", "poll-shrink" }, { "aio-max-batch", "aio-max-batch" } };
     g_autoptr(Json) list = qmp_run(m, "query-iothreads", NULL, NULL);
 
     for (unsigned i = 0; list && i < json_len(list); i++) {
         const Json *t = json_at(list, i);
-        g_autofree char *id = json_to_string(json_get(t, "thread-id"), false);
 
-        g_string_append_printf(out, "%s:\n  thread_id=%s\n", json_get_str_or(t, "id", ""), id);
+        g_string_append_printf(out, "%s:\n", json_get_str_or(t, "id", ""));
+        for (unsigned k = 0; k < G_N_ELEMENTS(rows); k++) {
+            g_autofree char *text = json_to_string(json_get(t, rows[k][0]), false);
+
+            g_string_append_printf(out, "  %s=%s\n", rows[k][1], text);
+        }
     }
 }
 
@@ -143,9 +150,40 @@ static void show_hotpluggable(Machine *m, const char *arg, GString *out)
     }
 }
 
-static void show_block(Machine *m, const char *arg, GString *out)
+static void show_block(Machine *m, const Json *args, GString *out)
 {
-    blk_describe(out);
+    const BlkDescribe what = { .name = json_get_str_or(args, "device", NULL),
+        .nodes = json_get(args, "n"),
+        .verbose = json_get(args, "v") };
+
+    blk_describe(&what, out);
+}
+
+static void show_blockstats(Machine *m, const char *arg, GString *out)
+{
+    blk_describe_stats(out);
+}
+
+static void show_memdev(Machine *m, const char *arg, GString *out)
+{
+    static const char *const rows[][2] = { { "size", "  size:  " }, { "merge", "  merge: " },
+        { "dump", "  dump: " }, { "prealloc", "  prealloc: " }, { "share", "  share: " },
+        { "reserve", "  reserve: " } };
+    g_autoptr(Json) list = qmp_run(m, "query-memdev", NULL, NULL);
+
+    for (unsigned i = 0; list && i < json_len(list); i++) {
+        const Json *b = json_at(list, i);
+
+        g_string_append_printf(out, "memory backend: %s\n", json_get_str_or(b, "id", ""));
+        for (unsigned k = 0; k < G_N_ELEMENTS(rows); k++) {
+            g_autofree char *text = json_to_string(json_get(b, rows[k][0]), false);
+
+            g_string_append_printf(out, "%s%s\n", rows[k][1], text);
+        }
+        g_string_append_printf(
+            out, "  policy: %s\n  host nodes: \n", json_get_str_or(b, "policy", ""));
+    }
+    g_string_append_c(out, '\n');
 }
 
 static void show_usernet(G_GNUC_UNUSED Machine *m, G_GNUC_UNUSED const char *arg, GString *out)
@@ -159,12 +197,17 @@ static void show_network(Machine *m, const char *arg, GString *out)
 }
 
 const HmpInfo monitor_infos[] = {
-    { "block", "", "show info of all block devices", show_block },
+    { "block", "[-n] [-v] [device]",
+        "show info of one block device or all block devices (-n: show named nodes; -v: show "
+        "details)",
+        .args = "n:- v:- device:s?", .run = show_block },
+    { "blockstats", "", "show block device statistics", show_blockstats },
     { "chardev", "", "show the character devices", show_chardev },
     { "cpus", "", "show infos for each CPU", show_cpus },
     { "hotpluggable-cpus", "", "Show information about hotpluggable CPUs", show_hotpluggable },
     { "iothreads", "", "show iothreads", show_iothreads },
     { "kvm", "", "show KVM information", show_kvm },
+    { "memdev", "", "show memory backends", show_memdev },
     { "memory_size_summary", "", "show the amount of memory in bytes", show_memory_size },
     { "name", "", "show the current VM name", show_name },
     { "network", "", "show the network state", show_network },

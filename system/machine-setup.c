@@ -385,7 +385,18 @@ bool setup_ram(Machine *m, const Options *o, GError **err)
     RamSpec spec = { .size = m->ram_size, .path = o->mem_path, .prealloc = o->mem_prealloc };
 
     m->ram = ram_new(m->mc->default_ram_id ? m->mc->default_ram_id : "ram", &spec, err);
-    return m->ram != NULL;
+    if (!m->ram) {
+        return false;
+    }
+    m->ram_own = true;
+    m->ram_prealloc = spec.prealloc;
+    if (m->mem_merge) { /* a kernel without it runs the guest all the same */
+        (void)madvise(m->ram->host, m->ram_size, MADV_MERGEABLE);
+    }
+    if (!m->dump_guest_core) {
+        (void)madvise(m->ram->host, m->ram_size, MADV_DONTDUMP);
+    }
+    return true;
 }
 
 bool setup_cpu_model(Machine *m, const Options *o, GError **err)

@@ -71,6 +71,10 @@ struct BlkDriver {
     bool protocol;         /* the bottom of a graph: no "file" child */
     const char *child;     /* what the node below is called; NULL: "file" */
     bool backing;          /* takes "backing" */
+    bool filter;           /* shows what is in the node below, which counts as its backing */
+    /* Options without which a file's name would not lead to the same data, NULL-terminated: queries
+     * show a node that has one of them as "json:…". NULL: none. */
+    const char *const *strong;
     /* Keeps tables of its own in the node below, which it locks from open to close: nobody else
      * writes there. */
     bool guards;
@@ -100,6 +104,10 @@ struct BlkDriver {
     /* The node above does something that a rule may be about ("read_aio" …). NULL: no rules here.
      */
     void (*event)(BlkNode *n, const char *what);
+    /* Bytes that the image takes on the host, or -errno. NULL: what the node below says. */
+    int64_t (*allocated)(BlkNode *n);
+    /* What queries call it where no option is strong, g_free. NULL: as the node below. */
+    char *(*shown)(const BlkNode *n);
     /* Members of query-block's "image" that only this format has. NULL: none. */
     void (*describe)(BlkNode *n, JsonWriter *w);
     /* Members of query-blockstats' "driver-specific". NULL: it is left out. */
@@ -122,7 +130,10 @@ struct BlkNode {
     bool read_only, auto_read_only, discard_unmap, detect_zeroes;
     bool cache_direct, cache_no_flush, force_share;
     bool from_monitor; /* -blockdev, blockdev-add: may be deleted by name */
-    char *filename;
+    char *filename;    /* of the file at the bottom */
+    char *shown;       /* what queries call it; NULL: filename */
+    bool json_shown;   /* that is "json:" and the next */
+    Json *options;     /* what says all of it: driver, strong options, the same of the node below */
     uint32_t refs;
 };
 extern const BlkDriver *const blk_drivers[]; /* block/block.c */
@@ -233,7 +244,12 @@ extern const PropType prop_blk_on_error; /* BlockdevOnError */
 
 extern const QmpCmd
     block_qmp_cmds[]; /* query-block, query-named-block-nodes, blockdev-add/del, block_resize … */
-void blk_describe(GString *out); /* info block */
+typedef struct BlkDescribe {
+    const char *name;    /* of a drive, a node or a disk device; NULL: all */
+    bool nodes, verbose; /* nodes instead of drives; all about the images, too */
+} BlkDescribe;
+void blk_describe(const BlkDescribe *what, GString *out); /* info block */
+void blk_describe_stats(GString *out);                    /* info blockstats */
 
 /* prop type for drive=ID: keeps a Blk*; "Property 'virtio-blk-device.drive' can't find value
  * 'nope'". */

@@ -192,7 +192,7 @@ static void test_backing(void)
     fill(b, 70000 / 512 * 512, 512, 0x55);
     holds(b, 600 << 10, 4096, 0);
     g_autoptr(GString) said = g_string_new(NULL);
-    blk_describe(said);
+    blk_describe(&(BlkDescribe){ 0 }, said);
     g_assert_nonnull(strstr(said->str, "/m (chain depth: 2)\n"));
     img_close();
     check("i");

@@ -60,6 +60,7 @@ struct Machine {
     Region mem_root, io_root;                                 /* system memory and port space */
     AddrSpace *mem, *io;
     RamBlock *ram; /* all of it; boards map pieces */
+    bool ram_own, ram_prealloc; /* ram is no memory back end's */
     uint64_t ram_size;
     SmpSpec smp;
     GPtrArray *cpus; /* VCpu* */
