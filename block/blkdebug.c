@@ -1,6 +1,6 @@
 /* blkdebug: a filter that lets requests fail, by rules about what the node above does. The rules
  * are QEMU's (its documentation of blkdebug): an event with a matching rule makes the rule's error
- * active, later requests fail with what is active. Tested by test-block-filter. */
+ * active, later requests fail with what is active. Tested by tests/system/test_block.py. */
 #include "block-internal.h"
 #include "util/giov.h"
 #include "util/keyval.h"

@@ -1,4 +1,5 @@
-/* What QMP shows and does of the block layer; the human monitor's words are in describe.c. */
+/* What QMP shows and does of the block layer; the human monitor's words are in describe.c. Tested
+ * by tests/system/test_queries.py. */
 #include "block-internal.h"
 
 #include <errno.h>

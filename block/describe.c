@@ -1,5 +1,5 @@
 /* What the human monitor says of the block layer: info block, info blockstats. Tested by
- * tests/system/test_block.py. */
+ * tests/system/test_queries.py. */
 #include "block-internal.h"
 
 #include <inttypes.h>

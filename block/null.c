@@ -1,4 +1,4 @@
-/* null-co and null-aio: a disk that forgets; for tests and measurements. */
+/* null-co and null-aio: a disk that forgets; for tests and measurements. Tested by test-block. */
 #include "block-internal.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* The raw format: a window into the node below; protects a guessed format from being rewritten by
- * the guest. */
+ * the guest. Tested by test-block. */
 #include "block-internal.h"
 #include "util/giov.h"
 

@@ -1,5 +1,5 @@
 /* Requests: bounds, the path to a driver, write-through, counting, drain. Blocking drivers run in
- * the worker pool. */
+ * the worker pool. Tested by test-block, test-virtio-blk. */
 #include "block-internal.h"
 
 #include <errno.h>

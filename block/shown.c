@@ -1,5 +1,5 @@
 /* What queries call a node: the name of its file, or all that it was made from as "json:…". Tested
- * by tests/system/test_block.py. */
+ * by tests/system/test_queries.py. */
 #include "block-internal.h"
 
 #include <string.h>

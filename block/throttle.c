@@ -1,6 +1,6 @@
 /* Leaky buckets (the algorithm that QEMU's docs/throttle.txt tells of): a request that goes is
  * poured into its buckets, which leak at the allowed rate; who finds one overflowing waits. Reads
- * and writes of a group's members take turns. Tested by test-block-filter. */
+ * and writes of a group's members take turns. Tested by tests/system/test_block.py. */
 #include "throttle.h"
 
 #include "block-internal.h"

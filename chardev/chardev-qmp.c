@@ -1,4 +1,5 @@
-/* What QMP shows and does of character devices, and the chardev= property. */
+/* What QMP shows and does of character devices, and the chardev= property. Tested by
+ * test-chardev and tests/system/test_backends.py. */
 #include "chardev-internal.h"
 
 #include <string.h>

@@ -59,7 +59,7 @@ struct Machine {
     Obj *peripheral, *peripheral_anon, *unattached, *objects; /* containers; objects is /objects */
     Region mem_root, io_root;                                 /* system memory and port space */
     AddrSpace *mem, *io;
-    RamBlock *ram; /* all of it; boards map pieces */
+    RamBlock *ram;              /* all of it; boards map pieces */
     bool ram_own, ram_prealloc; /* ram is no memory back end's */
     uint64_t ram_size;
     SmpSpec smp;
