@@ -5,6 +5,7 @@
 #include "net-internal.h"
 #include "stream.h"
 #include "util/fd.h"
+#include "util/keyval.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -63,11 +64,15 @@ static NetPort *open_stream(const char *id, const char *text, bool server, GErro
 
 static NetPort *open_fd(const char *id, const char *text, GError **err)
 {
-    GError *why = NULL;
+    g_autoptr(GError) why = NULL;
     int type = 0, fd = fd_from_text(text, &why);
     socklen_t len = sizeof type;
+    uint64_t number;
 
-    g_clear_error(&why);
+    if (fd < 0 && !parse_uint(text, INT32_MAX, &number)) {
+        err_set(err, "%s", why->message);
+        return NULL;
+    }
     if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
         err_set(err, "can't get socket option SO_TYPE");
         return NULL;

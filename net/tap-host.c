@@ -8,10 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <signal.h>
+#include <spawn.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 int tap_create(const char *name, bool vnet_hdr, bool multi, char *ret_name, GError **err)
 {
@@ -68,6 +71,29 @@ unsigned tap_probe(int fd, unsigned want)
     return can;
 }
 
+/* With our standard files, and no other descriptor. */
+static bool run_script(const char *const *argv, int *ret_status)
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attr;
+    sigset_t none;
+    pid_t pid;
+
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
+    posix_spawnattr_init(&attr);
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    bool ok = posix_spawn(&pid, argv[0], &files, &attr, (char **)(uintptr_t)argv, environ) == 0;
+
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&files);
+    while (ok && waitpid(pid, ret_status, 0) < 0 && errno == EINTR) {
+    }
+    return ok;
+}
+
 bool tap_script(const char *script, const char *ifname, GError **err)
 {
     const char *argv[] = { script, ifname, NULL };
@@ -76,11 +102,11 @@ bool tap_script(const char *script, const char *ifname, GError **err)
     if (!script || !*script || !strcmp(script, "no")) {
         return true;
     }
-    if (!g_spawn_sync(NULL, (char **)(uintptr_t)argv, NULL, G_SPAWN_CHILD_INHERITS_STDIN, NULL,
-            NULL, NULL, NULL, &status, NULL)) {
-        status = 127 << 8;
+    /* QEMU compat: the number is what wait(2) gives; a script that cannot be run has ended with 1,
+     * and one without an interpreter's name in front cannot. */
+    if (!run_script(argv, &status)) {
+        status = 1 << 8;
     }
-    /* QEMU compat: the number is what wait(2) gives. */
     return status == 0 || err_set(err, "network script %s failed with status %d", script, status);
 }
 

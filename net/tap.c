@@ -4,6 +4,7 @@
 #include "tap-host.h"
 #include "tap-io.h"
 #include "util/fd.h"
+#include "util/log.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -17,6 +18,7 @@
 #endif
 
 enum { TAP_BUDGET = 64, TAP_QUEUES_MAX = 256 };
+enum { TAP_QUEUES_UNSET = UINT32_MAX };
 
 typedef struct TapOpts {
     char *fd, *fds, *ifname, *script, *downscript, *br, *helper, *vhostfd, *vhostfds;
@@ -38,7 +40,7 @@ static const PropSpec tap_props[] = {
     PROP_STR("vhostfds", TapOpts, vhostfds, "refused: no vhost"),
     PROP_BOOL("vhostforce", TapOpts, vhostforce, false, "refused: no vhost"),
     PROP_SIZE("sndbuf", TapOpts, sndbuf, 0, "send buffer limit; 0: none"),
-    PROP_U32("queues", TapOpts, queues, 0, "queue pairs"),
+    PROP_U32("queues", TapOpts, queues, TAP_QUEUES_UNSET, "queue pairs; 4294967295: one"),
     PROP_U32("poll-us", TapOpts, poll_us, 0, "accepted, for vhost only"),
     PROP_END,
 };
@@ -51,17 +53,58 @@ typedef struct Tap {
     LoopIdle flush;           /* sends what a turn of the loop has gathered */
     bool stalled, want_write; /* the NIC takes nothing; the kernel's queue is full */
     bool enabled;
-    unsigned can;        /* TUN_F_* of the host */
-    uint32_t kernel_hdr; /* bytes of header the kernel puts there, whatever the cable has */
+    bool gone, told_gone; /* the interface; of queue 0: the user knows */
+    unsigned can;         /* TUN_F_* of the host */
+    uint32_t kernel_hdr;  /* bytes of header the kernel puts there, whatever the cable has */
     char *downscript, ifname[IFNAMSIZ];
 } Tap;
 
+static const NetPortOps tap_ops;
+
+/* A queue that is off, or whose interface is gone, is in error all the time: nobody looks. */
 static void tap_watch(Tap *t)
 {
+    uint32_t in = t->stalled ? 0 : EPOLLIN, out = t->want_write ? EPOLLOUT : 0;
+
     if (t->w) {
-        loop_fd_set(
-            t->w, (t->stalled ? 0 : (uint32_t)EPOLLIN) | (t->want_write ? (uint32_t)EPOLLOUT : 0));
+        loop_fd_set(t->w, t->enabled && !t->gone ? in | out : 0);
     }
+}
+
+/* The descriptor answers nothing else any more (tun(4)). */
+static bool fd_is_gone(int fd)
+{
+    struct ifreq r = { 0 };
+
+    return ioctl(fd, TUNGETIFF, &r) < 0 && errno == EBADFD;
+}
+
+/* In the main loop: says it once for all queues, and takes the carrier from the card. */
+static void posted_gone(void *opaque)
+{
+    g_autofree char *id = opaque;
+    Tap *first = (Tap *)net_find(id);
+
+    /* The name may be another one's by now. */
+    if (first && first->p.ops == &tap_ops && !first->told_gone && fd_is_gone(first->fd)) {
+        first->told_gone = true;
+        report_error("netdev '%s': interface '%s' is gone", id, first->ifname);
+        net_set_link(id, false, NULL);
+    }
+}
+
+/* Was the interface deleted? A queue that is off looks the same. */
+static bool tap_is_gone(Tap *t)
+{
+    if (!t->gone && t->enabled && fd_is_gone(t->fd)) {
+        t->gone = true;
+        t->want_write = false;
+        tap_io_forget(&t->io);
+        tap_watch(t);
+        loop_post(loop_main(), posted_gone, g_strdup(t->p.id));
+        net_ready(&t->p); /* who waits for it goes on, and loses its packets */
+    }
+    return t->gone;
 }
 
 /* Passes on what was read, until the NIC takes no more; returns how many. */
@@ -106,6 +149,9 @@ static void tap_event(void *opaque, uint32_t events)
     unsigned n = 0;
     bool more = true;
 
+    if (events & (EPOLLERR | EPOLLHUP) && tap_is_gone(t)) {
+        return;
+    }
     if (events & EPOLLOUT) {
         t->want_write = false;
         if (tap_flush(t)) {
@@ -161,6 +207,9 @@ static NetVerdict tap_receive(NetPort *p, const struct iovec *iov, unsigned n, s
     Tap *t = (Tap *)p;
     size_t head = t->kernel_hdr && !p->vnet_hdr_len ? t->kernel_hdr : 0;
 
+    if (t->gone) {
+        return NET_DROPPED;
+    }
     if (t->want_write) {
         return NET_QUEUED;
     }
@@ -211,20 +260,25 @@ static bool tap_refused(const TapOpts *o, GError **err)
     if (o->vhost || o->vhostforce || o->vhostfd || o->vhostfds) {
         return !err_set(err, "tap: 'vhost' is not supported");
     }
-    if (o->fd && (o->ifname || o->script || o->downscript || o->helper || o->queues || o->fds)) {
+    bool queues = o->queues != TAP_QUEUES_UNSET;
+
+    if (o->fd && (o->ifname || o->script || o->downscript || o->helper || queues || o->fds)) {
         return !err_set(err,
             "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, fds=, and "
             "vhostfds= are invalid with fd=");
     }
-    if (o->fds && (o->ifname || o->script || o->downscript || o->helper || o->queues)) {
+    if (o->fds && (o->ifname || o->script || o->downscript || o->helper || queues)) {
         return !err_set(err, "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, and "
                              "vhostfd= are invalid with fds=");
     }
-    if (o->helper && (o->ifname || o->script || o->downscript || o->queues)) {
+    if (o->helper && (o->ifname || o->script || o->downscript || queues)) {
         return !err_set(err, "ifname=, script=, downscript=, vnet_hdr=, queues=, and vhostfds= are "
                              "invalid with helper=");
     }
-    return o->queues > TAP_QUEUES_MAX &&
+    if (queues && !o->queues) {
+        return !err_set(err, "queues=0: a tap has at least one");
+    }
+    return queues && o->queues > TAP_QUEUES_MAX &&
            !err_set(err, "queues=%u: a tap has at most %d", o->queues, TAP_QUEUES_MAX);
 }
 
@@ -325,7 +379,7 @@ static NetPort *tap_open_fds(const char *id, const TapOpts *o, GError **err)
 
 static NetPort *tap_open_new(const char *id, const TapOpts *o, GError **err)
 {
-    unsigned n = MAX(o->queues, 1);
+    unsigned n = o->queues == TAP_QUEUES_UNSET ? 1 : o->queues;
     const char *script = o->script ? o->script : "/etc/qemu-ifup";
     const char *down = o->downscript ? o->downscript : "/etc/qemu-ifdown";
     char ifname[IFNAMSIZ] = "";
@@ -474,9 +528,17 @@ static bool tap_enable(NetPort *p, bool on)
     if (t->enabled == on) {
         return true;
     }
-    t->enabled = on;
     tap_io_flush(&t->io); /* a queue that is off sends nothing */
-    return ioctl(t->fd, TUNSETQUEUE, &r) == 0;
+    t->enabled = on;
+    if (!on) {
+        tap_watch(t);
+    }
+    bool ok = ioctl(t->fd, TUNSETQUEUE, &r) == 0;
+
+    if (on) {
+        tap_watch(t);
+    }
+    return ok;
 }
 
 const NetBackend net_tap = { .type = "tap",

@@ -90,6 +90,18 @@ static void nic_add(Nics *n, const char *typed, const char *text, Json *dev)
     g_ptr_array_insert(all, (int)n->placed++, g_ptr_array_steal_index(all, all->len - 1));
 }
 
+/* QEMU compat: its words for what is written behind mac= and macaddr=. */
+static bool nic_mac_ok(const Json *dev, GError **err)
+{
+    const char *text = json_get_str_or(dev, "mac", NULL);
+    MacAddr mac = { .set = false };
+
+    if (text && !prop_mac.parse(&mac, text, NULL)) {
+        return err_set(err, "invalid syntax for ethernet address");
+    }
+    return !text || !(mac.a[0] & 1) || err_set(err, "NIC cannot have multicast MAC address");
+}
+
 /* -nic user,model=…,mac=…,id=…: a back end, which the id names, and the device on it. */
 static bool create_nic(Nics *n, unsigned index, const OptItem *item, GError **err)
 {
@@ -120,7 +132,7 @@ static bool create_nic(Nics *n, unsigned index, const OptItem *item, GError **er
         json_remove(net, "mac");
         json_set(net, "type", json_text(type));
         json_set(net, "id", json_text(id));
-        ok = net_backend_create(net, err);
+        ok = nic_mac_ok(dev, err) && net_backend_create(net, err);
     }
     if (!ok || !strcmp(type, "none")) {
         json_unref(dev);
@@ -175,6 +187,9 @@ static bool create_net_nic(Nics *n, const OptItem *item, unsigned port, GError *
     }
     const char *netdev = json_get_str_or(dev, "netdev", NULL);
 
+    if (!nic_mac_ok(dev, err)) {
+        return false;
+    }
     if (netdev && !net_find(netdev)) {
         return err_set(err, "netdev '%s' not found", netdev);
     }

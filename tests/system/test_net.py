@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 
 import vm
-from vm import Vm, run, same, test
+from qtest import DEVICE, Function, VirtioPci
+from vm import Vm, run, same, test, until
 
 tmp = tempfile.TemporaryDirectory(prefix="virtue-net-")
 D = tmp.name
@@ -239,10 +240,10 @@ WRONG = ["stream,id=n", "stream,id=n,addr.type=foo", "stream,id=n,addr.type=unix
          "dgram,id=n,local.type=inet,local.host=300.1.1.1,local.port=1,remote.type=inet,remote.host=1.1.1.1,remote.port=1",
          "dgram,id=n,remote.type=inet,remote.host=230.0.0.1,remote.port=1234,local.type=unix,local.path=/tmp/none", "socket,id=n",
          "socket,id=n,listen=:1,connect=:2", "socket,id=n,listen=foo", "socket,id=n,listen=1.2.3.4:5", "socket,id=n,connect=127.0.0.1:xx",
-         "socket,id=n,fd=99", "socket,id=n,fd=0", "socket,id=n,mcast=127.0.0.1:1", "socket,id=n,mcast=230.0.0.1",
+         "socket,id=n,fd=99", "socket,id=n,fd=0", "socket,id=n,fd=zz", "socket,id=n,fd=-1", "socket,id=n,mcast=127.0.0.1:1", "socket,id=n,mcast=230.0.0.1",
          "socket,id=n,mcast=230.0.0.1:1234,localaddr=xx", "socket,id=n,udp=127.0.0.1:1234", "socket,id=n,udp=127.0.0.1:1234,localaddr=xx",
          "socket,id=n,listen=:1,localaddr=127.0.0.1:3", "bridge,id=n,helper=/nonexist", "bridge,id=n,helper=/bin/false", "tap,id=n,fd=99",
-         "tap,id=n,fd=0", "tap,id=n,fds=1:2,queues=2", "tap,id=n,fds=98:99", "tap,id=n,fd=1,fds=1", "tap,id=n,fd=1,helper=/x",
+         "tap,id=n,fd=0", "tap,id=n,fds=1:2,queues=2", "tap,id=n,fds=98:99", "tap,id=n,fd=zz", "tap,id=n,fds=zz:1", "tap,id=n,fd=1,fds=1", "tap,id=n,fd=1,helper=/x",
          "tap,id=n,helper=/bin/false", "tap,id=n,helper=/bin/false,ifname=x", "user,id=n,guestfwd=foo",
          "user,id=n,guestfwd=tcp:1.2.3.4:99-null", "user,id=n,guestfwd=udp:10.0.2.100:99-null", "user,id=n,guestfwd=tcp:10.0.2.100:0-null",
          "user,id=n,tftp-server-name=" + "1" * 300, "user,id=n,ipv4=off,ipv6=off", "user,id=n,ipv4=off,net=10.0.0.0/8",
@@ -253,7 +254,8 @@ FILTERS = ["filter-dump,id=f", "filter-dump,id=f,netdev=n", "filter-dump,id=f,ne
            "filter-dump,id=f,netdev=n,file=/dev/null,status=foo", "filter-buffer,id=f,netdev=n,interval=0", "filter-mirror,id=f,netdev=n,outdev=x",
            "filter-redirector,id=f,netdev=n", "filter-redirector,id=f,netdev=n,outdev=x", "filter-redirector,id=f,netdev=n,indev=x",
            "filter-redirector,id=f,netdev=n,outdev=c,indev=c", "filter-dump,id=f,netdev=zz,file=/dev/null"]
-NICS = [["-net", "foo"], ["-nic", "foo"], ["-net", "nic,model=virtio,name=hugo"], ["-net", "nic,model=virtio,netdev=zz"]]
+NICS = [["-net", "foo"], ["-nic", "foo"], ["-net", "nic,model=virtio,name=hugo"], ["-net", "nic,model=virtio,netdev=zz"],
+        ["-nic", "user,mac=x"], ["-nic", "user,mac=52:54:00:12:34"], ["-nic", "user,mac=01:54:00:12:34:56"], ["-net", "nic,macaddr=x"]]
 
 
 @test("wrong use says what QEMU 10.0 says")
@@ -284,6 +286,7 @@ def refused():
                            ("stream,id=n,addr.type=fd,addr.str=0", "File descriptor '0' is not a socket"),
                            ("user,id=n,smb=/tmp", "'smb' is not supported"), ("user,id=n,bootfile=" + "x" * 200, "cannot exceed 127 bytes"),
                            ("tap,id=n,vhost=on", "'vhost' is not supported"), ("tap,id=n,queues=2000", "at most 256"),
+                           ("tap,id=n,queues=0", "queues=0: a tap has at least one"),
                            ("tap,id=n,ifname=abcdefghijklmnopqrstu", "too long")):
             p = run([*BASE, "-display", "none", "-netdev", args])
             same(p.rc, 1, args)
@@ -416,8 +419,17 @@ def unusable():
     with open(script, "w", encoding="ascii") as f:
         f.write("#!/bin/sh\nexit 3\n")
     os.chmod(script, 0o755)
+    plain = f"{D}/no-program"
+    with open(plain, "w", encoding="ascii") as f:
+        f.write("exit 0\n")
+    os.chmod(plain, 0o755)
+    killed = f"{D}/killed"
+    with open(killed, "w", encoding="ascii") as f:
+        f.write("#!/bin/sh\nkill -9 $$\n")
+    os.chmod(killed, 0o755)
     powerless = [*wrap, "setpriv", "--inh-caps=-all", "--bounding-set=-all"]
     cases = [(powerless, ["-netdev", "tap,id=n,ifname=t0,script=no,downscript=no"]), (wrap, ["-netdev", f"tap,id=n,ifname=t0,script={script},downscript=no"]),
+             *((wrap, ["-netdev", f"tap,id=n,ifname=t0,script={s},downscript=no"]) for s in (plain, killed, "/nonexist/script", D)),
              (wrap, ["-netdev", "bridge,id=n,br=none,helper=/nonexist/helper"]), (wrap, ["-netdev", "bridge,id=n,br=none,helper=/bin/false"]),
              (wrap, ["-netdev", "user,id=n,hostfwd=tcp::80000-:1"]), (wrap, ["-netdev", "user,id=n", "-netdev", "user,id=n"]),
              (wrap, ["-netdev", "user,id=1n"]), (wrap, ["-netdev", "id=n"]),
@@ -441,6 +453,46 @@ def unusable():
         if texts[0] != texts[1]:
             bad.append(f"{' '.join(c)}\n  ours      {texts[0]}\n  QEMU 10.0 {texts[1]}")
     assert not bad, f"{len(bad)} of {len(cases)}\n" + "\n".join(bad)
+
+
+def carrier(v, slot):
+    """The link bit of a virtio card's status, as its driver reads it."""
+    f = Function(v.qtest, 0, slot, 0)
+    f.map()
+    return VirtioPci(f).get(6, 2, DEVICE) & 1
+
+
+def ticks(v):
+    with open(f"/proc/{v.p.pid}/stat", encoding="ascii") as f:
+        return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+
+
+@test("a tap whose interface is deleted: one line, no carrier, no busy loop; other cards and netdev_del go on")
+def vanished():
+    wrap = own_network()
+    text, d, there = dgram("vt")
+    for queues in (1, 3):
+        with Vm(["-accel", "qtest", "-M", "pc", "-nodefaults", "-netdev", f"tap,id=n,ifname=t0,script=no,downscript=no,queues={queues}",
+                 "-device", "virtio-net-pci,netdev=n,id=v,mq=on,addr=4,romfile=", "-netdev", "hubport,id=h,hubid=0", "-netdev",
+                 text.replace("dgram,", "dgram,id=b,") if queues == 1 else "hubport,id=b,hubid=1", "-device",
+                 "virtio-net-pci,netdev=b,id=o,addr=5,romfile="], qtest=True, wrap=wrap) as v:
+            same(carrier(v, 4), 1, "link before")
+            subprocess.run(["nsenter", "-n", "-t", str(v.p.pid), "ip", "link", "del", "t0"], check=True, stdin=subprocess.DEVNULL)
+            until("no carrier", lambda: not carrier(v, 4))
+            same(carrier(v, 5), 1, "another card's link")
+            v.qmp.ok("set_link", {"name": "n", "up": True})
+            same(carrier(v, 4), 1, "link as the user wants it")
+            before = ticks(v)
+            select.select([], [], [], 1)  # not to wait for something: this is what is measured
+            assert ticks(v) - before <= 5, f"{ticks(v) - before} ticks of processor time in a second of nothing to do"
+            v.qmp.ok("announce-self", initial=1, max=1, rounds=1, step=1)  # from one card to nowhere
+            if queues == 1:
+                assert d.recv(2000), "the other card is silent"
+            v.qmp.ok("netdev_del", id="n")
+            v.qmp.ok("netdev_add", type="tap", id="n", ifname="t0", script="no", downscript="no")
+            same(v.qmp.ok("query-status")["status"], "running")
+            lines = [l for l in v.text().strip().split("\n") if "no peer" not in l and "not connected" not in l]
+            same(lines, ["qemu-system-x86_64: netdev 'n': interface 't0' is gone"], "what was said")
 
 
 @test("announce-self's arguments, info network and -net, -nic as QEMU 10.0")
