@@ -5,7 +5,7 @@ kick before DRIVER_OK; both are left out of the comparison."""
 import tempfile
 
 import vm
-from qtest import ACK, DRIVER, EVENT_IDX, Function, VirtioPci
+from qtest import ACK, DEVICE, DRIVER, EVENT_IDX, ISR, Function, VirtioPci
 from vm import Vm, same, test
 
 tmp = tempfile.TemporaryDirectory(prefix="virtue-virtio-")
@@ -290,6 +290,62 @@ def rx_filter():
         look("address")
         control(1, 0, b"\1")
         control(9, 0, b"\1")
+        v.qmp.ok("system_reset")
+        v.qmp.event("RESET")
+        look("reset")
+    both(steps)
+
+
+@test("set_link and announce-self: what the card's driver sees, acknowledges and is told, and what is answered")
+def link():
+    def steps(w, v):
+        f = Function(v.qtest, 0, 7, 0)
+        f.map()
+        d = VirtioPci(f)
+
+        def look(step):
+            w.say(step, "status, changed", (d.get(6, 2, DEVICE), d.get(0, 1, ISR) & 2))  # QEMU 10.0 sets bit 0, too
+            w.say(step, "network", v.qmp.hmp("info network"))
+            w.say(step, "events", [(e["event"], e["data"]) for e in v.qmp.events])
+            v.qmp.events.clear()
+
+        def ask(command, **arguments):
+            w.say(command, str(arguments), v.qmp.cmd(command, arguments))
+            look(f"{command} {arguments}")
+
+        def control(kind, command):
+            t.write(at, bytes((kind, command)))
+            t.put(at + 64, 1, 9)
+            rings[2].add([(at, 2)], [(at + 64, 1)])
+            rings[2].kick()
+            rings[2].wait()
+            w.say(f"control {kind} {command}", "acknowledged", t.get(at + 64, 1))
+            look(f"control {kind} {command}")
+
+        t, once = v.qtest, {"initial": 1, "max": 1, "rounds": 1, "step": 1}
+        look("rest")
+        ask("announce-self", **once)  # nobody to ask yet
+        ask("set_link", name="net0", up=False)
+        d.start(1 << 5 | 1 << 16 | 1 << 17 | 1 << 21)
+        rings = [d.queue(i) for i in range(3)]
+        at = t.alloc(4096)
+        look("features")
+        d.ready()
+        look("ready")
+        ask("set_link", name="net0", up=True)
+        for name, on in (("net0", True), ("net0", False), ("net0", False), ("n0", False), ("net0", True), ("n0", False), ("n0", True), ("nope", True)):
+            ask("set_link", name=name, up=on)
+        w.say("set_link", "text", [v.qmp.hmp(x) for x in ("set_link net0 off", "set_link net0 on", "set_link nope on", "set_link net0 maybe")])
+        look("by text")
+        control(3, 0)  # nothing was asked
+        ask("announce-self", **once, interfaces=["other"])
+        ask("announce-self", **once, interfaces=["net0"], id="a")
+        control(3, 1)
+        control(3, 0)
+        control(3, 0)
+        ask("announce-self", **once)
+        ask("set_link", name="net0", up=False)
+        control(3, 0)
         v.qmp.ok("system_reset")
         v.qmp.event("RESET")
         look("reset")
