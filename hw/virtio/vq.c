@@ -58,7 +58,8 @@ void vq_fail(VirtQueue *vq, const char *fmt, ...)
     why = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     vq->broken = true;
-    vq->live = vq->open = false;
+    vq->open = false; /* two stores: clang takes no chain of atomics */
+    vq->live = false;
     virtio_fail(vq->d, "queue %u (%s): %s", vq->index, vq->spec->name, why);
 }
 
