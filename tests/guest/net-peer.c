@@ -6,17 +6,21 @@
  * server; prints "ok" or where it differs echo PORT                       UDP datagrams go back to
  * where they come from ask HOST PORT TEXT              a datagram, and what comes back frames
  * INTERFACE                numbers of the frames that tests/guest/wire.py sends, up to the last one
+ *   pairs INTERFACE N               so many queue pairs are in use
  *   join INTERFACE KIND [MAC…]      holds memberships: multicast, unicast, allmulti or promisc,
  * until it is killed
  */
 #include <arpa/inet.h>
+#include <linux/ethtool.h>
 #include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -267,6 +271,18 @@ static void join(int n, char **v)
     pause();
 }
 
+static void pairs(const char *name, unsigned n)
+{
+    struct ethtool_channels c = { .cmd = ETHTOOL_SCHANNELS, .combined_count = n };
+    struct ifreq r = { .ifr_data = (void *)&c };
+
+    strncpy(r.ifr_name, name, sizeof r.ifr_name - 1);
+    if (ioctl(socket(AF_INET, SOCK_DGRAM, 0), SIOCETHTOOL, &r)) {
+        perror("ETHTOOL_SCHANNELS");
+        exit(1);
+    }
+}
+
 int main(int n, char **v)
 {
     const char *what = n > 1 ? v[1] : "";
@@ -281,6 +297,8 @@ int main(int n, char **v)
         ask(v[2], v[3], v[4]);
     } else if (!strcmp(what, "frames") && n == 3) {
         frames(v[2]);
+    } else if (!strcmp(what, "pairs") && n == 4) {
+        pairs(v[2], (unsigned)atoi(v[3]));
     } else if (!strcmp(what, "join") && n >= 5) {
         join(n - 2, v + 2);
     } else {

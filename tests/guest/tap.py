@@ -39,6 +39,35 @@ def every_queue(g, host):
     yield f"all {QUEUES} queue pairs are used", {q for q, n in used.items() if n} >= want, used
 
 
+def changing_pairs(g, mb):
+    """Streams while the number of queue pairs in use changes all the time."""
+    g.shell("(while :; do for n in 1 3 2 4; do net-peer pairs eth0 $n && echo >> /tmp/changes; done; done) & echo $! > /tmp/changer", 60)
+    yield from wire.streams(g, HOST, PORT, mb, "pairs come and go")
+    rc, out = g.shell(f"kill $(cat /tmp/changer); net-peer pairs eth0 {QUEUES}; echo changes=$(wc -l < /tmp/changes)", 60)
+    n = int((re.search(r"changes=(\d+)", out) or [0, 0])[1])
+    yield f"{n} changes", rc == 0 and n >= 4, out
+
+
+def plain(device):
+    return ["-device", f"virtio-net-pci,{device}"]
+
+
+def threaded(device):
+    """The card with its pairs on two iothreads, of which the emulator says that they worked."""
+    card = dict(p.split("=", 1) for p in device.split(","))
+    card.update({k: v == "on" for k, v in card.items() if v in ("on", "off") and not k.startswith("disable-")})
+    card["host_mtu"] = int(card["host_mtu"])
+    card["x-iothread-vq-mapping"] = [{"iothread": "t0"}, {"iothread": "t1"}]
+    return ["-object", "iothread,id=t0", "-object", "iothread,id=t1", "-device", json.dumps({"driver": "virtio-net-pci", **card})]
+
+
+def wake_ups(g, name):
+    """How often an iothread has slept."""
+    tid = next(t["thread-id"] for t in g.qmp("query-iothreads") if t["id"] == name)
+    with open(f"/proc/{g.p.pid}/task/{tid}/status", encoding="utf-8") as f:
+        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", f.read(), re.M)[1])
+
+
 def jumbo(g):
     """An MTU of 9000 on both ends: pings and streams of such frames."""
     ip("link", "set", IFNAME, "mtu", "9000")
@@ -47,11 +76,11 @@ def jumbo(g):
     yield from wire.streams(g, HOST, PORT, 4, "MTU 9000")
 
 
-def transfer(binary, device, machine, mb):
+def transfer(binary, device, machine, mb, threads):
     """Runs inside the namespace. Through tap and back, and how large the frames were."""
     many = "mq=on" in device
     args = ["-netdev", f"tap,id=n0,ifname={IFNAME},script=no,downscript=no{f',queues={QUEUES}' if many else ''}",
-            "-device", f"virtio-net-pci,netdev=n0,id=nic0,host_mtu=9000,romfile={device}"]
+            *(threaded if threads else plain)(f"netdev=n0,id=nic0,host_mtu=9000,romfile={device}")]
     with wire.HostPeer(PORT), wire.linux(binary, machine, args, smp=QUEUES if many else 1) as g:
         wire.up(g)
         rc, out = g.shell(f"ip link set eth0 mtu 1500 up; ip addr add {PEER}/24 dev eth0; ping -c 3 -W 5 {HOST}", 60)
@@ -66,6 +95,10 @@ def transfer(binary, device, machine, mb):
         yield f"average frame {mean[0]:.0f} from the guest, {mean[1]:.0f} bytes to it", all((m >= 16384) if big else m <= 1514 for m in mean), mean
         if many:
             yield from every_queue(g, HOST)
+        if threads:
+            yield from changing_pairs(g, mb)
+            slept = [wake_ups(g, t) for t in ("t0", "t1")]
+            yield f"both threads worked: woken {slept} times", min(slept) > 50, slept
         yield from jumbo(g)
         g.qmp("set_link", name="nic0", up=False)
         yield "link down", wire.carrier(g, 0), g.tail()
@@ -113,12 +146,12 @@ def main(binary, name):
     ip("tuntap", "add", "dev", IFNAME, "mode", "tap", "vnet_hdr", *(["multi_queue"] if "mq=on" in device else []))
     ip("addr", "add", f"{HOST}/24", "dev", IFNAME)
     ip("link", "set", IFNAME, "up")
-    return wire.report(transfer(binary, device, machine, mb) if mb else named(binary))
+    return wire.report(transfer(binary, device, machine, mb, "threads" in name) if mb else named(binary))
 
 
-ROWS = {"split": (wire.FORMS["split"], "q35", 64), "named": ("", "", 0)}
+ROWS = {"split": (wire.FORMS["split"], "q35", 64), "threads": (wire.FORMS["packed"] + ",mq=on", "q35", 8), "named": ("", "", 0)}
 ROWS_FULL = {f"{machine}/{form}/{what}": (wire.FORMS[form] + more, machine, 1024) for machine in ("pc", "q35") for form in wire.FORMS
-             for what, more in (("offloads", ""), ("plain", wire.PLAIN), ("queues", ",mq=on"))}
+             for what, more in (("offloads", ""), ("plain", wire.PLAIN), ("queues", ",mq=on"), ("threads", ",mq=on"))}
 
 
 def row(name):
