@@ -47,6 +47,39 @@ bool net_csum_complete(uint8_t *frame, size_t len, size_t start, size_t offset)
     return true;
 }
 
+unsigned net_csum_seen(const uint8_t *frame, size_t len)
+{
+    enum { ETHER = 14, FRAGMENT = IP4_MF | 0x1fff };
+    const uint8_t *ip = frame + ETHER;
+
+    if (len < ETHER + IP4_MIN || net_be16(frame + 12) != ETH_IP4 || ip[0] >> 4 != 4) {
+        return 0;
+    }
+    size_t head = (ip[0] & 15) * 4u, total = net_be16(ip + 2), body = total - head;
+    unsigned seen = NET_SEEN_IP4;
+
+    if (head < IP4_MIN || total < head || total > len - ETHER) {
+        return 0;
+    }
+    if (net_fold(net_sum(0, ip, head)) != 0xffff) {
+        return seen | NET_SEEN_IP4_BAD;
+    }
+    if (net_be16(ip + 6) & FRAGMENT) {
+        return seen;
+    }
+    if (ip[9] == IP_TCP && body >= TCP_MIN) {
+        seen |= NET_SEEN_TCP;
+    } else if (ip[9] == IP_UDP && body >= UDP_LEN && net_be16(ip + head + 4) == body &&
+               net_be16(ip + head + UDP_SUM)) { /* 0: the sender made none */
+        seen |= NET_SEEN_UDP;
+    } else {
+        return seen;
+    }
+    uint64_t sum = net_sum(net_sum(ip[9] + body, ip + 12, 8), ip + head, body);
+
+    return seen | (net_fold(sum) == 0xffff ? 0 : NET_SEEN_SUM_BAD);
+}
+
 /* ---- what a frame is ---- */
 
 /* IPv6's headers up to TCP or UDP. Fragments have none of their own to speak of. */

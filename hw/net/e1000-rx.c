@@ -1,5 +1,6 @@
 /* e1000, receive: the address filters, descriptors (317453, 3.2 and 13.5). */
 #include "hw/net/e1000.h"
+#include "net/csum.h"
 #include "util/giov.h"
 
 #include <string.h>
@@ -10,7 +11,13 @@ enum {
     DESC_EOP = 2,
     DESC_IXSM = 4,
     DESC_VP = 8,
+    DESC_TCPCS = 32,
+    DESC_IPCS = 64,
     DESC_PIF = 128,
+    ERR_TCPE = 32,
+    ERR_IPE = 64,
+    RXCSUM_IPOFL = 256,
+    RXCSUM_TUOFL = 512,
     MIN_FRAME = 60,
     ADDRESSES = 16
 };
@@ -144,8 +151,36 @@ static uint32_t check_sequence(GIov data, size_t pad)
     return (uint32_t)crc32(crc, zero, (uInt)pad);
 }
 
+/* What RXCSUM wants checked: the bits of status that say what was (3.2.3.1), and of the errors. */
+static uint8_t checked(E1000 *s, const GIov *data, uint8_t *ret_errors)
+{
+    uint32_t want = *e1000_reg(s, E_RXCSUM);
+    uint8_t frame[E1000_FRAME_MAX], status = 0;
+    unsigned seen = 0;
+
+    *ret_errors = 0;
+    if (want & (RXCSUM_IPOFL | RXCSUM_TUOFL) && giov_peek(data, frame, data->left)) {
+        seen = net_csum_seen(frame, data->left);
+    }
+    if (want & RXCSUM_IPOFL && seen & NET_SEEN_IP4) {
+        status |= DESC_IPCS;
+        *ret_errors |= seen & NET_SEEN_IP4_BAD ? ERR_IPE : 0;
+    }
+    if (want & RXCSUM_TUOFL && seen & (NET_SEEN_TCP | NET_SEEN_UDP)) {
+        status |= DESC_TCPCS;
+        *ret_errors |= seen & NET_SEEN_SUM_BAD ? ERR_TCPE : 0;
+    }
+    return status ? status : DESC_IXSM;
+}
+
+/* What the descriptors of a frame say of all of it. */
+typedef struct Report {
+    uint8_t status, errors;
+    uint16_t special;
+} Report;
+
 /* Puts the frame into as many buffers as it takes; the ring has enough. */
-static bool put(E1000 *s, Wire *w, size_t total, uint8_t status, uint16_t special)
+static bool put(E1000 *s, Wire *w, size_t total, const Report *r)
 {
     uint32_t n = *e1000_reg(s, E_RDLEN) / sizeof(RxDesc), *head = e1000_reg(s, E_RDH);
     uint64_t base = *e1000_reg(s, E_RDBAL) | (uint64_t)*e1000_reg(s, E_RDBAH) << 32;
@@ -162,15 +197,15 @@ static bool put(E1000 *s, Wire *w, size_t total, uint8_t status, uint16_t specia
         }
         total -= take;
         /* A buffer that cannot be written is the driver's fault: the frame is lost, not the ring.
-         */
-        if (!dma_write(s->fn.dma, (Iova){ le64_get(d.addr) }, buffer, take)) {
+         * None at all is a place to skip. */
+        if (le64_get(d.addr) && !dma_write(s->fn.dma, (Iova){ le64_get(d.addr) }, buffer, take)) {
             e1000_count(s, E_MPC, 1, false);
         }
         d.length = le16_of((uint16_t)take);
         d.checksum = le16_of(0);
-        d.errors = 0;
-        d.special = le16_of(special);
-        d.status = (uint8_t)(DESC_DONE | status | (total ? 0 : DESC_EOP));
+        d.errors = r->errors;
+        d.special = le16_of(r->special);
+        d.status = (uint8_t)(DESC_DONE | r->status | (total ? 0 : DESC_EOP));
         /* The status last: it makes the rest the driver's. */
         if (!dma_write(s->fn.dma, (Iova){ at.v + 8 }, &d.length, 4) ||
             !dma_write(s->fn.dma, (Iova){ at.v + 13 }, &d.errors, 3)) {
@@ -189,7 +224,7 @@ NetVerdict e1000_receive(E1000 *s, const struct iovec *iov, unsigned niov, size_
 {
     uint32_t rctl = *e1000_reg(s, E_RCTL), n = *e1000_reg(s, E_RDLEN) / sizeof(RxDesc);
     uint32_t rdh = *e1000_reg(s, E_RDH), rdt = *e1000_reg(s, E_RDT);
-    uint8_t head[18] = { 0 }, status = DESC_IXSM;
+    uint8_t head[18] = { 0 };
     struct iovec untagged[16];
     Wire w = { 0 };
     bool inexact;
@@ -210,7 +245,7 @@ NetVerdict e1000_receive(E1000 *s, const struct iovec *iov, unsigned niov, size_
         e1000_count(s, E_ROC, 1, false);
         return NET_DROPPED;
     }
-    uint16_t special = 0;
+    Report r = { 0 };
     if (*e1000_reg(s, E_CTRL) & CTRL_VME && is_tagged(s, head, len)) {
         GIov rest = w.data;
         unsigned k;
@@ -225,8 +260,8 @@ NetVerdict e1000_receive(E1000 *s, const struct iovec *iov, unsigned niov, size_
             return NET_DROPPED; /* in more pieces than any back end makes */
         }
         len -= 4;
-        special = (uint16_t)(head[14] << 8 | head[15]);
-        status |= DESC_VP;
+        r.special = (uint16_t)(head[14] << 8 | head[15]);
+        r.status |= DESC_VP;
     }
     w.pad = len < MIN_FRAME ? MIN_FRAME - len : 0;
     w.fcs_len = rctl & RCTL_SECRC ? 0 : 4;
@@ -234,17 +269,19 @@ NetVerdict e1000_receive(E1000 *s, const struct iovec *iov, unsigned niov, size_
     uint32_t need = (uint32_t)((total + buffer_size(rctl) - 1) / buffer_size(rctl));
     uint32_t avail = n && rdh < n && rdt < n ? (rdt >= rdh ? rdt - rdh : n - rdh + rdt) : 0;
     if (need > avail) {
+        e1000_cause(s, INT_RXO);
         return need >= n ? NET_DROPPED : NET_QUEUED; /* RDT tells the back end */
     }
+    r.status |= checked(s, &w.data, &r.errors);
     if (w.fcs_len) {
         uint32_t crc = check_sequence(w.data, w.pad);
 
         memcpy(w.fcs, &(le32){ le32_of(crc).raw }, sizeof w.fcs);
     }
     if (inexact) {
-        status |= DESC_PIF;
+        r.status |= DESC_PIF;
     }
-    if (!put(s, &w, total, status, special)) {
+    if (!put(s, &w, total, &r)) {
         return NET_DROPPED;
     }
     count(s, head, len + w.pad + 4);

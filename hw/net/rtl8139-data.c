@@ -22,6 +22,11 @@ enum { /* word 0 of a C+ descriptor */
     D_TCPCS = 1 << 16,
     D_TAG = 1 << 17,  /* word 1, transmit */
     D_TAVA = 1 << 16, /* word 1, receive */
+    D_TCP = 1 << 16,  /* word 0, receive: what the packet is; both: other IP */
+    D_UDP = 1 << 17,
+    D_IPF = 1 << 15, /* and whose checksum is wrong */
+    D_UDPF = 1 << 14,
+    D_TCPF = 1 << 13,
     TSD_OWN = 1 << 13,
     TSD_TOK = 1 << 15,
     RCR_AAP = 1,
@@ -255,7 +260,8 @@ static bool transmit_one(Rtl8139 *s, unsigned ring)
     if (w & D_LS && !send_packet(s)) {
         return false;
     }
-    d.word[0] = le32_of(w & ~D_OWN);
+    /* What the driver asked for makes room for what became of it (9.1.4): no error. */
+    d.word[0] = le32_of(w & (D_EOR | D_FS | D_LS | 0xffff));
     if (!dma_write(s->fn.dma, at, &d.word[0], 4)) {
         return false;
     }
@@ -369,6 +375,24 @@ static NetVerdict receive_plain(Rtl8139 *s, const uint8_t *frame, size_t len, ui
     return NET_SENT;
 }
 
+/* With RxChkSum the descriptor says what was checked (9.2.2). */
+static uint32_t checked(const Rtl8139 *s, const uint8_t *frame, size_t len)
+{
+    unsigned seen = rtl_r16(s, R_CPCR) & CPCR_CHECK ? net_csum_seen(frame, len) : 0;
+    uint32_t kind = seen & NET_SEEN_TCP   ? D_TCP
+                    : seen & NET_SEEN_UDP ? D_UDP
+                    : seen & NET_SEEN_IP4 ? D_TCP | D_UDP
+                                          : 0;
+
+    if (seen & NET_SEEN_IP4_BAD) {
+        kind |= D_IPF;
+    }
+    if (seen & NET_SEEN_SUM_BAD) {
+        kind |= seen & NET_SEEN_TCP ? D_TCPF : D_UDPF;
+    }
+    return kind;
+}
+
 static NetVerdict receive_ring(Rtl8139 *s, uint8_t *frame, size_t len, uint32_t status)
 {
     uint64_t base = rtl_r32(s, R_RDSAR) | (uint64_t)rtl_r32(s, R_RDSAR + 4) << 32;
@@ -393,6 +417,7 @@ static NetVerdict receive_ring(Rtl8139 *s, uint8_t *frame, size_t len, uint32_t 
         memmove(frame + 12, frame + 16, len - 16);
         len -= 4;
     }
+    status |= checked(s, frame, len - 4);
     d.word[0] = le32_of((w & D_EOR) | D_FS | D_LS | status | (uint32_t)len);
     if (!dma_write(s->fn.dma, (Iova){ le64_get(d.addr) }, frame, len) ||
         !dma_write(s->fn.dma, (Iova){ at.v + 4 }, &d.word[1], 4) ||

@@ -64,6 +64,7 @@ enum {
     INT_TIMEOUT = 0x4000,
     CPCR_TX = 1,
     CPCR_RX = 2,
+    CPCR_CHECK = 32,
     CPCR_VLAN = 64,
     CPCR_ON = CPCR_TX | CPCR_RX,
     DTCCR_DUMP = 8,

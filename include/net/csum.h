@@ -35,11 +35,23 @@ enum {
     NET_GSO_UDP = 3,
     NET_GSO_TCPV6 = 4,
     NET_GSO_UDP_L4 = 5,
+    NET_GSO_TUNNEL = 0x60, /* in UDP over IPv4: 0x20, over IPv6: 0x40 */
     NET_GSO_ECN = 0x80
 };
 
 /* From start to the end of the frame, whose sum so far is at start + offset. False: not in it. */
 bool net_csum_complete(uint8_t *frame, size_t len, size_t start, size_t offset);
+
+/* What a card tells its driver of a received frame. A fragment has no other sum than its header's;
+ * 0: no IPv4 packet, or not all of one. */
+enum {
+    NET_SEEN_IP4 = 1,
+    NET_SEEN_IP4_BAD = 2,
+    NET_SEEN_TCP = 4, /* NET_SEEN_SUM_BAD says whether its sum is right */
+    NET_SEEN_UDP = 8,
+    NET_SEEN_SUM_BAD = 16
+};
+unsigned net_csum_seen(const uint8_t *frame, size_t len);
 
 /*
  * A large frame on its way to be several. Each has at most NET_SEG_HEAD bytes of headers of its

@@ -189,6 +189,48 @@ static void test_receive(Wire *x, G_GNUC_UNUSED const void *unused)
     g_assert_cmpint(wire_give(x, f, 13), ==, NET_DROPPED);
 }
 
+/* RXCSUM: what was checked, and what is wrong (3.2.3); nothing is said of what was not. */
+static void test_checksums(Wire *x, G_GNUC_UNUSED const void *unused)
+{
+    enum { DD_EOP = 3, IXSM = 4, TCPCS = 32, IPCS = 64 };
+    static const struct {
+        uint16_t rxcsum;
+        uint8_t spoil, status, errors;
+    } t[] = { { 0, 0, IXSM, 0 }, { 0x300, 0, TCPCS | IPCS, 0 }, { 0x200, 0, TCPCS, 0 },
+        { 0x100, 0, IPCS, 0 }, { 0x300, 59, TCPCS | IPCS, 32 }, { 0x300, 22, IPCS, 64 },
+        { 0x300, 12, IXSM, 0 } };
+    uint8_t f[60];
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+        wire_udp(f);
+        f[t[i].spoil] ^= t[i].spoil ? 1 : 0;
+        wr(x, E_RXCSUM, t[i].rxcsum);
+        g_assert_cmpint(wire_give(x, f, 60), ==, NET_SENT);
+        g_assert_cmphex(vport_r16(&x->b->port, RX_RING + i * 16 + 12), ==,
+            DD_EOP | t[i].status | t[i].errors << 8);
+    }
+}
+
+/* A ring that is full says so, and keeps nothing; a descriptor without a buffer is passed. */
+static void test_overrun(Wire *x, G_GNUC_UNUSED const void *unused)
+{
+    uint8_t f[60];
+
+    wire_udp(f);
+    wr(x, E_IMS, INT_RXO);
+    vport_w64(&x->b->port, RX_RING + 16, 0);
+    vport_w64(&x->b->port, 0, 0x1122334455667788);
+    for (unsigned i = 0; i < N - 1; i++) {
+        g_assert_cmpint(wire_give(x, f, 60), ==, NET_SENT);
+    }
+    g_assert_false(x->b->intx[4][0]);
+    g_assert_cmpint(wire_give(x, f, 60), ==, NET_QUEUED);
+    g_assert_true(x->b->intx[4][0]);
+    g_assert_true(rd(x, E_ICR) & INT_RXO);
+    g_assert_cmphex(vport_r32(&x->b->port, 0), ==, 0x55667788);
+    g_assert_cmphex(vport_r16(&x->b->port, RX_RING + 16 + 12) & 3, ==, 3);
+}
+
 static void test_run_and_link(Wire *x, G_GNUC_UNUSED const void *unused)
 {
     uint8_t f[60] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc };
@@ -307,7 +349,12 @@ static void test_hostile(Wire *x, G_GNUC_UNUSED const void *unused)
     board_run(x->b);
     g_assert_cmpuint(x->sent->len, ==, 2000);
     g_assert_cmpuint(rd(x, E_TDH), ==, 1);
-    /* Receive: rings that lie nowhere, that are full of nothing. */
+    /* Receive: into its own registers, whose tail would make it send; rings that lie nowhere, that
+     * are full of nothing. */
+    vport_w64(&x->b->port, RX_RING, WIRE_BAR + E_TDT);
+    g_assert_cmpint(wire_give(x, f, 100), ==, NET_SENT);
+    g_assert_cmpuint(rd(x, E_TDT), ==, 1);
+    g_assert_cmpuint(rd(x, E_MPC), ==, 1);
     wr(x, E_RDBAH, 0xffffffff);
     wire_give(x, f, 100);
     wr(x, E_RDBAH, 0);
@@ -340,6 +387,8 @@ int main(int argc, char **argv)
     CASE(transmit);
     CASE(segments);
     CASE(receive);
+    CASE(checksums);
+    CASE(overrun);
     CASE(run_and_link);
     CASE(eeprom_and_phy);
     CASE(throttle);

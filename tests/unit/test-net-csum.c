@@ -344,6 +344,71 @@ static void test_hostile(void)
     g_assert_cmpuint(taken, >, ROUNDS);
 }
 
+/* A TCP or UDP packet with its sums, noise otherwise. The length of it. */
+static size_t summed(uint8_t *f, GRand *r, uint8_t proto, size_t head)
+{
+    size_t body = (size_t)g_rand_int_range(r, 20, 1400);
+    uint8_t *ip = f + 14, *tu = ip + head;
+    unsigned at = proto == 6 ? 16 : 6;
+
+    for (size_t i = 0; i < 14 + head + body; i++) {
+        f[i] = (uint8_t)g_rand_int(r);
+    }
+    net_put_be16(f + 12, 0x0800);
+    ip[0] = (uint8_t)(0x40 | head / 4);
+    net_put_be16(ip + 2, (uint32_t)(head + body));
+    net_put_be16(ip + 6, 0x4000);
+    ip[9] = proto;
+    net_put_be16(ip + 10, 0);
+    net_put_be16(ip + 10, (uint16_t)~plain_sum(ip, head, 0));
+    if (proto == 17) {
+        net_put_be16(tu + 4, (uint32_t)body);
+    }
+    net_put_be16(tu + at, 0);
+    uint16_t v = (uint16_t)~plain_sum(tu, body, plain_sum(ip + 12, 8, proto + (uint32_t)body));
+
+    net_put_be16(tu + at, v ? v : 0xffff);
+    return 14 + head + body;
+}
+
+/* What a card says of a received packet: right, wrong, not summed, cut off. */
+static void test_seen(void)
+{
+    g_autoptr(GRand) r = g_rand_new_with_seed(9);
+    uint8_t f[14 + 60 + 1500];
+
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uint8_t proto = round % 2 ? 6 : 17, *ip = f + 14;
+        size_t head = 20 + 4 * (size_t)g_rand_int_range(r, 0, 11), len = summed(f, r, proto, head);
+        unsigned want = NET_SEEN_IP4 | (proto == 6 ? NET_SEEN_TCP : NET_SEEN_UDP);
+
+        g_assert_cmphex(net_csum_seen(f, len), ==, want);
+        g_assert_cmphex(net_csum_seen(f, len + 4), ==, want); /* what pads a frame is not of it */
+        g_assert_cmphex(net_csum_seen(f, len - 1), ==, 0);
+        f[len - 1] ^= 1;
+        g_assert_cmphex(net_csum_seen(f, len), ==, want | NET_SEEN_SUM_BAD);
+        ip[8] ^= 1;
+        g_assert_cmphex(net_csum_seen(f, len), ==, NET_SEEN_IP4 | NET_SEEN_IP4_BAD);
+        ip[8] ^= 1;
+        if (proto == 17) {
+            net_put_be16(ip + head + 6, 0); /* no checksum */
+            g_assert_cmphex(net_csum_seen(f, len), ==, NET_SEEN_IP4);
+            net_put_be16(ip + head + 6, 1);
+            ip[head + 5] ^= 1; /* another length than IP's */
+            g_assert_cmphex(net_csum_seen(f, len), ==, NET_SEEN_IP4);
+        }
+        net_put_be16(ip + 6, 0x2000); /* a fragment */
+        net_put_be16(ip + 10, 0);
+        net_put_be16(ip + 10, (uint16_t)~plain_sum(ip, head, 0));
+        g_assert_cmphex(net_csum_seen(f, len), ==, NET_SEEN_IP4);
+    }
+    for (size_t n = 0; n < 34; n++) {
+        g_autofree uint8_t *cut = g_memdup2(f, MAX(n, 1));
+
+        g_assert_cmphex(net_csum_seen(cut, n), ==, 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -351,6 +416,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net-csum/complete", test_complete);
     g_test_add_func("/net-csum/segments", test_segments);
     g_test_add_func("/net-csum/refused", test_refused);
+    g_test_add_func("/net-csum/seen", test_seen);
     g_test_add_func("/net-csum/hostile", test_hostile);
     return g_test_run();
 }

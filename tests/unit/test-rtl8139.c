@@ -155,7 +155,7 @@ static void test_rings_transmit(Wire *x, G_GNUC_UNUSED const void *unused)
     check_tcp(wire_sent(x, 1, 1054), 1000, 0, 0, 0x10);
     check_tcp(wire_sent(x, 2, 1054), 1000, 1, 1000, 0x10);
     check_tcp(wire_sent(x, 3, 554), 500, 2, 2000, 0x19);
-    g_assert_cmphex(vport_r32(&x->b->port, TX + 32) >> 28, ==, 7);
+    g_assert_cmphex(vport_r32(&x->b->port, TX + 32), ==, EOR | FS | LS | 2554); /* no errors */
     g_assert_true(rd(x, R_ISR, 2) & INT_TDU);
     desc(x, TX, OWN | FS | LS | 1 << 27 | 1000 << 16 | 2554, 0, BUF);
     x->full = true;
@@ -191,6 +191,29 @@ static void test_rings_receive(Wire *x, G_GNUC_UNUSED const void *unused)
     g_assert_cmpint(wire_give(x, f, 90), ==, NET_SENT);
     g_assert_cmpint(
         wire_give(x, f, 90), ==, NET_DROPPED); /* the first again: the driver still has it */
+}
+
+/* With RxChkSum a descriptor says what the packet is, and which of its sums is wrong. */
+static void test_checksums(Wire *x, G_GNUC_UNUSED const void *unused)
+{
+    static const struct {
+        bool asked;
+        uint8_t spoil;
+        uint32_t want;
+    } t[] = { { false, 0, 0 }, { true, 0, 2 << 16 }, { true, 59, 2 << 16 | 1 << 14 },
+        { true, 22, 3 << 16 | 1 << 15 }, { true, 12, 0 } };
+    uint8_t f[60];
+
+    cplus(x);
+    for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+        wire_udp(f);
+        f[t[i].spoil] ^= t[i].spoil ? 1 : 0;
+        wr(x, R_CPCR, 2, CPCR_RX | (t[i].asked ? CPCR_CHECK : 0));
+        desc(x, RX + i * 16, OWN | 2048, 0, RX_BUF);
+        g_assert_cmpint(wire_give(x, f, 60), ==, NET_SENT);
+        g_assert_cmphex(
+            vport_r32(&x->b->port, RX + i * 16), ==, FS | LS | 1 << 26 | t[i].want | 64);
+    }
 }
 
 /* Counters in the driver's memory: what was sent, received and missed. */
@@ -316,6 +339,7 @@ int main(int argc, char **argv)
     CASE(plain_receive);
     CASE(rings_transmit);
     CASE(rings_receive);
+    CASE(checksums);
     CASE(tally);
     CASE(eeprom_timer_link);
     CASE(hostile);

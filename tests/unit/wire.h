@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hw/pci/pci.h"
+#include "net/csum.h"
 #include "net/net.h"
 #include "tests/lib/board.h"
 #include "tests/lib/fakes.h"
@@ -99,4 +100,17 @@ static inline void wire_fill(const Wire *x, uint64_t at, size_t len)
 
         x->b->port.write(x->b, at + i, &v, 1);
     }
+}
+
+/* A UDP packet of 60 bytes for the card, its sums right. */
+static inline void wire_udp(uint8_t f[60])
+{
+    static const uint8_t head[] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc, 0x52, 0x54, 0, 1, 2, 3, 8, 0,
+        0x45, 0, 0, 46, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 2, 2, 10, 0, 2, 15, 0, 9, 0, 10, 0, 26 };
+
+    memset(f, 0x5a, 60);
+    memcpy(f, head, sizeof head);
+    net_put_be16(f + 24, (uint16_t)~net_fold(net_sum(0, f + 14, 20)));
+    net_put_be16(f + 40, 0);
+    net_put_be16(f + 40, (uint16_t)~net_fold(net_sum(net_sum(17 + 26, f + 26, 8), f + 34, 26)));
 }
