@@ -92,9 +92,14 @@ void blk_node_name_it(BlkNode *n, const Json *said);
 const char *blk_node_shown(const BlkNode *n); /* never NULL */
 Json *blk_image_info(BlkNode *n);             /* query-block's "image" */
 unsigned blk_chain_depth(const BlkNode *n);   /* of blk_node_cow() */
+/* Where the backing file is that the image's header names; g_free. */
+char *blk_backing_path(const BlkNode *n);
 /* What n reads where it has nothing of its own; a filter: the node below. NULL: there is none. */
 BlkNode *blk_node_cow(const BlkNode *n);
 void blk_node_unref(BlkNode *n);
+void blk_set_default(Json *to, const char *key, Json *v); /* takes v */
+/* Options of a node below n, which is made with it, that n's stand for where they do not say. */
+void blk_node_inherit(const BlkNode *n, Json *args);
 /* Makes a node from flat or nested options; takes nothing. parent_ro etc. are inherited unless set.
  */
 BlkNode *blk_node_open(const Json *args, bool inherit_ro, GError **err);

@@ -108,8 +108,8 @@ static void put_node(JsonWriter *w, const char *name, BlkNode *n, bool wce, bool
     jw_int(w, "write_threshold", 0);
     jw_bool(w, "encrypted", false);
     jw_begin_object(w, "cache");
-    jw_bool(w, "no-flush", n->cache_no_flush || (n->file && n->file->cache_no_flush));
-    jw_bool(w, "direct", n->cache_direct || (n->file && n->file->cache_direct));
+    jw_bool(w, "no-flush", n->cache_no_flush);
+    jw_bool(w, "direct", n->cache_direct);
     jw_bool(w, "writeback", wce);
     jw_end_object(w);
     jw_str(w, "file", blk_node_shown(n));

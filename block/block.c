@@ -163,6 +163,34 @@ bool blk_name_child(GError **err, const char *child)
     return false;
 }
 
+void blk_set_default(Json *to, const char *key, Json *v)
+{
+    if (json_get(to, key)) {
+        json_unref(v);
+    } else {
+        json_set(to, key, v);
+    }
+}
+
+void blk_node_inherit(const BlkNode *n, Json *args)
+{
+    if (json_type(args) != JSON_OBJECT) {
+        return;
+    }
+    const Json *said = json_get(args, "cache");
+
+    if (!said || json_type(said) == JSON_OBJECT) {
+        Json *cache = said ? json_copy(said) : json_object();
+
+        blk_set_default(cache, "direct", json_bool(n->cache_direct));
+        blk_set_default(cache, "no-flush", json_bool(n->cache_no_flush));
+        json_set(args, "cache", cache);
+    }
+    if (n->force_share) {
+        blk_set_default(args, "force-share", json_bool(true));
+    }
+}
+
 static bool open_child(BlkNode *n, const NodeOpts *o, GError **err)
 {
     if (n->drv->protocol) {
@@ -181,7 +209,13 @@ static bool open_child(BlkNode *n, const NodeOpts *o, GError **err)
         n->file->refs++;
         return true;
     }
-    n->file = blk_node_open(o->file, n->read_only, err);
+    g_autoptr(Json) args = json_copy(o->file);
+
+    blk_node_inherit(n, args);
+    /* What reaches the node below is meant for it: whether, that was decided above. */
+    blk_set_default(args, "discard", json_str("unmap"));
+    blk_set_default(args, "auto-read-only", json_bool(n->auto_read_only));
+    n->file = blk_node_open(args, n->read_only, err);
     if (!n->file) {
         blk_name_child(err, n->drv->child ? n->drv->child : "file");
     }

@@ -2,6 +2,7 @@
  * Tested by test-qcow2. */
 #include "block-internal.h"
 #include "util/giov.h"
+#include "util/log.h"
 
 #include <errno.h>
 #include <string.h>
@@ -170,7 +171,7 @@ char *blk_protocol_of(const char *file)
 }
 
 /* An image that lies below another: where its name leads from there. g_free. */
-static char *backing_path(const BlkNode *n)
+char *blk_backing_path(const BlkNode *n)
 {
     const char *name = n->backing_name;
 
@@ -188,7 +189,7 @@ static char *backing_path(const BlkNode *n)
 /* The file node first: its first bytes may have to say which format it is. */
 static BlkNode *backing_file(BlkNode *n, GError **err)
 {
-    g_autofree char *proto = blk_protocol_of(n->backing_name), *path = backing_path(n);
+    g_autofree char *proto = blk_protocol_of(n->backing_name), *path = blk_backing_path(n);
     g_autoptr(Json) args = json_object();
 
     if (proto && strcmp(proto, "file")) {
@@ -242,6 +243,14 @@ static BlkNode *backing_by_header(BlkNode *n, GError **err)
     return b;
 }
 
+static BlkNode *backing_by_options(BlkNode *n, const Json *said, GError **err)
+{
+    g_autoptr(Json) args = json_copy(said);
+
+    blk_node_inherit(n, args);
+    return blk_node_open(args, true, err);
+}
+
 static BlkNode *backing_by_name(BlkNode *n, const char *name, GError **err)
 {
     BlkNode *b = blk_node_find(name);
@@ -264,11 +273,15 @@ bool blk_node_open_backing(BlkNode *n, const Json *said, GError **err)
 {
     const char *name = said && json_type(said) == JSON_STR ? json_get_str(said) : NULL;
 
-    if (said ? json_type(said) == JSON_NULL || (name && !*name) : !n->backing_name) {
+    if (name && !*name) {
+        report_warning("Use of \"backing\": \"\" is deprecated; use \"backing\": null instead");
+        return true;
+    }
+    if (said ? json_type(said) == JSON_NULL : !n->backing_name) {
         return true;
     }
     n->backing = name   ? backing_by_name(n, name, err)
-                 : said ? blk_node_open(said, true, err)
+                 : said ? backing_by_options(n, said, err)
                         : backing_by_header(n, err);
     bool ok = n->backing && blk_node_lock(n->backing, true, false, err);
 

@@ -100,12 +100,9 @@ static void add_images(GString *out, const Json *image)
 /* b: whose node it is; NULL: it stands for itself. */
 static void add_node(GString *out, BlkNode *n, const Blk *b, bool verbose)
 {
-    bool direct = n->cache_direct || (n->file && n->file->cache_direct),
-         no_flush = n->cache_no_flush || (n->file && n->file->cache_no_flush);
-
     g_string_append_printf(out, "    Cache mode:       %s%s%s\n",
-        !b || b->write_cache ? "writeback" : "writethrough", direct ? ", direct" : "",
-        no_flush ? ", ignore flushes" : "");
+        !b || b->write_cache ? "writeback" : "writethrough", n->cache_direct ? ", direct" : "",
+        n->cache_no_flush ? ", ignore flushes" : "");
     if (n->detect_zeroes) {
         g_string_append_printf(
             out, "    Detect zeroes:    %s\n", n->discard_unmap ? "unmap" : "on");

@@ -6,9 +6,13 @@
 
 #include <string.h>
 
+typedef struct CacheMode {
+    bool direct, no_flush, wce;
+} CacheMode;
 typedef struct DriveOpts {
-    char *file, *if_, *id, *format, *driver, *cache, *media, *serial, *aio, *bus, *unit, *index,
-        *discard, *detect_zeroes, *werror, *rerror, *locking;
+    CacheMode mode;
+    char *file, *if_, *id, *node_name, *format, *driver, *cache, *media, *serial, *aio, *bus, *unit,
+        *index, *discard, *detect_zeroes, *werror, *rerror, *locking;
     bool stats_failed, stats_invalid;
     bool read_only, snapshot, copy_on_read, auto_read_only, force_share;
 } DriveOpts;
@@ -16,9 +20,13 @@ static const PropSpec drive_props[] = {
     PROP_STR("file", DriveOpts, file, "image file or protocol"),
     PROP_STR("if", DriveOpts, if_, "interface: virtio, none"),
     PROP_STR("id", DriveOpts, id, "name of the drive"),
+    PROP_STR("node-name", DriveOpts, node_name, "name of its node"),
     PROP_STR("format", DriveOpts, format, "image format"),
-    PROP_STR("driver", DriveOpts, driver, "image format"),
+    PROP_STR("driver", DriveOpts, driver, "image format, or the protocol where there is none"),
     PROP_STR("cache", DriveOpts, cache, "writeback, none, writethrough, directsync, unsafe"),
+    PROP_BOOL("cache.writeback", DriveOpts, mode.wce, true, "the disk has a write cache"),
+    PROP_BOOL("cache.direct", DriveOpts, mode.direct, false, "bypass the host's page cache"),
+    PROP_BOOL("cache.no-flush", DriveOpts, mode.no_flush, false, "ignore flushes"),
     PROP_STR("media", DriveOpts, media, "disk or cdrom"),
     PROP_STR("serial", DriveOpts, serial, "serial number"),
     PROP_STR("aio", DriveOpts, aio, "threads"),
@@ -57,31 +65,90 @@ static bool is_drive_key(const char *key)
     return drive_row(key) || throttle_drive_key(key) || g_str_has_prefix(key, "file.");
 }
 
-/* cache=: direct, no-flush, write cache (the table in QEMU's documentation of -drive). */
-static bool cache_mode(
-    const char *text, bool *ret_direct, bool *ret_no_flush, bool *ret_wce, GError **err)
+/* cache=: the table in QEMU's documentation of -drive. What cache.X says stands. */
+static bool cache_mode(DriveOpts *o, const Json *args, GError **err)
 {
     static const struct {
         const char *name;
-        bool direct, no_flush, wce;
+        CacheMode mode;
     } modes[] = {
-        { "writeback", false, false, true },
-        { "none", true, false, true },
-        { "off", true, false, true },
-        { "writethrough", false, false, false },
-        { "directsync", true, false, false },
-        { "unsafe", false, true, true },
+        { "writeback", { false, false, true } },
+        { "none", { true, false, true } },
+        { "off", { true, false, true } },
+        { "writethrough", { false, false, false } },
+        { "directsync", { true, false, false } },
+        { "unsafe", { false, true, true } },
     };
+    const CacheMode said = o->mode;
+    unsigned i = 0;
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
-        if (!strcmp(modes[i].name, text)) {
-            *ret_direct = modes[i].direct;
-            *ret_no_flush = modes[i].no_flush;
-            *ret_wce = modes[i].wce;
-            return true;
+    if (!o->cache) {
+        return true;
+    }
+    while (i < G_N_ELEMENTS(modes) && strcmp(modes[i].name, o->cache)) {
+        i++;
+    }
+    if (i == G_N_ELEMENTS(modes)) {
+        return err_set(err, "invalid cache option");
+    }
+    o->mode = modes[i].mode;
+    o->mode.direct = json_get(args, "cache.direct") ? said.direct : o->mode.direct;
+    o->mode.no_flush = json_get(args, "cache.no-flush") ? said.no_flush : o->mode.no_flush;
+    o->mode.wce = json_get(args, "cache.writeback") ? said.wce : o->mode.wce;
+    return true;
+}
+
+static const char *protocol_for(const char *path)
+{
+    bool dev = g_str_has_prefix(path, "/dev/") && !g_str_has_prefix(path, "/dev/shm/") &&
+               !g_str_has_prefix(path, "/dev/fd");
+
+    return dev ? "host_device" : "file";
+}
+
+/* A node that is described by a file name alone, and those below it: the name says which driver. */
+static void add_drivers(Json *node)
+{
+    static const char *const children[] = { "file", "image" };
+    const char *path = json_get_str_or(node, "filename", NULL);
+
+    if (path) {
+        blk_set_default(node, "driver", json_str(protocol_for(path)));
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(children); i++) {
+        Json *child = json_get(node, children[i]);
+
+        if (child && json_type(child) == JSON_OBJECT) {
+            add_drivers(child);
         }
     }
-    return err_set(err, "invalid cache option");
+}
+
+/* A backing file whose format nobody said: its first bytes tell it, as where a header is silent. */
+static bool guess_backing(Json *format, GError **err)
+{
+    Json *backing = json_get(format, "backing");
+
+    if (!backing || json_type(backing) != JSON_OBJECT) {
+        return true;
+    }
+    add_drivers(backing);
+    const Json *file = json_get(backing, "file");
+
+    if (json_get(backing, "driver") || !file || json_type(file) != JSON_OBJECT) {
+        return true;
+    }
+    BlkNode *n = blk_node_open(file, true, err);
+
+    if (!n) {
+        g_prefix_error(err, "Could not open backing file: ");
+        return false;
+    }
+    const char *fmt = blk_probe(n);
+
+    json_set(backing, "driver", json_str(fmt ? fmt : "raw"));
+    blk_node_unref(n);
+    return true;
 }
 
 /* What "file.X" made of a protocol node; the errors are -drive's own. */
@@ -103,12 +170,21 @@ static bool protocol_ok(const Json *p, GError **err)
            err_set(err, "The '%s' block driver requires a file name", name);
 }
 
+/* What the drive says of all its nodes. */
+static void add_defaults(const DriveOpts *o, Json *p)
+{
+    blk_set_default(p, "cache.direct", json_bool(o->mode.direct));
+    blk_set_default(p, "cache.no-flush", json_bool(o->mode.no_flush));
+    blk_set_default(p, "auto-read-only", json_bool(o->auto_read_only));
+    blk_set_default(p, "read-only", json_bool(o->read_only || o->snapshot));
+    blk_set_default(p, "discard", json_str(o->discard ? o->discard : "ignore"));
+    blk_set_default(p, "force-share", json_bool(o->force_share));
+}
+
 /* "file" as -drive knows it: a protocol URL or a path; "file.X" options belong to it. */
-static Json *protocol_args(
-    const DriveOpts *o, const Json *args, bool direct, bool no_flush, GError **err)
+static Json *protocol_args(const DriveOpts *o, const Json *args, GError **err)
 {
     g_autoptr(Json) p = json_object();
-    Json *cache = json_object();
 
     if (!o->file) {
         /* all by "file.X" */
@@ -125,9 +201,7 @@ static Json *protocol_args(
                g_str_has_prefix(o->file, "null-aio://")) {
         json_set(p, "driver", json_str(o->file[5] == 'c' ? "null-co" : "null-aio"));
     } else {
-        bool dev = g_str_has_prefix(o->file, "/dev/") && !g_str_has_prefix(o->file, "/dev/shm/") &&
-                   !g_str_has_prefix(o->file, "/dev/fd");
-        json_set(p, "driver", json_str(dev ? "host_device" : "file"));
+        json_set(p, "driver", json_str(protocol_for(o->file)));
         json_set(
             p, "filename", json_str(g_str_has_prefix(o->file, "file:") ? o->file + 5 : o->file));
         if (o->aio) {
@@ -141,17 +215,15 @@ static Json *protocol_args(
         }
     }
     if (!protocol_ok(p, err)) {
-        json_unref(cache);
         return NULL;
     }
-    json_set(cache, "direct", json_bool(direct));
-    json_set(cache, "no-flush", json_bool(no_flush));
-    json_set(p, "cache", cache);
-    json_set(p, "auto-read-only", json_bool(o->auto_read_only));
-    json_set(p, "read-only", json_bool(o->read_only || o->snapshot));
-    json_set(p, "discard", json_str(o->discard ? o->discard : "ignore"));
-    json_set(p, "force-share", json_bool(o->force_share));
-    return keyval_nest(p, err);
+    add_defaults(o, p);
+    Json *nested = keyval_nest(p, err);
+
+    if (nested) {
+        add_drivers(nested);
+    }
+    return nested;
 }
 
 static bool one_of(const char *text, const char *const *values, unsigned *ret_at)
@@ -197,11 +269,15 @@ static bool drive_check(const DriveOpts *o, bool below, GError **err)
     if (o->copy_on_read) {
         return err_set(err, "'copy-on-read' is not supported");
     }
-    if (fmt && (!blk_driver_find(fmt) || blk_driver_find(fmt)->protocol)) {
+    if (o->driver && o->format) {
+        return err_set(err, "Cannot specify both 'driver' and 'format'");
+    }
+    const BlkDriver *drv = fmt ? blk_driver_find(fmt) : NULL;
+
+    if (fmt && !drv) {
         return err_set(err, "Unknown driver '%s'", fmt);
     }
-    return !fmt || (o->file ? *o->file != '\0' : below) ||
-           err_set(err, "A block device must be specified for \"file\"");
+    return !fmt || below || err_set(err, "A block device must be specified for \"file\"");
 }
 
 static bool on_error(const char *text, const char *what, int *ret, GError **err)
@@ -265,12 +341,42 @@ static const char *guess(const DriveOpts *o, BlkNode *proto)
     return "raw";
 }
 
-static BlkNode *drive_node(
-    const DriveOpts *o, const Json *args, bool direct, bool no_flush, GError **err)
+/* A protocol without a format over it: what is not the drive's are its options. */
+static BlkNode *protocol_node(
+    const DriveOpts *o, const BlkDriver *drv, const Json *args, GError **err)
+{
+    g_autoptr(Json) p = json_object();
+
+    json_set(p, "driver", json_str(drv->name));
+    if (o->node_name) {
+        json_set(p, "node-name", json_str(o->node_name));
+    }
+    if (o->file && blk_driver_takes(drv, "filename")) {
+        json_set(p, "filename", json_str(o->file));
+    }
+    for (unsigned i = 0; i < json_len(args); i++) {
+        if (!is_drive_key(json_key_at(args, i))) {
+            json_set(p, json_key_at(args, i), json_ref(json_val_at(args, i)));
+        }
+    }
+    if (!protocol_ok(p, err)) {
+        return NULL;
+    }
+    add_defaults(o, p);
+    g_autoptr(Json) nested = keyval_nest(p, err);
+    return nested ? blk_node_open(nested, false, err) : NULL;
+}
+
+static BlkNode *drive_node(const DriveOpts *o, const Json *args, GError **err)
 {
     g_autoptr(Json) f = json_object();
     const char *fmt = o->driver ? o->driver : o->format;
-    Json *proto = protocol_args(o, args, direct, no_flush, err);
+    const BlkDriver *said = fmt ? blk_driver_find(fmt) : NULL;
+
+    if (said && said->protocol) {
+        return protocol_node(o, said, args, err);
+    }
+    Json *proto = protocol_args(o, args, err);
 
     if (!proto) {
         return NULL;
@@ -290,6 +396,11 @@ static BlkNode *drive_node(
 
     json_set(f, "driver", json_str(driver));
     json_set(f, "file", proto);
+    json_set(f, "cache.direct", json_bool(o->mode.direct));
+    json_set(f, "cache.no-flush", json_bool(o->mode.no_flush));
+    if (o->node_name) {
+        json_set(f, "node-name", json_str(o->node_name));
+    }
     json_set(f, "read-only", json_bool(o->read_only || o->snapshot));
     json_set(f, "detect-zeroes", json_str(o->detect_zeroes ? o->detect_zeroes : "off"));
     json_set(f, "discard", json_str(o->discard ? o->discard : "ignore"));
@@ -301,7 +412,7 @@ static BlkNode *drive_node(
 
     if (format_args(args, driver, f, err)) {
         g_autoptr(Json) nested = keyval_nest(f, err);
-        n = nested ? blk_node_open(nested, false, err) : NULL;
+        n = nested && guess_backing(nested, err) ? blk_node_open(nested, false, err) : NULL;
     }
     blk_node_unref(p);
     return n;
@@ -339,10 +450,62 @@ static char *default_id(const char *drive_if)
     return g_strdup_printf("%s%u", drive_if, c.n);
 }
 
-/* "file.driver=…" instead of "file=". */
-static bool has_file_options(const Json *args)
+/* "file.driver=…" instead of "file=", or a protocol that needs no file. */
+static bool has_image(const DriveOpts *o, const Json *args)
 {
-    return json_get(args, "file.driver") || json_get(args, "file.filename");
+    const char *fmt = o->driver ? o->driver : o->format;
+    const BlkDriver *drv = fmt ? blk_driver_find(fmt) : NULL;
+
+    return o->file ? *o->file != '\0'
+                   : json_get(args, "file.driver") || json_get(args, "file.filename") ||
+                         (drv && drv->protocol);
+}
+
+/* {"file": {"driver": "x"}} as "file.driver". */
+static void add_flat(Json *to, const char *prefix, const Json *from)
+{
+    bool list = json_type(from) == JSON_ARRAY;
+
+    for (unsigned i = 0; i < json_len(from); i++) {
+        Json *v = list ? json_at(from, i) : json_val_at(from, i);
+        g_autofree char *at = g_strdup_printf("%u", i),
+                        *key = g_strconcat(prefix, list ? at : json_key_at(from, i), NULL),
+                        *inside = g_strconcat(key, ".", NULL);
+
+        if (json_type(v) == JSON_OBJECT || json_type(v) == JSON_ARRAY) {
+            add_flat(to, inside, v);
+        } else {
+            blk_set_default(to, key, json_ref(v));
+        }
+    }
+}
+
+/* file=json:{…} is all that it says, in options' place; what is given besides stands. */
+static Json *expand_json(const Json *args, GError **err)
+{
+    const char *file = json_get_str_or(args, "file", "");
+    Json *all = json_copy(args);
+
+    if (!g_str_has_prefix(file, "json:")) {
+        return all;
+    }
+    g_autoptr(Json) said = json_parse(file + strlen("json:"), -1, err);
+
+    if (!said || json_type(said) != JSON_OBJECT) {
+        if (said) {
+            err_set(err, "Invalid JSON object given");
+        } else {
+            g_prefix_error(err, "Could not parse the JSON options: ");
+        }
+        json_unref(all);
+        return NULL;
+    }
+    if (json_get(args, "format")) {
+        json_remove(said, "driver");
+    }
+    json_remove(all, "file");
+    add_flat(all, "", said);
+    return all;
 }
 
 static bool drive_apply(DriveOpts *o, const Json *args, GError **err)
@@ -361,10 +524,10 @@ static bool drive_apply(DriveOpts *o, const Json *args, GError **err)
     return prop_apply_struct(drive_props, o, mine, err);
 }
 
-Blk *blk_drive_create(const Json *args, GError **err)
+Blk *blk_drive_create(const Json *given, GError **err)
 {
     DriveOpts o = { 0 };
-    bool direct = false, no_flush = false, wce = true;
+    g_autoptr(Json) args = expand_json(given, err);
     int werror = 0, rerror = 0;
     g_autofree char *id = NULL;
     g_autoptr(Json) no_format = json_object();
@@ -373,13 +536,13 @@ Blk *blk_drive_create(const Json *args, GError **err)
     Blk *b = NULL;
     BlkNode *n = NULL;
 
+    if (!args) {
+        return NULL;
+    }
     prop_defaults(drive_props, &o);
-    bool below = has_file_options(args);
-
-    if (!drive_apply(&o, args, err) || !drive_check(&o, below, err) ||
+    if (!drive_apply(&o, args, err) || !drive_check(&o, has_image(&o, args), err) ||
         !on_error(o.werror, "write", &werror, err) || !on_error(o.rerror, "read", &rerror, err) ||
-        (o.cache && !cache_mode(o.cache, &direct, &no_flush, &wce, err)) ||
-        !throttle_drive_args(args, &limits, &group, err)) {
+        !cache_mode(&o, args, err) || !throttle_drive_args(args, &limits, &group, err)) {
         goto out;
     }
     if (o.id && !id_check(o.id, err)) {
@@ -391,8 +554,8 @@ Blk *blk_drive_create(const Json *args, GError **err)
         err_set(err, "Duplicate ID '%s' for drive", id);
         goto out;
     }
-    if (o.file ? *o.file != '\0' : below) {
-        n = drive_node(&o, args, direct, no_flush, err);
+    if (has_image(&o, args)) {
+        n = drive_node(&o, args, err);
         n = n && o.snapshot && !o.read_only ? snapshot_node(n, err) : n;
         if (!n) {
             goto out;
@@ -404,7 +567,7 @@ Blk *blk_drive_create(const Json *args, GError **err)
     b = blk_new(id, n);
     b->drive_if = g_strdup(o.if_ ? o.if_ : "ide");
     b->serial = g_strdup(o.serial);
-    b->write_cache = wce;
+    b->write_cache = o.mode.wce;
     b->werror = werror;
     b->rerror = rerror;
     b->account_failed = o.stats_failed;

@@ -20,11 +20,16 @@
 
 typedef struct FileOpts {
     char *filename, *aio, *locking;
+    uint64_t batch;
+    bool drop, check;
 } FileOpts;
 static const PropSpec file_props[] = {
     PROP_STR("filename", FileOpts, filename, "path of the file"),
     PROP_STR("aio", FileOpts, aio, "threads, native, io_uring"),
     PROP_STR("locking", FileOpts, locking, "auto, off: no locks are taken"),
+    PROP_U64("aio-max-batch", FileOpts, batch, 0, "no effect: a turn of the loop is a batch"),
+    PROP_BOOL("drop-cache", FileOpts, drop, true, "no effect: there is no migration"),
+    PROP_BOOL("x-check-cache-dropped", FileOpts, check, false, "no effect: the same"),
     PROP_END,
 };
 

@@ -99,7 +99,6 @@ static bool raw_open(BlkNode *n, GError **err)
     n->read_only |= n->file->read_only;
     n->align = n->file->align;
     n->filename = g_strdup(n->file->filename);
-    n->cache_no_flush |= n->file->cache_no_flush;
     n->instant = n->file->instant && !o->probed && n->size <= below;
     return true;
 }
@@ -183,20 +182,21 @@ static int raw_flush(BlkNode *n)
 {
     blk_node_event(n->file, "flush_to_os");
     blk_node_event(n->file, "flush_to_disk");
-    return n->file->drv->flush ? n->file->drv->flush(n->file) : 0;
+    return blk_node_flush(n->file);
 }
 
 static int raw_discard(BlkNode *n, uint64_t off, uint64_t len)
 {
     const RawOpts *o = n->opts;
-    return n->file->drv->discard ? n->file->drv->discard(n->file, off + o->offset, len) : -ENOTSUP;
+    return n->file->drv->discard ? blk_node_discard(n->file, off + o->offset, len) : -ENOTSUP;
 }
 
 static int raw_write_zeroes(BlkNode *n, uint64_t off, uint64_t len, unsigned flags)
 {
     const RawOpts *o = n->opts;
     return n->file->drv->write_zeroes
-               ? n->file->drv->write_zeroes(n->file, off + o->offset, len, flags)
+               ? n->file->drv->write_zeroes(n->file, off + o->offset, len,
+                     n->file->discard_unmap ? flags : flags & ~(unsigned)BLK_MAY_UNMAP)
                : -ENOTSUP;
 }
 

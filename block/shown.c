@@ -39,11 +39,24 @@ static bool add_strong(BlkNode *n, const Json *said)
     return any;
 }
 
+/* Not the backing file that the header names: it is a part of what the node is. */
+static bool add_backing(BlkNode *n)
+{
+    g_autofree char *path = n->backing_name ? blk_backing_path(n) : NULL;
+
+    if (n->backing ? path && !strcmp(path, blk_node_shown(n->backing)) : !path) {
+        return false;
+    }
+    json_set(n->options, "backing", n->backing ? json_ref(n->backing->options) : json_null());
+    return true;
+}
+
 void blk_node_name_it(BlkNode *n, const Json *said)
 {
     n->options = json_object();
     json_set(n->options, "driver", json_str(n->drv->name));
     n->json_shown = add_strong(n, said);
+    n->json_shown |= add_backing(n);
     if (n->file) {
         n->json_shown |= n->file->json_shown;
         json_set(n->options, n->drv->child ? n->drv->child : "file", json_ref(n->file->options));

@@ -260,7 +260,6 @@ static bool node_open(BlkNode *n, GError **err)
     n->size = n->file->size;
     n->align = n->file->align;
     n->read_only |= n->file->read_only;
-    n->discard_unmap = true; /* the node below decides */
     n->filename = g_strdup(n->file->filename);
     return true;
 }

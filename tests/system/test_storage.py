@@ -8,9 +8,11 @@ import struct
 import subprocess
 import sys
 
+import qtest
 import vm
 from qtest import Blk
 from test_block import SIZE, blk, content, image, start, tmp
+from test_qcow2 import range_request
 from vm import Skip, same, test
 
 FILE, ODD, QCOW, BASE = image(), image("odd", 1000), f"{tmp.name}/q.qcow2", f"{tmp.name}/b.qcow2"
@@ -205,6 +207,96 @@ def odd_requests(b):
             same(b.finish(), Blk.OK, f"{n} sectors at address +{at}")
         same(q.read(mem + at, len(data)), data, f"{n} sectors at address +{at}")
         yield sector, data
+
+
+# {}: an image of its own, {q}: a qcow2 one whose backing file is {b}.
+SPELLED = ["file={},format=raw,cache.direct=on", "file={},format=raw,cache.writeback=off", "file={},format=raw,cache.no-flush=on",
+           "file={},format=raw,cache=none,cache.direct=off", "file={},format=raw,cache=unsafe,cache.writeback=off", "file={},format=raw,file.cache.direct=on",
+           "file={},format=raw,node-name=top,file.node-name=below", "file={},driver=raw,file.aio-max-batch=4,file.drop-cache=on",
+           "driver=raw,file.filename={}", "driver=raw,file.driver=file,file.filename={},offset=512,size=1024", "driver=qcow2,file.filename={q}",
+           "file={q},format=qcow2,backing.file.filename={b}", "file={q},format=qcow2,backing.driver=qcow2,backing.file.filename={b}",
+           "driver=null-co,size=1M", "driver=null-co,size=1M,read-zeroes=on,node-name=n0", "file=null-co://,format=raw", "driver=file,filename={}", "file={},format=file",
+           "format=raw,file.driver=blkdebug,file.image.filename={},file.inject-error.0.event=read_aio", "file=blkdebug::{},format=raw",
+           'file=json:{{"driver": "null-co",, "size": 65536}}', 'file=json:{{"driver": "raw",, "file": {{"driver": "file",, "filename": "{}"}}}}',
+           'file=json:{{"driver": "qcow2",, "file": {{"driver": "file",, "filename": "{q}"}},, "backing": null}}',
+           'format=raw,file=json:{{"driver": "qcow2",, "file.filename": "{}"}},readonly=on']
+MISSPELLED = ["file={},format=raw,driver=raw", "file=json:5,format=raw", "file=json:{{,format=raw", 'file=json:{{"driver": "nope"}}', "driver=nope,file={}",
+              "driver=null-co,nope=1", "driver=raw,file.nope=1,file.filename={}", "driver=qcow2,file.filename={}", "driver=qcow2", "node-name=1,file={},format=raw",
+              "file={},format=raw,cache.direct=x", "file={q},format=qcow2,backing.file.filename=/nope/x", "file={},format=raw,node-name=base"]
+
+
+def spelling(binary):
+    """What query-block says of each drive; what is said of those that cannot be."""
+    os.makedirs(f"{tmp.name}/spelled", exist_ok=True)
+    args, b = ["-blockdev", "null-co,node-name=base"], f"{tmp.name}/spelled/b.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", b, "1M"], check=True)
+    for i, s in enumerate(SPELLED):
+        q = f"{tmp.name}/spelled/{i}.qcow2"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", b, "-F", "qcow2", q], check=True)
+        args += ["-drive", f"if=none,id=d{i},{s.format(image(f'spelled/{i}'), q=q, b=b)}"]
+    log = []
+
+    def bare(x):
+        if isinstance(x, dict):
+            return {k: bare(v) for k, v in x.items() if k not in ("dirty-flag", "actual-size")}
+        if isinstance(x, str) and x.startswith("json:"):
+            return json.loads(x[5:])
+        return "#" if isinstance(x, str) and x.startswith("#block") else x
+
+    with start(args, binary) as v:
+        log += [(d["device"], bare(d)) for d in v.qmp.ok("query-block")]
+        for s in MISSPELLED:
+            log.append((s, v.qmp.hmp(f"drive_add 0 if=none,id=x,{s.format(FILE, q=f'{tmp.name}/spelled/0.qcow2', b=b)}").strip()))
+    return log
+
+
+@test("the ways to say what a drive is: options with dots, a driver alone, json:, as QEMU 10.0 takes them")
+def spelled():
+    qcow2()
+    ours, theirs = spelling(None), spelling(vm.oracle())
+    bad = [f"{o}\n  QEMU {t[-1]}" for o, t in zip(ours, theirs) if o != t]
+    assert not bad and len(ours) == len(theirs), "\n" + "\n".join(bad)
+
+
+HANDED = [(above, below) for above in ({"cache": {"direct": True}}, {"cache": {"no-flush": True}}, {"force-share": True, "read-only": True},
+                                       {"auto-read-only": True}, {"discard": "unmap"}, {"discard": "ignore"})
+          for below in ({}, {"discard": "ignore"}, {"cache": {"direct": False}}, {"cache": {"no-flush": True}})]
+
+
+def handed(binary, driver, above, below):
+    """The flags of the descriptor, what the nodes say of themselves, whether a discard of all freed any space."""
+    path = f"{tmp.name}/handed"
+    if driver == "qcow2":
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1M"], check=True)
+    else:
+        image("handed")
+    nodes = {"driver": driver, "node-name": "n", **above, "file": {"driver": "file", "filename": path, "node-name": "f", **below}}
+    with start(["-blockdev", json.dumps(nodes), "-device", "virtio-blk-pci,drive=n,addr=4"], binary) as v:
+        flags = set()
+        for fd in os.listdir(f"/proc/{v.p.pid}/fd"):
+            if os.readlink(f"/proc/{v.p.pid}/fd/{fd}") == path:
+                with open(f"/proc/{v.p.pid}/fdinfo/{fd}", encoding="ascii") as f:
+                    flags.add(int(f.read().split("flags:")[1].split()[0], 8) & (os.O_DIRECT | os.O_ACCMODE))
+        told = [(n["node-name"], n["ro"], n["cache"]) for n in v.qmp.ok("query-named-block-nodes")]
+        if "discard" not in above:
+            return flags, told
+        b = Blk(qtest.Function(v.qtest, 0, 4, 0), Blk.FEATURES | 1 << 13)
+        for s in range(0, SIZE // 512, 128):
+            same(b.write(s, bytes([7]) * 65536), Blk.OK, "write")
+        same(b.flush(), Blk.OK, "flush")
+        full = os.stat(path).st_blocks
+        same(range_request(b, 11, 0, SIZE // 512), Blk.OK, "discard")
+        same(b.flush(), Blk.OK, "flush")
+        return flags, told, full - os.stat(path).st_blocks > 1000
+
+
+@test("what a node hands to the one below that is made with it: cache, locks, discards as QEMU 10.0")
+def hands_down():
+    qcow2()
+    for driver, rows in (("raw", HANDED), ("qcow2", HANDED[-8:])):
+        for above, below in rows:
+            what = driver, above, below
+            same(handed(None, *what), handed(vm.oracle(), *what), what)
 
 
 @test("cache= and aio= and the format: flags of the descriptor, write cache, what query-block says as QEMU 10.0, data at odd addresses")
