@@ -49,7 +49,7 @@ static bool fwd_parse(const char *rule, bool with_guest, Fwd *ret, GError **err)
         goto bad;
     }
     why = "Bad host address";
-    if (*host && inet_pton(AF_INET, host, &ret->host) != 1) {
+    if (*host && !inet_aton(host, &ret->host)) {
         goto bad;
     }
     if (!with_guest) {
@@ -101,8 +101,8 @@ bool fwd_del_host(Slirp *s, const char *rule, GError **err)
 {
     Fwd f;
 
-    if (!fwd_parse(rule, false, &f, err)) {
-        return false;
+    if (!fwd_parse(rule, false, &f, NULL)) {
+        return err_set(err, "invalid format");
     }
     return slirp_remove_hostfwd(s, f.udp, f.host, (int)f.host_port) == 0 ||
            err_set(err, "host forwarding rule for %s not found", rule);
