@@ -63,6 +63,8 @@ unsigned tap_probe(int fd, unsigned want)
 
         /* Those of UDP come in pairs. */
         with |= bit & 0x60 ? 0x60 : 0;
+        /* So do those of tunnels, whose outer checksum is nothing by itself. */
+        with |= bit & 0x180 ? 0x80 | TUN_F_TSO4 | TUN_F_TSO6 : 0;
         if (want & bit && ioctl(fd, TUNSETOFFLOAD, with) == 0) {
             can |= bit;
         }

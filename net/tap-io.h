@@ -5,7 +5,7 @@
 #include "util/uring.h"
 
 enum {
-    TAP_FRAME_MAX = 65536 + 64 + 20, /* with the longest header */
+    TAP_FRAME_MAX = 65536 + 64 + 24, /* with the longest header */
     TAP_TX_MAX = 64,                 /* packets gathered */
     TAP_TX_SLOT = 2048,              /* longer ones cost more than their system call */
     TAP_RX_MAX = 16

@@ -16,6 +16,10 @@
 #define TUN_F_USO4 0x20
 #define TUN_F_USO6 0x40
 #endif
+#ifndef TUN_F_UDP_TUNNEL_GSO /* Linux 6.17 */
+#define TUN_F_UDP_TUNNEL_GSO      0x080
+#define TUN_F_UDP_TUNNEL_GSO_CSUM 0x100
+#endif
 
 enum { TAP_BUDGET = 64, TAP_QUEUES_MAX = 256 };
 enum { TAP_QUEUES_UNSET = UINT32_MAX };
@@ -319,7 +323,8 @@ static Tap *tap_queue_new(const char *id, const char *type, int fd, uint64_t snd
         }
         t->p.vnet_hdr_len = t->kernel_hdr = (uint32_t)len;
         t->can = tap_probe(fd, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_UFO |
-                                   TUN_F_USO4 | TUN_F_USO6);
+                                   TUN_F_USO4 | TUN_F_USO6 | TUN_F_UDP_TUNNEL_GSO |
+                                   TUN_F_UDP_TUNNEL_GSO_CSUM);
     }
     t->fd = fd_steal(&mine);
     t->flush = (LoopIdle){ .fn = tap_flush_idle, .opaque = t };
@@ -477,7 +482,8 @@ static uint64_t tap_offloads(NetPort *p)
     } map[] = { { TUN_F_CSUM, NET_OFFLOAD_CSUM }, { TUN_F_TSO4, NET_OFFLOAD_TSO4 },
         { TUN_F_TSO6, NET_OFFLOAD_TSO6 }, { TUN_F_TSO_ECN, NET_OFFLOAD_ECN },
         { TUN_F_UFO, NET_OFFLOAD_UFO }, { TUN_F_USO4, NET_OFFLOAD_USO4 },
-        { TUN_F_USO6, NET_OFFLOAD_USO6 } };
+        { TUN_F_USO6, NET_OFFLOAD_USO6 }, { TUN_F_UDP_TUNNEL_GSO, NET_OFFLOAD_TUNNEL },
+        { TUN_F_UDP_TUNNEL_GSO_CSUM, NET_OFFLOAD_TUNNEL_CSUM } };
     uint64_t all = 0;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(map); i++) {
@@ -501,6 +507,10 @@ static bool tap_set_offload(NetPort *p, uint64_t offloads, uint32_t hdr_len)
         /* tun(4) takes both or none. */
         flags |= offloads & NET_OFFLOAD_USO4 && offloads & NET_OFFLOAD_USO6
                      ? TUN_F_USO4 | TUN_F_USO6
+                     : 0;
+        flags |= offloads & NET_OFFLOAD_TUNNEL ? TUN_F_UDP_TUNNEL_GSO : 0;
+        flags |= offloads & NET_OFFLOAD_TUNNEL && offloads & NET_OFFLOAD_TUNNEL_CSUM
+                     ? TUN_F_UDP_TUNNEL_GSO_CSUM
                      : 0;
     }
     if (!t->kernel_hdr) {

@@ -197,11 +197,13 @@ static bool ctrl_vlan(VirtioNet *s, uint8_t cmd, GIov *in)
 static bool ctrl_offloads(VirtioNet *s, uint8_t cmd, GIov *in)
 {
     le64 want;
-    uint64_t can = s->vd.features.word[0] &
-                   (1ull << NET_F_GUEST_CSUM | 1ull << NET_F_GUEST_TSO4 | 1ull << NET_F_GUEST_TSO6 |
-                       1ull << NET_F_GUEST_ECN | 1ull << NET_F_GUEST_UFO |
-                       1ull << NET_F_GUEST_USO4 | 1ull << NET_F_GUEST_USO6 |
-                       1ull << NET_F_RSC_EXT); /* QEMU compat: no offload of 5.1.9.5.9's */
+    uint64_t can = net_tunnel_offload_bits(s);
+
+    can |= s->vd.features.word[0] &
+           (1ull << NET_F_GUEST_CSUM | 1ull << NET_F_GUEST_TSO4 | 1ull << NET_F_GUEST_TSO6 |
+               1ull << NET_F_GUEST_ECN | 1ull << NET_F_GUEST_UFO | 1ull << NET_F_GUEST_USO4 |
+               1ull << NET_F_GUEST_USO6 |
+               1ull << NET_F_RSC_EXT); /* QEMU compat: no offload of 5.1.9.5.9's */
 
     if (cmd != 0 || !virtio_has(&s->vd, NET_F_CTRL_GUEST_OFFLOADS) || in->left != 8 ||
         !giov_get(in, &want, sizeof want) || le64_get(want) & ~can) {

@@ -346,7 +346,8 @@ static bool hold(NetPair *q, const RscSeg *g, const NetHeader *h, const GIov *da
  * a hint: the headers end where those of TCP or UDP do, which begin where the checksum does. */
 static void tell_segments(NetHeader *h, const GIov *data)
 {
-    bool udp = h->gso_type == NET_GSO_UDP || h->gso_type == NET_GSO_UDP_L4;
+    uint8_t type = h->gso_type & (uint8_t)~NET_GSO_TUNNEL;
+    bool udp = type == NET_GSO_UDP || type == NET_GSO_UDP_L4;
     size_t head = le16_get(h->csum_start), size = le16_get(h->gso_size), body = 0;
     uint8_t tcp[TCP_LEN] = { 0 };
     GIov at = *data;

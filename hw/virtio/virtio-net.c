@@ -10,8 +10,7 @@
 
 enum { NET_MTU_MIN = 68 };
 
-/* Each kind of segmentation has its feature, and none has one that tunnels (VIRTIO 1.4, 5.1.9.2.2,
- * 5.1.9.4.1). */
+/* Each kind of segmentation has its feature (VIRTIO 1.4, 5.1.9.2.2, 5.1.9.4.1). */
 static bool segments_ok(const VirtioNet *s, const NetHeader *h, bool rx)
 {
     static const struct {
@@ -21,7 +20,7 @@ static bool segments_ok(const VirtioNet *s, const NetHeader *h, bool rx)
         { NET_GSO_UDP, NET_F_GUEST_UFO, NET_F_HOST_UFO },
         { NET_GSO_UDP_L4, NET_F_GUEST_USO4, NET_F_HOST_USO },
         { NET_GSO_UDP_L4, NET_F_GUEST_USO6, NET_F_HOST_USO } };
-    uint8_t type = h->gso_type & (uint8_t)~NET_GSO_ECN;
+    uint8_t type = h->gso_type & (uint8_t) ~(NET_GSO_ECN | NET_GSO_TUNNEL);
     bool any = !rx && virtio_has(&s->vd, NET_F_GSO); /* legacy: every kind at once */
 
     for (unsigned i = 0; i < G_N_ELEMENTS(kind); i++) {
@@ -36,7 +35,14 @@ static bool segments_ok(const VirtioNet *s, const NetHeader *h, bool rx)
 /* Bits that have no meaning here, and fields whose bits are not set, go no further. */
 static void header_clean(NetHeader *h, uint8_t flags)
 {
-    h->flags &= flags;
+    bool tunnel = h->gso_type & NET_GSO_TUNNEL;
+
+    h->flags &= flags | (tunnel ? NET_HDR_TUNNEL_CSUM : 0);
+    h->hash_value = le32_of(0);
+    h->hash_report = h->padding = le16_of(0);
+    if (!tunnel) {
+        h->outer_th_offset = h->inner_nh_offset = le16_of(0);
+    }
     if (!(h->flags & NET_HDR_NEEDS_CSUM)) {
         h->csum_start = h->csum_offset = le16_of(0);
     }
@@ -61,7 +67,7 @@ static bool rx_header(NetPair *q, const struct iovec *iov, unsigned n, NetHeader
 
     *ret_hdr = (NetHeader){ 0 };
     giov_init(ret_data, iov, n);
-    if (have && !giov_get(ret_data, ret_hdr, MIN(have, (size_t)NET_HDR_PEER))) {
+    if (have && !giov_get(ret_data, ret_hdr, MIN(have, sizeof *ret_hdr))) {
         return false;
     }
     if (have && !(s->guest_offloads & NET_OFFLOAD_CSUM)) {
@@ -73,6 +79,9 @@ static bool rx_header(NetPair *q, const struct iovec *iov, unsigned n, NetHeader
             return false;
         }
         *ret_hdr = (NetHeader){ 0 }; /* VIRTIO 1.4, 5.1.9.4.1: flags and gso_type are 0 */
+    }
+    if (!net_tunnel_ok(s, ret_hdr, /* rx= */ true)) {
+        return false;
     }
     header_clean(ret_hdr, NET_HDR_NEEDS_CSUM | NET_HDR_DATA_VALID);
     return csum_fits(ret_hdr, ret_data->left) &&
@@ -210,8 +219,10 @@ static TxWay tx_way(const VirtioNet *s, const NetPair *q, NetHeader *h)
         *h = (NetHeader){ 0 }; /* offloads that were not negotiated are not asked of the host */
         return TX_PEER;
     }
+    bool tunnel_ok = net_tunnel_ok(s, h, /* rx= */ false);
+
     header_clean(h, NET_HDR_NEEDS_CSUM);
-    if (!segments_ok(s, h, /* rx= */ false)) {
+    if (!tunnel_ok || !segments_ok(s, h, /* rx= */ false)) {
         log_guest_error("virtio-net: segmentation %u was not negotiated", h->gso_type);
         return TX_BAD;
     }
@@ -241,7 +252,7 @@ static G_NO_INLINE VqVerdict tx_send(VirtioNet *s, NetPair *q, const VqElem *e)
         h = (NetHeader){ 0 };
     }
     if (peer->vnet_hdr_len) {
-        iov[at++] = (struct iovec){ &h, MIN(peer->vnet_hdr_len, (uint32_t)NET_HDR_PEER) };
+        iov[at++] = (struct iovec){ &h, MIN(peer->vnet_hdr_len, (uint32_t)NET_HDR_MAX) };
     }
     at += giov_iovec(&g, iov + at, NET_TX_IOV - at);
     return net_send(&q->port, iov, at, g.left + (peer->vnet_hdr_len ? peer->vnet_hdr_len : 0)) ==
@@ -412,8 +423,10 @@ static void pair_offloads(NetPair *q)
     NetPort *peer = q->port.peer;
 
     if (peer && peer->backend && peer->backend->set_offload && peer->vnet_hdr_len) {
-        peer->backend->set_offload(
-            peer, q->s->guest_offloads, (uint32_t)MIN(q->s->hdr_len, (size_t)NET_HDR_PEER));
+        size_t len = q->s->hdr_len;
+
+        peer->backend->set_offload(peer, q->s->guest_offloads,
+            (uint32_t)(len == NET_HDR_MAX ? len : MIN(len, (size_t)NET_HDR_PEER)));
     }
 }
 
@@ -430,6 +443,8 @@ void net_apply_offloads(VirtioNet *s, uint64_t features)
         { NET_F_GUEST_UFO, NET_OFFLOAD_UFO },
         { NET_F_GUEST_USO4, NET_OFFLOAD_USO4 },
         { NET_F_GUEST_USO6, NET_OFFLOAD_USO6 },
+        { NET_OFFLOAD_BIT_TUNNEL, NET_OFFLOAD_TUNNEL },
+        { NET_OFFLOAD_BIT_TUNNEL_CSUM, NET_OFFLOAD_TUNNEL_CSUM },
     };
 
     s->guest_wanted = features;
@@ -464,7 +479,8 @@ static bool net_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
 {
     VirtioNet *s = (VirtioNet *)d;
 
-    s->hdr_len = virtio_has(d, NET_F_HASH_REPORT)                                      ? 20
+    s->hdr_len = virtio_has(d, NET_F_HOST_TUNNEL) || virtio_has(d, NET_F_GUEST_TUNNEL) ? NET_HDR_MAX
+                 : virtio_has(d, NET_F_HASH_REPORT)                                    ? 20
                  : virtio_has(d, VIRTIO_F_VERSION_1) || virtio_has(d, NET_F_MRG_RXBUF) ? 12
                                                                                        : 10;
     s->peer_offloads = peer_offloads(s);
@@ -472,7 +488,8 @@ static bool net_start(VirtioDev *d, G_GNUC_UNUSED GError **err)
     s->tx_watched = s->tx_timed || s->coalescing;
     net_roles(s, virtio_has(d, NET_F_MQ) || virtio_has(d, NET_F_RSS));
     /* What the driver switched stays through a stop of the machine. */
-    net_apply_offloads(s, s->guest_switched ? s->guest_wanted : d->features.word[0]);
+    net_apply_offloads(
+        s, s->guest_switched ? s->guest_wanted : d->features.word[0] | net_tunnel_offload_bits(s));
     s->guest_switched = true;
     if (virtio_has(d, NET_F_RSC_EXT)) {
         net_each_pair(s, net_rsc_start);
@@ -530,6 +547,9 @@ static bool net_props_ok(VirtioNet *s, GError **err)
     }
     if (s->host_mtu && s->host_mtu < NET_MTU_MIN) {
         return err_set(err, "'host_mtu' must be at least %d", NET_MTU_MIN); /* 5.1.4.1 */
+    }
+    if (!net_tunnel_props_ok(s, peer_offloads(s), err)) {
+        return false;
     }
     if (!queue_size_ok("rx_queue_size", s->rx_size, 1024, err)) {
         return false;
@@ -668,6 +688,10 @@ const PropSpec virtio_net_props[] = {
     FEATURE("x-notf-coal", NET_F_NOTF_COAL, false, "notifications by number and by time"),
     FEATURE("x-vq-notf-coal", NET_F_VQ_NOTF_COAL, false, "the same for single queues"),
     FEATURE("guest_rsc_ext", NET_F_RSC_EXT, false, "large TCP is made of small, and told so"),
+    FEATURE("x-guest_tunnel", NET_F_GUEST_TUNNEL, false, "large packets in UDP tunnels, receive"),
+    FEATURE("x-guest_tunnel_csum", NET_F_GUEST_TUNNEL_CSUM, false, "the outer checksum, receive"),
+    FEATURE("x-host_tunnel", NET_F_HOST_TUNNEL, false, "large packets in UDP tunnels, transmit"),
+    FEATURE("x-host_tunnel_csum", NET_F_HOST_TUNNEL_CSUM, false, "the outer checksum, transmit"),
     PROP_JSON("ebpf-rss-fds", VirtioNet, ebpf_fds, "accepted, unused"),
     PROP_U32("rsc_interval", VirtioNet, rsc_interval, 300000,
         "nanoseconds that a segment waits for others"),
@@ -707,6 +731,15 @@ static const VirtioNeed net_needs[] = {
     { NET_F_GUEST_USO4, { NET_F_GUEST_CSUM, NET_F_GUEST_CSUM } },
     { NET_F_GUEST_USO6, { NET_F_GUEST_CSUM, NET_F_GUEST_CSUM } },
     { NET_F_HOST_USO, { NET_F_CSUM, NET_F_CSUM } },
+    { NET_F_GUEST_TUNNEL, { NET_F_GUEST_TSO4, NET_F_GUEST_TSO4 } },
+    { NET_F_GUEST_TUNNEL, { NET_F_GUEST_TSO6, NET_F_GUEST_TSO6 } },
+    { NET_F_GUEST_TUNNEL, { NET_F_GUEST_USO4, NET_F_GUEST_USO4 } },
+    { NET_F_GUEST_TUNNEL, { NET_F_GUEST_USO6, NET_F_GUEST_USO6 } },
+    { NET_F_GUEST_TUNNEL_CSUM, { NET_F_GUEST_TUNNEL, NET_F_GUEST_TUNNEL } },
+    { NET_F_HOST_TUNNEL, { NET_F_HOST_TSO4, NET_F_HOST_TSO4 } },
+    { NET_F_HOST_TUNNEL, { NET_F_HOST_TSO6, NET_F_HOST_TSO6 } },
+    { NET_F_HOST_TUNNEL, { NET_F_HOST_USO, NET_F_HOST_USO } },
+    { NET_F_HOST_TUNNEL_CSUM, { NET_F_HOST_TUNNEL, NET_F_HOST_TUNNEL } },
     { NET_F_CTRL_MAC_ADDR, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },
     { NET_F_RSC_EXT, { NET_F_HOST_TSO4, NET_F_HOST_TSO6 } },
     { NET_F_NOTF_COAL, { NET_F_CTRL_VQ, NET_F_CTRL_VQ } },

@@ -43,11 +43,23 @@ enum {
     NET_F_RSC_EXT = 61,
     NET_F_STANDBY = 62,
     NET_F_SPEED_DUPLEX = 63,
+    /* the standard's ..._UDP_TUNNEL_GSO and ..._UDP_TUNNEL_GSO_CSUM */
+    NET_F_GUEST_TUNNEL = 65,
+    NET_F_GUEST_TUNNEL_CSUM = 66,
+    NET_F_HOST_TUNNEL = 67,
+    NET_F_HOST_TUNNEL_CSUM = 68,
 };
-enum { NET_HDR_MAX = 20, NET_RSS_KEY = 40, NET_RSS_TABLE = 128, NET_HASH_TYPES = 0x1ff };
+/* Where the command that switches offloads has bits 65 and 66 (VIRTIO 1.4, 5.1.9.5.9.1). */
+enum { NET_OFFLOAD_BIT_TUNNEL = 46, NET_OFFLOAD_BIT_TUNNEL_CSUM = 47 };
+enum { NET_HDR_MAX = 24, NET_RSS_KEY = 40, NET_RSS_TABLE = 128, NET_HASH_TYPES = 0x1ff };
 enum { NET_TX_IOV = 1100, NET_RX_CHAINS = 1024 };
-enum { NET_FRAME_MAX = 65536 + 64, NET_HDR_PEER = 12 }; /* bytes of header the host knows */
-enum { NET_HDR_NEEDS_CSUM = 1, NET_HDR_DATA_VALID = 2, NET_HDR_RSC_INFO = 4 };
+enum { NET_FRAME_MAX = 65536 + 64, NET_HDR_PEER = 12 }; /* header of a host without tunnels */
+enum {
+    NET_HDR_NEEDS_CSUM = 1,
+    NET_HDR_DATA_VALID = 2,
+    NET_HDR_RSC_INFO = 4,
+    NET_HDR_TUNNEL_CSUM = 8
+};
 enum { NET_S_LINK_UP = 1, NET_S_ANNOUNCE = 2, NET_MAC_TABLE = 64, NET_VLANS = 4096 };
 
 typedef struct NetConfig {
@@ -66,14 +78,16 @@ typedef struct MacTable {
     uint8_t a[NET_MAC_TABLE][6];
 } MacTable;
 
-/* In front of each packet (VIRTIO 1.4, 5.1.6): 10 bytes, 12, or 20 with a hash. */
+/* In front of each packet (VIRTIO 1.4, 5.1.9): 10 bytes, 12, 20 with a hash, or 24 with tunnels.
+ * The host has the same: struct virtio_net_hdr_v1_hash_tunnel of linux/virtio_net.h. */
 typedef struct NetHeader {
     uint8_t flags, gso_type;
     le16 hdr_len, gso_size, csum_start, csum_offset, num_buffers;
     le32 hash_value;
     le16 hash_report, padding;
+    le16 outer_th_offset, inner_nh_offset;
 } NetHeader;
-_Static_assert(sizeof(NetHeader) == NET_HDR_MAX, "VIRTIO 1.4, 5.1.6");
+_Static_assert(sizeof(NetHeader) == NET_HDR_MAX, "VIRTIO 1.4, 5.1.9");
 
 /* What came to other pairs, whose loops are not this one's (virtio-net-loop.c). */
 typedef struct NetParcel NetParcel;
@@ -149,7 +163,7 @@ typedef struct VirtioNet {
     Loop **loop; /* those of the pairs, each once */
     unsigned nloops;
     unsigned ctrl_life; /* counts resets of the control queue */
-    size_t hdr_len;     /* 10, 12 or 20: VIRTIO 1.4, 5.1.6.1 */
+    size_t hdr_len;     /* 10, 12, 20 or 24: VIRTIO 1.4, 5.1.9.3.1 */
     uint16_t status;
     /* Receive filter (control queue). */
     bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
@@ -203,6 +217,12 @@ VqVerdict net_soft_send(NetPair *q, GIov *data, const NetHeader *h);
 /* data becomes a copy with its checksum in it. False: h's numbers are not in the frame. */
 bool net_soft_complete(NetPair *q, GIov *data, const NetHeader *h, struct iovec *ret);
 void net_soft_free(NetPair *q);
+
+/* virtio-net-tunnel.c: what a header says of tunnels may be said, before anything is taken out of
+ * it; properties that the back end has nothing for; feature bits as the command numbers them. */
+bool net_tunnel_ok(const VirtioNet *s, const NetHeader *h, bool rx);
+bool net_tunnel_props_ok(const VirtioNet *s, uint64_t can, GError **err);
+uint64_t net_tunnel_offload_bits(const VirtioNet *s);
 
 /* virtio-net-mq.c */
 static inline NetPair *net_pair_of(const NetPort *p)

@@ -77,7 +77,9 @@ enum {
     NET_OFFLOAD_ECN = 8,
     NET_OFFLOAD_UFO = 16,
     NET_OFFLOAD_USO4 = 32,
-    NET_OFFLOAD_USO6 = 64
+    NET_OFFLOAD_USO6 = 64,
+    NET_OFFLOAD_TUNNEL = 128, /* in UDP */
+    NET_OFFLOAD_TUNNEL_CSUM = 256
 };
 
 struct NetBackend {

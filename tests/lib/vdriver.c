@@ -173,6 +173,8 @@ bool vd_negotiate(VDriver *d, uint64_t features)
     vd_write(d, 0x0c, 4, (uint32_t)features);
     vd_write(d, 8, 4, 1);
     vd_write(d, 0x0c, 4, features >> 32);
+    vd_write(d, 8, 4, 2);
+    vd_write(d, 0x0c, 4, (uint32_t)d->features_more);
     vd_set_status(d, 11);
     return vd_status(d) == 11;
 }

@@ -15,8 +15,8 @@ typedef struct VDriver {
     uint32_t notify_mult;
     bool notify_io; /* the first notification structure is in a BAR of ports */
     unsigned cap_msix, cap_pci_cfg, cap_pcie;
-    uint64_t alloc; /* next free guest page */
-    uint64_t features;
+    uint64_t alloc;                   /* next free guest page */
+    uint64_t features, features_more; /* features_more: from 64 on, accepted, too */
     VRing ring[VD_QUEUES];
     uint64_t msi_at; /* guest memory the messages go to */
 } VDriver;
