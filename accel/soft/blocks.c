@@ -39,7 +39,8 @@ struct BlockStore {
     size_t used;
     unsigned nblocks; /* built since the last flush */
     uint64_t nflushes;
-    const Op **want; /* a branch's chain pointer to fill in */
+    const Op *want; /* a branch that asked for its chain pointer */
+    bool want_taken;
     uint64_t want_flushes;
     uint64_t want_ip; /* where that branch goes */
     GMutex lock;      /* guards the queue */
@@ -114,8 +115,11 @@ static void unhash(struct BlockStore *s, Block *b)
 }
 
 /* Chains go between blocks of a page: all of them start anew. */
-static void unchain(Block *b)
+static void unchain(SoftCpu *c, Block *b)
 {
+    if (b->code) {
+        jit_unlink(c->blocks->jit, b);
+    }
     if (b->chains) {
         b->ops[b->nops - 1].taken = NULL;
         b->ops[b->nops - 1].fall = NULL;
@@ -189,7 +193,7 @@ void soft_blocks_invalidate(SoftCpu *c, uint64_t gpa_page, uint64_t granules)
     }
     if (hit) {
         for (Block *b = p->blocks; b; b = b->page_next[page_side(b, p)]) {
-            unchain(b);
+            unchain(c, b);
         }
         s->want = NULL;
         soft_jump_flush(c, /* kernel= */ true);
@@ -551,23 +555,36 @@ static Block *block_find(SoftCpu *c, const Source *s)
     return NULL;
 }
 
-void block_want_chain(SoftCpu *c, const Op *const *slot, uint64_t ip, const Op *target)
+static void set_chain(SoftCpu *c, const Op *from, bool taken, const Op *target)
+{
+    Op *op = (Op *)(uintptr_t)from;
+    Block *to = op_block(target);
+
+    if (op_block(op)->code) {
+        jit_link(c, op_block(op), taken, to);
+    }
+    if (!to->host2 && (op->aux & (taken ? OP_CHAIN_TAKEN : OP_CHAIN_FALL))) {
+        *(taken ? &op->taken : &op->fall) = target;
+    }
+}
+
+void block_want_chain(SoftCpu *c, const Op *from, bool taken, uint64_t ip, const Op *target)
 {
     struct BlockStore *s = c->blocks->store;
-    const Op **p = (const Op **)(uintptr_t)slot;
 
     s->want = NULL;
     if (!target) {
-        s->want = p;
+        s->want = from;
+        s->want_taken = taken;
         s->want_flushes = s->nflushes;
         s->want_ip = ip;
-    } else if (!op_block(target)->host2) {
-        *p = target;
+    } else {
+        set_chain(c, from, taken, target);
     }
 }
 
 /* The block goes into the jump cache and the branch that asked for it. */
-static const Op *block_enter(SoftCpu *c, Block *b, const Op **want, uint64_t want_flushes)
+static const Op *block_enter(SoftCpu *c, Block *b, const Op *want, uint64_t want_flushes)
 {
     struct BlockStore *s = c->blocks->store;
 
@@ -576,8 +593,8 @@ static const Op *block_enter(SoftCpu *c, Block *b, const Op **want, uint64_t wan
     }
     *jump_entry(c, c->ip) =
         (JumpEntry){ .ip = c->ip, .key = jump_key(c), .op = b->ops, .gen = c->blocks->gen };
-    if (want && want_flushes == s->nflushes && s->want_ip == c->ip && !b->host2) {
-        *want = b->ops;
+    if (want && want_flushes == s->nflushes && s->want_ip == c->ip) {
+        set_chain(c, want, s->want_taken, b->ops);
     }
     return b->ops;
 }
@@ -603,7 +620,7 @@ static Block *block_new(SoftCpu *c, Source *s)
 const Op *block_get(SoftCpu *c)
 {
     struct BlockStore *st = c->blocks->store;
-    const Op **want = st->want;
+    const Op *want = st->want;
     uint64_t want_flushes = st->want_flushes;
     Source s;
 

@@ -129,13 +129,13 @@ void op_warm(SoftCpu *c, const Op *op)
     return op->fn(c, op);
 }
 
-/* Goes to ip through the jump cache, or leaves. slot: NULL or a chain pointer to set. */
-static inline void go_on(SoftCpu *c, uint64_t ip, const Op *const *slot)
+/* Goes to ip through the jump cache, or leaves. want: from's chain pointer or link may be set. */
+static inline void go_on(SoftCpu *c, const Op *from, bool taken, uint64_t ip, bool want)
 {
     const Op *t = jump_find(c, ip);
 
-    if (slot) {
-        block_want_chain(c, slot, ip, t);
+    if (want) {
+        block_want_chain(c, from, taken, ip, t);
     }
     if (t && !op_polled(c)) {
         return t->fn(c, t);
@@ -143,17 +143,32 @@ static inline void go_on(SoftCpu *c, uint64_t ip, const Op *const *slot)
     c->ip = ip;
 }
 
+static uint64_t fall_ip(const SoftCpu *c, const Op *op)
+{
+    return mode_ip(c->mode, op->ip + op->len);
+}
+
 void op_taken_slow(SoftCpu *c, const Op *op)
 {
     c->icount += op->idx + 1u;
-    return go_on(c, op->imm, !op->taken && (op->aux & OP_CHAIN_TAKEN) ? &op->taken : NULL);
+    return go_on(c, op, true, op->imm, !op->taken && (op->aux & OP_CHAIN_TAKEN));
 }
 
 /* An Op without length is the end of a block, not an instruction. */
 void op_fall_slow(SoftCpu *c, const Op *op)
 {
     c->icount += op->idx + (op->len != 0);
-    return go_on(c, mode_ip(c->mode, op->ip + op->len), op->aux & OP_CHAIN_FALL ? &op->fall : NULL);
+    return go_on(c, op, false, fall_ip(c, op), op->aux & OP_CHAIN_FALL);
+}
+
+void op_taken_out(SoftCpu *c, const Op *op)
+{
+    return go_on(c, op, true, op->imm, true);
+}
+
+void op_fall_out(SoftCpu *c, const Op *op)
+{
+    return go_on(c, op, false, fall_ip(c, op), true);
 }
 
 /* The instruction at c->ip, decoded from what a fetch gives. May raise. */

@@ -56,6 +56,13 @@ enum { OP_ADDR32 = 0x80, OP_SEG = 0x0f }; /* aux: OP_SEG holds SEG_* + 1 */
 
 enum { BLOCK_MAX_INSNS = 60, BLOCK_MAX_BYTES = BLOCK_MAX_INSNS * 15 };
 
+/* Where generated code leaves a block for a target known in advance. */
+typedef struct BlockLink {
+    uint32_t at;  /* of the jump's displacement; 0: no generated code */
+    uint32_t out; /* of the code that asks for the target */
+    bool keyed;   /* to another page: it holds for one value of jump_gen */
+} BlockLink;
+
 typedef struct Block Block;
 struct Block {
     /* The key. The host address tells apart what the memory map puts at the same place, ROM and its
@@ -67,9 +74,11 @@ struct Block {
     uint32_t mode;
     uint16_t nbytes; /* of guest code */
     uint8_t nops;
-    bool chains;  /* the last Op has chain pointers */
-    uint8_t heat; /* how often it was entered, until it is translated */
-    OpFn *first;  /* the first Op's handler meanwhile */
+    bool chains;         /* the last Op has chain pointers */
+    uint8_t heat;        /* how often it was entered, until it is translated */
+    OpFn *first;         /* the first Op's handler meanwhile */
+    const uint8_t *code; /* NULL: not translated */
+    BlockLink link[2];   /* not taken, taken */
     Block *hash_next;
     Block *page_next[2]; /* in the lists of the first and the second page */
     uint64_t granules[2];
@@ -153,6 +162,7 @@ OpFn op_leave; /* end of a block without a transfer: to the dispatcher at op->ip
 OpFn op_break; /* gdb breakpoint */
 OpFn op_warm;  /* the first Op of a block that may be translated: counts */
 OpFn op_taken_slow, op_fall_slow; /* a branch without a chained target, or polled */
+OpFn op_taken_out, op_fall_out;   /* the same from generated code, which has counted */
 
 /* aux of an Op with chains: the dispatcher may fill in the pointer. */
 enum { OP_CHAIN_TAKEN = 1, OP_CHAIN_FALL = 2 };
@@ -206,9 +216,10 @@ const Op *block_get(SoftCpu *c);
 void block_translate(SoftCpu *c, Block *b);
 /* Serves SOFT_POLL_FLUSH and SOFT_POLL_INVAL. */
 void blocks_poll(SoftCpu *c);
-/* A branch to ip asks for its chain pointer to be set: to target if it is known, else to the block
- * that block_get() finds next, if that is the one at ip: an interrupt may come first. */
-void block_want_chain(SoftCpu *c, const Op *const *slot, uint64_t ip, const Op *target);
+/* A branch to ip asks for its chain pointer, and its link in generated code, to be set: to target
+ * if it is known, else to the block that block_get() finds next, if that is the one at ip: an
+ * interrupt may come first. */
+void block_want_chain(SoftCpu *c, const Op *from, bool taken, uint64_t ip, const Op *target);
 
 /* translate.c: Ops for n decoded instructions; cold ones go to insns. Returns the number of Ops (at
  * most n + 1). */

@@ -5,15 +5,15 @@
 _Static_assert(offsetof(Op, fn) == 0, "jumps go through [Op]");
 _Static_assert(sizeof(JumpEntry) == 32 && sizeof(Op *) == 8, "the jump cache is indexed by shifts");
 
-static Rm guest(unsigned r)
-{
-    return rm_at(H_DI, (int32_t)(r * 8));
-}
-
-/* RAX: the Op to go on at. ninsns: of this block, that have run. */
-static void go(JitBlock *b, unsigned ninsns)
+static void count(JitBlock *b, unsigned ninsns)
 {
     emit_alu_imm(&b->e, 64, 0, JIT_CPU(icount), ninsns);
+}
+
+/* RAX: the Op to go on at. */
+static void go(JitBlock *b)
+{
+    count(b, b->i + 1);
     emit_mov(&b->e, 64, H_SI, rm_reg(H_AX));
     emit_op(&b->e, 32, 0xff, 4, rm_at(H_AX, 0));
 }
@@ -24,35 +24,32 @@ static void compare_poll(JitBlock *b)
 }
 
 /*
- * To a target known now: by the Op's chain pointer within the page, else if the jump cache has it
- * where it belongs. Only backward branches poll: no loop is without one, or an indirect transfer.
+ * To a target known now: a jump to the way out until jit_link() has it go to the block itself. It
+ * holds for good within the page, else as long as jump_gen is the same, as for the jump cache; the
+ * mode is the block's. Only backward branches poll: no loop is without one or an indirect transfer.
  */
 static void branch(JitBlock *b, const Op *op, uint64_t target, bool taken, unsigned ninsns)
 {
-    OpFn *slow = taken ? op_taken_slow : op_fall_slow;
+    JitStub *out = jit_stub(b, op, taken ? op_taken_out : op_fall_out);
+    BlockLink *l = &b->block->link[taken];
     Emit *e = &b->e;
 
-    emit_address(e, H_SI, op);
+    count(b, ninsns);
     if (taken && target <= op->ip) {
         compare_poll(b);
-        emit_jcc_to(e, H_NE, (const void *)slow);
+        jit_to(b, out, H_NE);
     }
-    if (op->aux & (taken ? OP_CHAIN_TAKEN : OP_CHAIN_FALL)) {
-        emit_mov(
-            e, 64, H_AX, rm_at(H_SI, (int32_t)(taken ? offsetof(Op, taken) : offsetof(Op, fall))));
-        emit_op(e, 64, 0x85, H_AX, rm_reg(H_AX));
-        emit_jcc_to(e, H_E, (const void *)slow);
-    } else {
-        emit_load_imm(e, H_DX, (uintptr_t)jump_entry(b->c, target));
-        emit_load_imm(e, H_AX, target);
-        emit_mov(e, 64, H_CX, JIT_CPU(mode));
-        emit_op(e, 64, 0x3b, H_AX, rm_at(H_DX, offsetof(JumpEntry, ip)));
-        emit_jcc_to(e, H_NE, (const void *)slow);
-        emit_op(e, 64, 0x3b, H_CX, rm_at(H_DX, offsetof(JumpEntry, key)));
-        emit_jcc_to(e, H_NE, (const void *)slow);
-        emit_mov(e, 64, H_AX, rm_at(H_DX, offsetof(JumpEntry, op)));
+    l->keyed = !(op->aux & (taken ? OP_CHAIN_TAKEN : OP_CHAIN_FALL));
+    if (l->keyed) {
+        emit_op(e, 32, 0x81, 7, JIT_CPU(jump_gen));
+        emit32(e, b->c->jump_gen);
+        jit_to(b, out, H_NE);
     }
-    go(b, ninsns);
+    emit8(e, 0xe9);
+    emit32(e, 0);
+    out->from[out->nfrom++] = e->p;
+    out->ret_at = &l->out;
+    b->link[taken] = e->p - 4;
 }
 
 static uint64_t next_ip(const Insn *in)
@@ -96,27 +93,27 @@ static void push_return(JitBlock *b, const Insn *in)
 {
     Emit *e = &b->e;
 
-    emit_mov(e, 64, H_8, guest(R_SP));
+    emit_mov(e, 64, H_8, jit_guest(R_SP));
     emit_op(e, 64, 0x8d, H_8, rm_at(H_8, -8));
     emit_mov(e, 64, H_AX, rm_reg(H_8));
     jit_probe(b, 64, /* write= */ true);
     emit_load_imm(e, H_CX, next_ip(in));
     emit_store(e, 64, rm_at(H_AX, 0), H_CX);
-    emit_store(e, 64, guest(R_SP), H_8);
+    emit_store(e, 64, jit_guest(R_SP), H_8);
 }
 
 static bool ctl_ret(JitBlock *b, const Insn *in)
 {
     Emit *e = &b->e;
 
-    emit_mov(e, 64, H_8, guest(R_SP));
+    emit_mov(e, 64, H_8, jit_guest(R_SP));
     emit_mov(e, 64, H_AX, rm_reg(H_8));
     jit_probe(b, 64, /* write= */ false);
     emit_mov(e, 64, H_AX, rm_at(H_AX, 0));
     find(b);
     emit_op(e, 64, 0x8d, H_8, rm_at(H_8, (int32_t)in->imm + 8));
-    emit_store(e, 64, guest(R_SP), H_8);
-    go(b, b->i + 1);
+    emit_store(e, 64, jit_guest(R_SP), H_8);
+    go(b);
     return true;
 }
 
@@ -129,7 +126,7 @@ static bool ctl_indirect(JitBlock *b, const Insn *in)
         jit_probe(b, 64, /* write= */ false);
         emit_mov(e, 64, H_AX, rm_at(H_AX, 0));
     } else {
-        emit_mov(e, 64, H_AX, guest(in->rm));
+        emit_mov(e, 64, H_AX, jit_guest(in->rm));
     }
     find(b);
     if (in->fn == insn_call_rm) {
@@ -137,7 +134,7 @@ static bool ctl_indirect(JitBlock *b, const Insn *in)
         push_return(b, in);
         emit_mov(e, 64, H_AX, rm_reg(H_9));
     }
-    go(b, b->i + 1);
+    go(b);
     return true;
 }
 

@@ -3,11 +3,6 @@
 #include "insn-fns.h"
 #include "jit.h"
 
-static Rm guest(unsigned r)
-{
-    return rm_at(H_DI, (int32_t)(r * 8));
-}
-
 static unsigned op_bits(const Insn *in)
 {
     return in->opsize * 8u;
@@ -90,7 +85,7 @@ static bool op_movx(JitBlock *b, const Insn *in)
     } else {
         emit_op(&b->e, sign && to == 64 ? 64 : 32, (sign ? 0x1be : 0x1b6) + (from == 16), H_AX, m);
     }
-    emit_store(&b->e, 64, guest(in->reg), H_AX);
+    emit_store(&b->e, 64, jit_guest(in->reg), H_AX);
     b->host = in->flags & INSN_MEM ? JIT_HOST_NONE : b->host;
     return true;
 }
@@ -101,7 +96,7 @@ static bool op_lea(JitBlock *b, const Insn *in)
     if (in->opsize == 4) {
         emit_mov(&b->e, 32, H_AX, rm_reg(H_AX));
     }
-    emit_store(&b->e, 64, guest(in->reg), H_AX);
+    emit_store(&b->e, 64, jit_guest(in->reg), H_AX);
     return true;
 }
 
@@ -288,7 +283,7 @@ static bool alu_zero(JitBlock *b, const Insn *in, const Alu *a)
         set_flags_op(b, FLAGS_OP_RES);
         emit_store_imm(&b->e, 64, JIT_CPU(fl.res), 0);
     }
-    emit_store_imm(&b->e, 64, guest(in->reg), 0);
+    emit_store_imm(&b->e, 64, jit_guest(in->reg), 0);
     b->known = b->dead[b->i] ? JIT_NOTHING : JIT_LOGIC;
     b->host = JIT_HOST_NONE;
     b->cf11 = false;
@@ -434,7 +429,7 @@ static bool shift_imm(JitBlock *b, const Insn *in, unsigned bits)
     if (!count || (k < SH_SHL && !dead)) {
         return false;
     }
-    emit_extend(&b->e, k == SH_SAR, bits, H_AX, guest(in->rm));
+    emit_extend(&b->e, k == SH_SAR, bits, H_AX, jit_guest(in->rm));
     if (!dead) {
         shift_lazy(b, k, bits, count);
     }
@@ -443,7 +438,7 @@ static bool shift_imm(JitBlock *b, const Insn *in, unsigned bits)
     if (!dead) {
         set_res(b, bits, H_AX);
     }
-    set_reg(b, guest(in->rm), bits, H_AX);
+    set_reg(b, jit_guest(in->rm), bits, H_AX);
     b->known = dead ? JIT_NOTHING : JIT_RES;
     b->host = dead ? JIT_HOST_NONE : JIT_HOST_NO_OF;
     b->cf11 = false;
@@ -463,10 +458,10 @@ static bool op_shift(JitBlock *b, const Insn *in)
     if (!b->dead[b->i]) {
         return false;
     }
-    emit_mov(&b->e, 32, H_CX, guest(R_CX));
-    emit_mov(&b->e, bits, H_AX, guest(in->rm));
+    emit_mov(&b->e, 32, H_CX, jit_guest(R_CX));
+    emit_mov(&b->e, bits, H_AX, jit_guest(in->rm));
     emit_op(&b->e, bits, 0xd3, in->reg == SH_SAL ? SH_SHL : in->reg, rm_reg(H_AX));
-    set_reg(b, guest(in->rm), bits, H_AX);
+    set_reg(b, jit_guest(in->rm), bits, H_AX);
     b->known = JIT_NOTHING;
     b->host = JIT_HOST_NONE;
     b->cf11 = false;
@@ -483,13 +478,13 @@ static bool op_imul(JitBlock *b, const Insn *in)
     }
     Rm src = rm_operand(b, in, bits, /* write= */ false);
     if (in->opcode == 0x1af) {
-        emit_mov(&b->e, bits, H_CX, guest(in->reg));
+        emit_mov(&b->e, bits, H_CX, jit_guest(in->reg));
         emit_op(&b->e, bits, 0x1af, H_CX, src);
     } else {
         emit_op(&b->e, bits, 0x69, H_CX, src);
         emit32(&b->e, (uint32_t)in->imm);
     }
-    set_reg(b, guest(in->reg), bits, H_CX);
+    set_reg(b, jit_guest(in->reg), bits, H_CX);
     b->known = JIT_NOTHING;
     b->host = JIT_HOST_NONE;
     b->cf11 = false;
@@ -501,7 +496,7 @@ static bool op_imul(JitBlock *b, const Insn *in)
 /* R8 = RSP + add, RAX: the host address of what is there (or will be, for a push). */
 static void stack_slot(JitBlock *b, unsigned sp, int add, bool write)
 {
-    emit_mov(&b->e, 64, H_8, guest(sp));
+    emit_mov(&b->e, 64, H_8, jit_guest(sp));
     if (add) {
         emit_op(&b->e, 64, 0x8d, H_8, rm_at(H_8, add));
     }
@@ -520,10 +515,10 @@ static bool op_push(JitBlock *b, const Insn *in)
     if (imm) {
         emit_store_imm(&b->e, 64, rm_at(H_AX, 0), (int64_t)in->imm);
     } else {
-        emit_mov(&b->e, 64, H_CX, guest(in->rm));
+        emit_mov(&b->e, 64, H_CX, jit_guest(in->rm));
         emit_store(&b->e, 64, rm_at(H_AX, 0), H_CX);
     }
-    emit_store(&b->e, 64, guest(R_SP), H_8);
+    emit_store(&b->e, 64, jit_guest(R_SP), H_8);
     b->host = JIT_HOST_NONE;
     return true;
 }
@@ -538,8 +533,8 @@ static bool op_pop(JitBlock *b, const Insn *in)
     stack_slot(b, in->fn == insn_leave ? R_BP : R_SP, 0, /* write= */ false);
     emit_mov(&b->e, 64, H_AX, rm_at(H_AX, 0));
     emit_op(&b->e, 64, 0x8d, H_8, rm_at(H_8, 8));
-    emit_store(&b->e, 64, guest(R_SP), H_8);
-    emit_store(&b->e, 64, guest(to), H_AX);
+    emit_store(&b->e, 64, jit_guest(R_SP), H_8);
+    emit_store(&b->e, 64, jit_guest(to), H_AX);
     b->host = JIT_HOST_NONE;
     return true;
 }
@@ -574,17 +569,17 @@ static bool op_convert(JitBlock *b, const Insn *in)
     }
     if (in->fn == insn_cbw) {
         if (bits == 64) {
-            emit_extend(&b->e, true, 32, H_AX, guest(R_AX));
+            emit_extend(&b->e, true, 32, H_AX, jit_guest(R_AX));
         } else {
-            emit_op(&b->e, 32, 0x1bf, H_AX, guest(R_AX));
+            emit_op(&b->e, 32, 0x1bf, H_AX, jit_guest(R_AX));
         }
-        emit_store(&b->e, 64, guest(R_AX), H_AX);
+        emit_store(&b->e, 64, jit_guest(R_AX), H_AX);
         return true;
     }
-    emit_mov(&b->e, bits, H_AX, guest(R_AX));
+    emit_mov(&b->e, bits, H_AX, jit_guest(R_AX));
     emit_op(&b->e, bits, 0xc1, SH_SAR, rm_reg(H_AX));
     emit8(&b->e, bits - 1);
-    emit_store(&b->e, 64, guest(R_DX), H_AX);
+    emit_store(&b->e, 64, jit_guest(R_DX), H_AX);
     b->host = JIT_HOST_NONE;
     return true;
 }
@@ -593,13 +588,13 @@ static bool op_bswap(JitBlock *b, const Insn *in)
 {
     unsigned bits = op_bits(in);
 
-    emit_mov(&b->e, bits, H_AX, guest(in->rm));
+    emit_mov(&b->e, bits, H_AX, jit_guest(in->rm));
     if (bits == 64) {
         emit8(&b->e, 0x48);
     }
     emit8(&b->e, 0x0f);
     emit8(&b->e, 0xc8);
-    emit_store(&b->e, 64, guest(in->rm), H_AX);
+    emit_store(&b->e, 64, jit_guest(in->rm), H_AX);
     return true;
 }
 
@@ -619,9 +614,9 @@ static bool op_cmov(JitBlock *b, const Insn *in)
     if (in->flags & INSN_MEM || !jit_cond(b, in->opcode & 15)) {
         return false;
     }
-    emit_mov(&b->e, bits, H_AX, guest(in->reg));
-    emit_op(&b->e, bits, 0x140 + (in->opcode & 15), H_AX, guest(in->rm));
-    emit_store(&b->e, 64, guest(in->reg), H_AX);
+    emit_mov(&b->e, bits, H_AX, jit_guest(in->reg));
+    emit_op(&b->e, bits, 0x140 + (in->opcode & 15), H_AX, jit_guest(in->rm));
+    emit_store(&b->e, 64, jit_guest(in->reg), H_AX);
     return true;
 }
 

@@ -19,13 +19,14 @@
 #include <unistd.h>
 
 #define JIT_SIZE ((size_t)32 << 20)
-/* No block's code is longer: an instruction takes less than 320 bytes, its way out 24. */
-enum { JIT_INSN_MAX = 352, JIT_FRAME = 512 };
+/* No block's code is longer; a way out is a LEA or MOV and a jump. */
+enum { JIT_INSN_MAX = 320, JIT_FRAME = 512, JIT_STUB_MAX = 24 };
 
 struct Jit {
     uint8_t *write; /* the same memory twice: no page can be both written and run */
     uint8_t *run;
-    size_t used;
+    size_t used; /* from the start: code */
+    size_t cold; /* to the end: ways out of it */
 };
 
 #if defined(__x86_64__)
@@ -57,6 +58,7 @@ Jit *jit_new(void)
     Jit *j = g_new0(Jit, 1);
     j->write = write;
     j->run = run;
+    jit_reset(j);
     return j;
 }
 
@@ -80,14 +82,18 @@ void jit_free(Jit *j)
 
 void jit_reset(Jit *j)
 {
-    j->used = 0;
+    j->used = 16; /* 0 is no place */
+    j->cold = JIT_SIZE;
 }
 
 /* Shared pieces */
 
 Rm jit_reg(const Insn *in, unsigned reg, unsigned bits)
 {
-    return rm_at(H_DI, op_reg_off(in, reg, bits / 8));
+    Rm m = jit_guest(0);
+
+    m.disp += op_reg_off(in, reg, bits / 8);
+    return m;
 }
 
 void jit_ea(JitBlock *b, bool segment)
@@ -101,10 +107,10 @@ void jit_ea(JitBlock *b, bool segment)
         emit_load_imm(e, H_AX, bits == 32 ? (uint32_t)in->disp : (uint64_t)in->disp);
     } else {
         if (base) {
-            emit_mov(e, 64, H_AX, rm_at(H_DI, in->base * 8));
+            emit_mov(e, 64, H_AX, jit_guest(in->base));
         }
         if (index) {
-            emit_mov(e, 64, H_CX, rm_at(H_DI, in->index * 8));
+            emit_mov(e, 64, H_CX, jit_guest(in->index));
             Rm m = rm_sib(base ? H_AX : H_NONE, H_CX, in->scale, (int32_t)in->disp);
             emit_op(e, bits, 0x8d, H_AX, m);
         } else if (in->disp || bits == 32) {
@@ -117,10 +123,26 @@ void jit_ea(JitBlock *b, bool segment)
     }
 }
 
+JitStub *jit_stub(JitBlock *b, const Op *op, OpFn *fn)
+{
+    JitStub *s = &b->stubs[b->nstubs++];
+
+    *s = (JitStub){ .op = op, .fn = fn };
+    return s;
+}
+
+void jit_to(JitBlock *b, JitStub *s, unsigned cc)
+{
+    g_assert(s->nfrom < JIT_STUB_FROM);
+    s->from[s->nfrom++] = emit_jcc(&b->e, cc);
+}
+
 void jit_miss(JitBlock *b, unsigned cc)
 {
-    b->miss[b->nmiss].from = emit_jcc(&b->e, cc);
-    b->miss[b->nmiss++].i = b->i;
+    const Op *op = &b->block->ops[b->i];
+    JitStub *s = b->nstubs ? &b->stubs[b->nstubs - 1] : NULL;
+
+    jit_to(b, s && s->op == op && s->fn == b->fn[b->i] ? s : jit_stub(b, op, b->fn[b->i]), cc);
 }
 
 _Static_assert(sizeof(SoftTlbEntry) == 32 && offsetof(SoftTlb, e) == 0, "jit_probe() knows them");
@@ -193,17 +215,17 @@ static bool host_wanted(const JitBlock *b)
     return false;
 }
 
-static void leave(JitBlock *b, unsigned i)
+static void leave(Emit *e, const Op *op, OpFn *fn)
 {
-    emit_address(&b->e, H_SI, &b->block->ops[i]);
-    emit_jmp(&b->e, (const void *)b->fn[i]);
+    emit_address(e, H_SI, op);
+    emit_jmp(e, (const void *)fn);
 }
 
 static void one(JitBlock *b)
 {
     Op *op = &b->block->ops[b->i];
     Emit at = b->e;
-    unsigned nmiss = b->nmiss;
+    unsigned nstubs = b->nstubs;
 
     if (b->host != JIT_HOST_NONE && !host_wanted(b)) {
         b->host = JIT_HOST_NONE;
@@ -215,23 +237,41 @@ static void one(JitBlock *b)
         return;
     }
     b->e = at;
-    b->nmiss = nmiss;
-    op->fn = b->fn[b->i];
-    leave(b, b->i);
+    b->nstubs = nstubs;
+    leave(&b->e, op, b->fn[b->i]);
     b->known = JIT_NOTHING;
     b->host = JIT_HOST_NONE;
     b->cf11 = false;
+}
+
+/* The ways out go to the other end of the memory, so that what runs lies together. */
+static void put_stubs(Jit *j, JitBlock *b)
+{
+    j->cold -= b->nstubs * JIT_STUB_MAX;
+    Emit e = { .p = j->write + j->cold, .run = b->e.run };
+
+    for (unsigned i = 0; i < b->nstubs; i++) {
+        JitStub *s = &b->stubs[i];
+        for (unsigned k = 0; k < s->nfrom; k++) {
+            emit_here(&e, s->from[k]);
+        }
+        if (s->ret_at) {
+            *s->ret_at = (uint32_t)(e.p - j->write);
+        }
+        leave(&e, s->op, s->fn);
+    }
 }
 
 bool jit_block(Jit *j, SoftCpu *c, Block *block, const Insn *in, unsigned n)
 {
     JitBlock b = { .c = c, .block = block, .in = in, .n = n };
 
-    if (j->used + n * JIT_INSN_MAX + JIT_FRAME > JIT_SIZE) {
+    if (j->used + n * JIT_INSN_MAX + JIT_FRAME > j->cold) {
         return false;
     }
     b.e.p = j->write + j->used;
     b.e.run = j->run - j->write;
+    block->code = b.e.p + b.e.run;
     flags_dead(in, n, b.dead);
     for (unsigned i = 0; i < block->nops; i++) {
         b.fn[i] = block->ops[i].fn;
@@ -244,13 +284,49 @@ bool jit_block(Jit *j, SoftCpu *c, Block *block, const Insn *in, unsigned n)
         if (b.fn[n] == hot_fall) {
             jit_fall(&b);
         } else {
-            leave(&b, n);
+            leave(&b.e, &block->ops[n], b.fn[n]);
         }
     }
-    for (unsigned i = 0; i < b.nmiss; i++) {
-        emit_here(&b.e, b.miss[i].from);
-        leave(&b, b.miss[i].i);
+    put_stubs(j, &b);
+    for (unsigned side = 0; side < 2; side++) {
+        if (b.link[side]) {
+            block->link[side].at = (uint32_t)(b.link[side] - j->write);
+        }
     }
     j->used = ((size_t)(b.e.p - j->write) + 15) & ~(size_t)15;
     return true;
+}
+
+/* The displacement of the jump at a way out; in front of it are JNE and, keyed, jump_gen's value.
+ */
+enum { LINK_KEY = -(1 + 6 + 4) };
+
+static void set_link(Jit *j, uint32_t at, const uint8_t *target)
+{
+    int32_t d = (int32_t)(target - (j->run + at + 4));
+
+    memcpy(j->write + at, &d, 4);
+}
+
+void jit_link(SoftCpu *c, Block *from, bool taken, const Block *to)
+{
+    Jit *j = c->blocks->jit;
+    BlockLink *l = &from->link[taken];
+
+    if (!l->at || !to->code || from->mode != c->mode || (!l->keyed && to->host2)) {
+        return;
+    }
+    if (l->keyed) {
+        memcpy(j->write + l->at + LINK_KEY, &c->jump_gen, 4);
+    }
+    set_link(j, l->at, to->code);
+}
+
+void jit_unlink(Jit *j, Block *from)
+{
+    for (unsigned side = 0; side < 2; side++) {
+        if (from->link[side].at) {
+            set_link(j, from->link[side].at, j->run + from->link[side].out);
+        }
+    }
 }

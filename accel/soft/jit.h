@@ -16,6 +16,10 @@ Jit *jit_new(void);
 void jit_free(Jit *j);
 /* All code is forgotten; nothing may be in it or come back to it. */
 void jit_reset(Jit *j);
+/* A block's way out goes straight to another block: to is where c goes on from there now. */
+void jit_link(SoftCpu *c, Block *from, bool taken, const Block *to);
+/* Ways out within the page go through the dispatcher again. */
+void jit_unlink(Jit *j, Block *from);
 /* Ops of b get generated code as their handlers. in: its n instructions. False: no room left. */
 bool jit_block(Jit *j, SoftCpu *c, Block *b, const Insn *in, unsigned n);
 
@@ -23,6 +27,16 @@ bool jit_block(Jit *j, SoftCpu *c, Block *b, const Insn *in, unsigned n);
 typedef enum JitKnown { JIT_NOTHING, JIT_SUB, JIT_ADD, JIT_LOGIC, JIT_RES } JitKnown;
 /* Which of the guest's flags stand in the host's right now. */
 typedef enum JitHost { JIT_HOST_NONE, JIT_HOST_ALL, JIT_HOST_NO_OF } JitHost;
+
+/* A way out to a handler in C, beside the code, and the branches there. */
+enum { JIT_STUB_FROM = 6 };
+typedef struct JitStub {
+    const Op *op;
+    OpFn *fn;
+    uint8_t *from[JIT_STUB_FROM];
+    unsigned nfrom;
+    uint32_t *ret_at; /* gets its place in the code */
+} JitStub;
 
 /* A block under translation. */
 typedef struct JitBlock {
@@ -36,11 +50,9 @@ typedef struct JitBlock {
     bool cf11;                     /* R11B holds CF */
     bool dead[BLOCK_MAX_INSNS];    /* what the instruction does to the flags is never seen */
     OpFn *fn[BLOCK_MAX_INSNS + 1]; /* the handlers in C */
-    unsigned nmiss;
-    struct {
-        uint8_t *from;
-        unsigned i;
-    } miss[4 * BLOCK_MAX_INSNS]; /* branches to the handler in C of instruction i */
+    uint8_t *link[2];              /* behind the jumps of the ways out: not taken, taken */
+    unsigned nstubs;
+    JitStub stubs[BLOCK_MAX_INSNS + 3];
 } JitBlock;
 
 /* jit-ops.c, jit-ctl.c: the code of instruction b->i. False: nothing was emitted. */
@@ -55,7 +67,16 @@ void jit_ea(JitBlock *b, bool segment);                  /* memory operand's add
 /* RAX from linear to host address; to the handler in C if that fails. Destroys RCX, RDX, flags. */
 void jit_probe(JitBlock *b, unsigned bits, bool write);
 void jit_miss(JitBlock *b, unsigned cc);
+/* A way out; jit_to() branches there. */
+JitStub *jit_stub(JitBlock *b, const Op *op, OpFn *fn);
+void jit_to(JitBlock *b, JitStub *s, unsigned cc);
 /* The host's flags for condition cc; may destroy RAX and the other flags. False: cannot. */
 bool jit_cond(JitBlock *b, unsigned cc);
+
+/* The field of SoftCpu, a guest register. */
+static inline Rm jit_guest(unsigned r)
+{
+    return rm_at(H_DI, (int32_t)(offsetof(SoftCpu, r) + r * 8));
+}
 
 #define JIT_CPU(field) rm_at(H_DI, (int32_t)offsetof(SoftCpu, field))

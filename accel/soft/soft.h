@@ -161,13 +161,16 @@ typedef struct SoftFlags {
 } SoftFlags;
 
 struct SoftCpu {
-    alignas(64) uint64_t r[SOFT_NREGS]; /* r[R_ZERO] is always 0 */
-    SoftFlags fl;
-    uint32_t sysflags; /* RFLAGS without CF PF AF ZF SF OF; bit 1 set. DF is kept here */
-    uint32_t cpl;
+    /* What generated code uses most comes first: offsets below 128 take one byte there. */
+    alignas(64) SoftFlags fl;
     /* mode and jump_gen are compared as one word (exec.h): they validate jump cache entries. */
-    alignas(8) uint32_t mode;    /* MODE_* */
-    uint32_t jump_gen;           /* jump_gens[] of this CPL */
+    alignas(8) uint32_t mode; /* MODE_* */
+    uint32_t jump_gen;        /* jump_gens[] of this CPL */
+    SoftTlb *tlb;             /* the view in use: kernel or user */
+    uint64_t icount; /* instructions executed; exact between instructions of the dispatcher only */
+    uint64_t r[SOFT_NREGS]; /* r[R_ZERO] is always 0 */
+    uint32_t sysflags;      /* RFLAGS without CF PF AF ZF SF OF; bit 1 set. DF is kept here */
+    uint32_t cpl;
     uint32_t jump_gens[2];       /* CPL 0..2, CPL 3: count TLB flushes and code invalidations */
     _Atomic uint32_t poll;       /* SOFT_POLL_*; 0: nothing to do */
     _Atomic uint32_t flush_done; /* counts SOFT_POLL_FLUSH requests served (soft_code_sync) */
@@ -175,9 +178,7 @@ struct SoftCpu {
     const Op *op;                /* hot handlers store it before anything that may raise */
     uint64_t ip;                 /* between blocks: where to go on (offset in CS) */
     uint64_t ip_cur, ip_next;    /* during a cold instruction */
-    SoftTlb *tlb;                /* the view in use: kernel or user */
-    uint64_t icount;  /* instructions executed; exact between instructions of the dispatcher only */
-    uint32_t npauses; /* PAUSE executed: every 64th yields */
+    uint32_t npauses;            /* PAUSE executed: every 64th yields */
 
     SoftSeg seg[6], ldtr, tr;
     struct {
