@@ -17,8 +17,9 @@ from packages import CACHE, run
 PROBE = r"""
 dmesg -n 1
 mkdir -p /mnt
-n=0; while [ ! -b /dev/vda1 ] && [ ! -b /dev/sdb1 ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
-d=/dev/vda1; [ -b /dev/sdb1 ] && d=/dev/sdb1
+part() { ls /dev/vda1 /dev/sd?1 2>/dev/null | head -1; } # SCSI disks are found in any order
+n=0; while [ -z "$(part)" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
+d=$(part)
 mount -t ext4 $d /mnt && echo "mounted: $(cat /mnt/etc/greeting)"
 echo "second=$(cat /mnt/second 2>/dev/null)"
 echo "cmdline=$(cat /proc/cmdline)"
