@@ -16,7 +16,15 @@
 VDEV_EXTERN(virtio_net);
 VDEV_TYPES(VDEV_CLASSES(virtio_net));
 
-enum { PAIRS = 2, CTRL = PAIRS * 2, HDR = 12, FRAME_ROOM = 66000, MAX_OPS = 64, SLOT = 0x11000 };
+enum {
+    PAIRS = 2,
+    CTRL = PAIRS * 2,
+    HDR = 12,
+    HDR_MAX = 24,
+    FRAME_ROOM = 66000,
+    MAX_OPS = 64,
+    SLOT = 0x11000
+};
 
 /* Our end of a cable: counts, and refuses as often as the input says. */
 typedef struct End {
@@ -55,7 +63,8 @@ static NetVerdict end_receive(NetPort *p, const struct iovec *iov, unsigned n, s
 
 static uint64_t end_offloads(NetPort *p)
 {
-    return NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN;
+    return NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN |
+           NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6 | NET_OFFLOAD_TUNNEL | NET_OFFLOAD_TUNNEL_CSUM;
 }
 
 static bool end_set_offload(NetPort *p, uint64_t offloads, uint32_t hdr)
@@ -372,7 +381,9 @@ static void device_open(void)
     fn.wire[0].p.nqueues = PAIRS;
     vdev_open(&fn.v,
         "{'driver': 'virtio-net-pci', 'id': 'nic0', 'addr': '4', 'netdev': 'w', 'romfile': '', "
-        "'mq': true, 'rss': true, 'hash': true, 'x-soft-offloads': true, 'guest_rsc_ext': true}",
+        "'mq': true, 'rss': true, 'hash': true, 'x-soft-offloads': true, 'guest_rsc_ext': true, "
+        "'x-host_tunnel': true, 'x-guest_tunnel': true, "
+        "'x-host_tunnel_csum': true, 'x-guest_tunnel_csum': true}",
         false);
     fn.memory = fn.v.d.alloc;
 }
@@ -420,9 +431,9 @@ static void op_give(Input *in, unsigned q)
 
 static void op_receive(Input *in, unsigned q, uint8_t *f)
 {
-    uint8_t head[HDR];
+    uint8_t head[HDR_MAX] = { 0 };
 
-    for (unsigned i = 0; i < HDR; i++) {
+    for (unsigned i = 0; i < fn.wire[q].p.vnet_hdr_len; i++) {
         head[i] = u8(in);
     }
     size_t len = frame_of(in, f), hdr = fn.wire[q].p.vnet_hdr_len;
@@ -439,7 +450,7 @@ static void op_segments(Input *in, unsigned q, uint8_t *f)
 {
     unsigned how = u8(in), n = 1 + how % 8, body = how & 8 ? 1 + u16(in) % 40000 : 1 + u8(in);
     size_t hdr = fn.wire[q].p.vnet_hdr_len, tcp = how & 16 ? 54 : 34, len = tcp + 20 + body;
-    uint8_t head[HDR] = { how & 32 ? 1 : 2, 0, 0, 0, 0, 0, (uint8_t)tcp, 0, 16 };
+    uint8_t head[HDR_MAX] = { how & 32 ? 1 : 2, 0, 0, 0, 0, 0, (uint8_t)tcp, 0, 16 };
     const struct iovec v[2] = { { head, hdr }, { f, len } };
 
     memset(f, 0, tcp + 20);
@@ -491,6 +502,7 @@ static void device_ops(Input *in, const uint8_t *ops, unsigned nops)
     without |= how & 4 ? 0xfull << 7 | 1ull << 1 : 0; /* no receive offloads */
     without |= how & 8 ? 1ull << 22 | 1ull << 60 : 0; /* one pair */
     without |= how & 16 ? 1ull << 61 : 0;             /* segments stay as they are */
+    fn.v.d.features_more = how >> 5 ? how >> 3 & 0x1e : 0;
     fn.v.d.alloc = fn.memory;
     vd_start(&fn.v.d, without);
     for (unsigned i = 0; in->left && i < MAX_OPS; i++) {
