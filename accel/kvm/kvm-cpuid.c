@@ -262,8 +262,8 @@ static void put_kvm(Leaves *l)
     memcpy(&e->ecx, "VMKV", 4);
     memcpy(&e->edx, "M\0\0\0", 4);
     e = put(l, KVM_LEAF + 1, 0, /* indexed= */ false);
-    e->eax = l->m->f4000_eax;
-    e->eax |= e->eax & 1 ? 1u << 3 : 0; /* kvmclock is both of its MSR pairs */
+    /* kvmclock is both of its MSR pairs */
+    e->eax = (l->m->f4000_eax & ~(1u << 3)) | (l->m->f4000_eax & 1) << 3;
 }
 
 bool kvm_vcpu_set_cpuid(KvmVcpu *v, GError **err)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import vm
 from vm import Skip, Vm, same, test
@@ -204,6 +205,57 @@ def _():
                 v.qmp.ok("cont")
                 while count() == a:
                     pass
+
+
+# kvmclock.
+KVMCLOCK = 1 << 3 | 1  # KVM_FEATURE_CLOCKSOURCE2 and KVM_FEATURE_CLOCKSOURCE
+
+
+def clock(*args, mode="on"):
+    """Bits of CPUID leaf 40000001h:EAX, and the wall clock; None: no kvmclock."""
+    text = guest(accel(mode), "q35", "test=clock n=0", *args)
+    m = re.search(r"wall=(\d+)", text)
+    return int(re.search(r"features=(\w+)", text)[1], 16), m and int(m[1])
+
+
+@test("kvmclock: its page advances with the time stamp counter; CPUID leaf 40000001h is what was asked for")
+def _():
+    for mode in MODES:
+        before = time.time()
+        features, wall = clock("-cpu", "host", mode=mode)
+        same(features & KVMCLOCK, KVMCLOCK, "clock bits of -cpu host")
+        assert before - 60 <= wall <= time.time() + 60, f"the guest's wall clock says {wall}, the host's {before}"
+    features, wall = clock("-cpu", "host,kvmclock=off")
+    same((features & KVMCLOCK, wall), (0, None), "kvmclock=off")
+    assert features, "the other bits are gone, too"
+    same(clock("-cpu", "host,kvm=off"), (0, None), "kvm=off")
+    features, wall = clock("-cpu", "qemu64,-kvm-pv-eoi")
+    assert features & KVMCLOCK == KVMCLOCK and not features >> 6 & 1 and wall, hex(features)
+
+
+@test("kvmclock stands while the machine does")
+def _():
+    acc = accel("on")
+    with Vm(["-nodefaults", "-accel", acc, "-cpu", "host", "-kernel", metal.image(vm.BIN, "metal-pvh"), "-append", "test=clock n=1",
+             "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]) as v:
+        def shown():
+            return [int(x, 16) for x in re.findall(r"(0x\w{16})", v.qmp.hmp("xp /2gx 0x701000"))]
+        while not shown()[0]:
+            pass
+        for _ in range(3):
+            v.qmp.ok("stop")
+            kvm, tsc = shown()
+            at = time.monotonic()
+            while time.monotonic() - at < 0.5:
+                pass
+            v.qmp.ok("cont")
+            while shown()[0] == kvm:
+                pass
+            v.qmp.ok("stop")
+            kvm, tsc = (b - a for a, b in zip((kvm, tsc), shown()))
+            stood = (tsc - kvm) / 1e9
+            assert 0.4 < stood < time.monotonic() - at + 0.1, f"{kvm} ns by kvmclock, {tsc} ns by the time stamp counter"
+            v.qmp.ok("cont")
 
 
 # Doorbells.
