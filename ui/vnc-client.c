@@ -49,6 +49,7 @@ typedef struct View {
 } View;
 
 enum { EXT_KEY_ENCODING = -258, QEMU_MESSAGE = 255, EXT_KEY_MESSAGE = 0 };
+enum { REQUEST_FORWARDED = 4 }; /* of ExtendedDesktopSize's: the RFB protocol, 7.8.2 */
 
 /* ---- to the main loop ---- */
 
@@ -96,15 +97,12 @@ static int on_size(
 {
     View *v = view_of(cl);
 
-    if (!v->c->server->takes_wish) {
-        return rfbExtDesktopSize_ResizeProhibited;
-    }
-    if (width < 1 || height < 1 || width > DISPLAY_SIDE_MAX || height > DISPLAY_SIDE_MAX ||
-        nscreens != 1) {
-        return rfbExtDesktopSize_InvalidScreenLayout;
+    if (!v->c->server->takes_wish || width < 1 || height < 1 || width > DISPLAY_SIDE_MAX ||
+        height > DISPLAY_SIDE_MAX || nscreens != 1) {
+        return rfbExtDesktopSize_InvalidScreenLayout; /* as QEMU says */
     }
     post(v, (VncEvent){ .kind = VNC_EV_WISH, .x = (uint16_t)width, .y = (uint16_t)height });
-    return rfbExtDesktopSize_Success; /* the guest follows when it likes */
+    return REQUEST_FORWARDED; /* the guest follows when it likes */
 }
 
 static int on_leds(rfbScreenInfoPtr screen)

@@ -357,33 +357,6 @@ def debian_viewers():
         assert re.search(rb"\xff\xc0\0\x11\x08" + struct.pack(">HH", 200, 320), data), "not a JPEG of 320x200"
 
 
-@test("the size a viewer asks for is passed on, or refused")
-def wish():
-    with up(qtest=True) as v:  # no display at all
-        c = Rfb(SOCK)
-        c.update()
-        c.resizes.clear()
-        c.wish(800, 600)
-        until("an answer", lambda: c.request(True) or c.message() and c.resizes)
-        same(c.resizes[-1][:2], (1, 1), "reason and status: prohibited")
-        same((c.width, c.height), (640, 480))
-
-
-    with up("-device", "virtio-gpu-pci,addr=4", qtest=True) as v:
-        f = Function(v.qtest, 0, 4, 0)
-        f.map()
-        gpu = VirtioPci(f)
-        same(gpu.get(0, 4, DEVICE), 0, "events before")
-        c = Rfb(SOCK)
-        c.update()
-        size = (c.width, c.height)
-        c.wish(1024, 600)
-        until("the guest's event", lambda: gpu.get(0, 4, DEVICE) & 1)  # VIRTIO_GPU_EVENT_DISPLAY: VIRTIO 1.4, 5.7.4
-        c.request(True)
-        until("an answer", lambda: c.quiet(0.1) or c.message() and c.resizes)
-        same((c.width, c.height), size, "nothing changes before the guest does")
-
-
 class Gpu:
     """A virtio GPU's control and cursor queues: VIRTIO 1.4, 5.7.6."""
 
@@ -391,19 +364,26 @@ class Gpu:
         self.q = v.qtest
         f = Function(self.q, 0, slot, 0)
         f.map()
-        dev = VirtioPci(f)
-        dev.start(0)
-        self.queues = [dev.queue(0), dev.queue(1)]
-        dev.ready()
+        self.dev = VirtioPci(f)
+        self.dev.start(0)
+        self.queues = [self.dev.queue(0), self.dev.queue(1)]
+        self.dev.ready()
 
-    def command(self, queue, kind, body):
+    def command(self, queue, kind, body, room=24):
         data = struct.pack("<IIQII", kind, 0, 0, 0, 0) + body
-        out, into = self.q.alloc(len(data)), self.q.alloc(24)
+        out, into = self.q.alloc(len(data)), self.q.alloc(room)
+        self.into = into
         self.q.write(out, data)
-        self.queues[queue].add([(out, len(data))], [(into, 24)] if queue == 0 else [])
+        self.queues[queue].add([(out, len(data))], [(into, room)] if queue == 0 else [])
         self.queues[queue].kick()
         self.queues[queue].wait()
         return self.q.get(into, 4)
+
+    def monitor(self, head):
+        """Whether it is on, its width and height: GET_DISPLAY_INFO."""
+        same(self.command(0, 0x100, b"", 24 + 16 * 24), 0x1101, "display information")
+        at = self.into + 24 + 24 * head
+        return tuple(self.q.get(at + n, 4) for n in (16, 8, 12))
 
     def resource(self, number, width, height, pixels):
         """A resource of b8g8r8a8 with these pixels."""
@@ -416,6 +396,67 @@ class Gpu:
     def show(self, head, number, width, height):
         for kind, body in ((0x103, (head, number)), (0x104, (number, 0))):
             same(self.command(0, kind, struct.pack("<4I2I", 0, 0, width, height, *body)), 0x1100, f"command {kind:#x}")
+
+
+def answer_to(c, width, height):
+    """Reason and status of what a wish is answered, and the size that comes with it."""
+    c.resizes.clear()
+    c.wish(width, height)
+    until("an answer", lambda: c.request(True) or c.message() and c.resizes)
+    return c.resizes[-1]
+
+
+def follows(c, size):
+    """The viewer has this size, without having asked."""
+    until(f"{size}, the viewer has {c.width}x{c.height}", lambda: (c.width, c.height) == size or c.request(True) or c.message())
+
+
+@test("the size a viewer asks for is passed on, or refused as QEMU does")
+def wish():
+    for device in ((), ("-device", "VGA"), ("-device", "virtio-vga"), ("-device", "virtio-gpu-pci")):
+        said = []
+        for binary in (None, vm.oracle()):
+            with Vm([*BASE, "-vnc", f"unix:{SOCK}", *device], binary=binary) as v:
+                c = Rfb(SOCK)
+                c.update()
+                said.append([answer_to(c, *size) for size in ((800, 600), (1024, 768), (0, 0))][:3 if len(device) == 0 or "VGA" in device else 2])
+                c.close()
+        same(said[0], said[1], f"{device}: reason, status, size")
+
+
+@test("both ways on VGA: the guest's modes reach the viewer, its wishes change nothing")
+def resize_vga():
+    with up("-device", "VGA,addr=4", qtest=True) as v:
+        vga, c = Vga(v), Rfb(SOCK)
+        c.update()
+        for size in ((800, 600), (1024, 768), (320, 200)):
+            vga.mode(*size)
+            follows(c, size)
+            same(answer_to(c, 1280, 1024), (1, 3, *size), "refused")
+            sees(c, v, size)
+
+
+@test("both ways on virtio-vga: the guest hears of wishes and follows, or does as it likes")
+def resize_gpu():
+    for device in ("virtio-vga", "virtio-gpu-pci"):
+        with up("-device", f"{device},addr=4", qtest=True) as v:
+            gpu = Gpu(v)
+            c, other = Rfb(SOCK), Rfb(SOCK)
+            for viewer in (c, other):
+                viewer.update()
+            for number, (asked, size) in enumerate((((1024, 600), (1024, 600)), ((640, 400), (640, 400)), (None, (200, 100)), ((800, 600), (300, 200))), 1):
+                before = (c.width, c.height)
+                if asked:
+                    same(answer_to(c, *asked), (1, 4, *before), "passed on, and nothing changes before the guest does")
+                    until("the guest's event", lambda: gpu.dev.get(0, 4, DEVICE) & 1)  # VIRTIO_GPU_EVENT_DISPLAY: VIRTIO 1.4, 5.7.4
+                    same(gpu.monitor(0), (1, *asked), "the monitor")
+                    gpu.dev.put(4, 4, 1, DEVICE)
+                same(gpu.dev.get(0, 4, DEVICE), 0, "seen")
+                gpu.resource(number, *size, struct.pack("<I", number * 0x123456) * (size[0] * size[1]))
+                gpu.show(0, number, *size)
+                for viewer in (c, other):
+                    follows(viewer, size)
+                    sees(viewer, v, size)
 
 
 @test("display= and head= say what a server shows")
@@ -703,12 +744,16 @@ def random_messages():
     kinds = {0: 19, 2: 3, 3: 9, 4: 7, 5: 5, 6: 7, 8: 3, 11: 1, 251: 7, 255: 11, 15: 1, 250: 3, 7: 11}
     rounds = int(os.environ.get("VNC_ROUNDS") or (5000 if os.environ.get("VIRTUE_FULL") else 60))
     end = time.monotonic() + float(os.environ.get("VNC_SECONDS", 0))
-    with up("-device", "virtio-tablet-pci", "-device", "virtio-keyboard-pci", opts=",share=ignore") as v:
+    with up("-device", "virtio-tablet-pci", "-device", "virtio-keyboard-pci", "-device", "VGA,addr=7", opts=",share=ignore", qtest=True) as v:
+        vga = Vga(v, 7)
+        vga.mode(1600, 1200)
         good, served, before = Rfb(SOCK), 0, 0
         while served < rounds or time.monotonic() < end:
             served += 1
             if served == 50:
                 before = rss(v)
+            if rnd.random() < .2:  # under the viewers that are there
+                vga.mode(8 * rnd.randrange(1, 201), rnd.randrange(1, 1201))
             s = raw()
             hello(s, rnd.choice((1, 2, 3, 4, 4, 4, 4, 4)))
             data = b""
