@@ -27,7 +27,7 @@ static NetVerdict wire_receive(NetPort *p, const struct iovec *iov, unsigned n, 
 
 static uint64_t wire_offloads(NetPort *p)
 {
-    return p->vnet_hdr_len ? 0x7f : 0;
+    return p->vnet_hdr_len ? 0x1ff : 0;
 }
 
 static bool wire_set_offload(NetPort *p, uint64_t offloads, uint32_t vnet_hdr_len)

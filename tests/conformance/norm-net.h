@@ -12,8 +12,8 @@ enum { NET_HDR = 12, NET_ROOM = 8 }; /* receive buffers: page, page + 1000h, ...
 #define NET_MULTI "01:00:5e:00:00:01"
 #define NET_ALL   "ff:ff:ff:ff:ff:ff"
 
-/* opts: ", 'key': value"; offloads: the back end has virtio-net's header and all of NET_OFFLOAD_*.
- */
+/* opts: ", 'key': value"; offloads: the back end has virtio-net's header and all of NET_OFFLOAD_*;
+ * frames then come behind NET_HDR bytes, or behind 24 with a tunnel's feature. */
 void norm_net_open(Norm *x, const char *opts, unsigned how, bool offloads);
 /* The same with NET_PAIRS queue pairs at the back end, and offloads; then norm_net_start() sets all
  * their queues up, and commands go to the queue behind them: MQ or RSS has to be accepted. */

@@ -3,7 +3,7 @@
 #include "net/csum.h"
 #include "tests/conformance/norm-net.h"
 
-enum { TCP = 34, TCP_BODY = 54, RSC_INFO = 4 };
+enum { TCP = 34, TCP_BODY = 54, RSC_INFO = 4, OUTER_CSUM = 8 };
 enum { LEN = 200, IP = 14, UDP = 34, SUM = 6, NEEDS = 1, TUNNEL4 = 0x20, TUNNEL6 = 0x40 };
 
 /* Fields of features that are not there begin where the packet begins: its bytes are its own. */
@@ -279,6 +279,51 @@ static void rx_22(Norm *x)
     norm_net_close(x);
 }
 
+/* A large packet in a tunnel at the driver; outer: the UDP header's checksum. Its header's flags.
+ */
+static uint8_t tunnelled(Norm *x, uint8_t flags, uint16_t outer)
+{
+    enum { LONG = 24, INNER_IP = 64, INNER_TCP = 84 };
+    uint8_t hdr[LONG] = { NEEDS | flags, 1 | TUNNEL4, 0, 0, 50 }, f[LEN], got[LONG + LEN];
+    uint32_t id, len;
+
+    make(got, f);
+    net_put_be16(f + UDP + SUM, outer);
+    hdr[6] = INNER_TCP;
+    hdr[8] = 16;
+    hdr[20] = UDP;
+    hdr[22] = INNER_IP;
+    norm_net_open(
+        x, ", 'x-guest_tunnel': true, 'x-guest_tunnel_csum': true, 'x-host_tunnel': true", 0, true);
+    x->d.features_more = 1 << 1 | 1 << 2; /* GUEST_UDP_TUNNEL_GSO, ..._CSUM */
+    norm_net_start(x, 0);
+    norm_net_give(x, 1, 2000);
+    g_assert_cmpint(norm_net_with(x, 0, hdr, f, LEN), ==, NET_SENT);
+    g_assert_true(vring_used(&x->d.ring[NET_RX], &id, &len));
+    g_assert_cmpuint(len, ==, LONG + LEN);
+    x->b->port.read(x->b, x->page, got, len);
+    g_assert_cmphex(got[1], ==, 1 | TUNNEL4);
+    g_assert_cmpmem(got + 20, 4, hdr + 20, 4);
+    g_assert_cmphex(net_be16(got + LONG + UDP + SUM), ==, outer);
+    norm_net_close(x);
+    return got[0];
+}
+
+static void rx_27(Norm *x)
+{
+    uint8_t hdr[NET_HDR], f[LEN];
+
+    NORM("NET-RX-27");
+    make(hdr, f);
+    g_assert_cmphex(tunnelled(x, OUTER_CSUM, net_be16(f + UDP + SUM)), ==, NEEDS | OUTER_CSUM);
+}
+
+static void rx_28(Norm *x)
+{
+    NORM("NET-RX-28");
+    g_assert_cmphex(tunnelled(x, 0, 0), ==, NEEDS);
+}
+
 int main(int argc, char **argv)
 {
     static const NormTest tests[] = {
@@ -297,6 +342,8 @@ int main(int argc, char **argv)
         { "NET-RX-22", rx_22, NORM_BARE, NULL },
         { "NET-RX-25", rx_25, NORM_BARE, NULL },
         { "NET-RX-26", rx_26, NORM_BARE, NULL },
+        { "NET-RX-27", rx_27, NORM_BARE, NULL },
+        { "NET-RX-28", rx_28, NORM_BARE, NULL },
     };
 
     return norm_main(argc, argv, tests, G_N_ELEMENTS(tests));
