@@ -3,7 +3,7 @@
  * test-tap-tunnel. */
 #include "virtio-net.h"
 
-bool net_tunnel_ok(const VirtioNet *s, const NetHeader *h, bool rx)
+bool net_tunnel_check(const VirtioNet *s, const NetHeader *h, bool rx)
 {
     uint8_t tunnel = h->gso_type & NET_GSO_TUNNEL;
     uint8_t type = h->gso_type & (uint8_t) ~(NET_GSO_TUNNEL | NET_GSO_ECN);

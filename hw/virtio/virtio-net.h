@@ -220,7 +220,12 @@ void net_soft_free(NetPair *q);
 
 /* virtio-net-tunnel.c: what a header says of tunnels may be said, before anything is taken out of
  * it; properties that the back end has nothing for; feature bits as the command numbers them. */
-bool net_tunnel_ok(const VirtioNet *s, const NetHeader *h, bool rx);
+bool net_tunnel_check(const VirtioNet *s, const NetHeader *h, bool rx);
+static inline bool net_tunnel_ok(const VirtioNet *s, const NetHeader *h, bool rx)
+{
+    return !(h->gso_type & NET_GSO_TUNNEL || h->flags & NET_HDR_TUNNEL_CSUM) ||
+           net_tunnel_check(s, h, rx);
+}
 bool net_tunnel_props_ok(const VirtioNet *s, uint64_t can, GError **err);
 uint64_t net_tunnel_offload_bits(const VirtioNet *s);
 
