@@ -442,16 +442,13 @@ def resize_gpu():
         with up("-device", f"{device},addr=4", qtest=True) as v:
             gpu = Gpu(v)
             c, other = Rfb(SOCK), Rfb(SOCK)
-            for viewer in (c, other):
-                viewer.update()
+            c.update()
             for number, (asked, size) in enumerate((((1024, 600), (1024, 600)), ((640, 400), (640, 400)), (None, (200, 100)), ((800, 600), (300, 200))), 1):
-                before = (c.width, c.height)
                 if asked:
-                    same(answer_to(c, *asked), (1, 4, *before), "passed on, and nothing changes before the guest does")
+                    same(answer_to(c, *asked), (1, 4, c.width, c.height), "passed on, and nothing changes before the guest does")
                     until("the guest's event", lambda: gpu.dev.get(0, 4, DEVICE) & 1)  # VIRTIO_GPU_EVENT_DISPLAY: VIRTIO 1.4, 5.7.4
                     same(gpu.monitor(0), (1, *asked), "the monitor")
                     gpu.dev.put(4, 4, 1, DEVICE)
-                same(gpu.dev.get(0, 4, DEVICE), 0, "seen")
                 gpu.resource(number, *size, struct.pack("<I", number * 0x123456) * (size[0] * size[1]))
                 gpu.show(0, number, *size)
                 for viewer in (c, other):
