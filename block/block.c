@@ -470,6 +470,16 @@ void blk_each(void (*fn)(Blk *b, void *opaque), void *opaque)
     }
 }
 
+void blk_leave(Blk *b)
+{
+    bool drive = b->id != NULL;
+
+    blk_detach(b);
+    if (drive) {
+        blk_free(b);
+    }
+}
+
 bool blk_drive_delete(const char *id, GError **err)
 {
     Blk *b = blk_find(id);

@@ -1,6 +1,6 @@
 /*
  * The SCSI bus: places of units, the life of a request, unit attentions, what a target answers for
- * units it does not have (SAM-5, SPC-4). Tested by test-scsi.
+ * units it does not have (SAM-5, SPC-4). Tested by test_scsi.py.
  */
 #include "hw/scsi/scsi.h"
 

@@ -1,5 +1,5 @@
 /* scsi-hd and scsi-cd: units over the block layer; simple commands and which file does the others
- * (SPC-4, SBC-3, MMC-6). Tested by test-scsi. */
+ * (SPC-4, SBC-3, MMC-6). Tested by test_scsi.py. */
 #include "scsi-disk.h"
 
 #include <string.h>
@@ -344,7 +344,7 @@ static void disk_unrealize(ScsiDev *d)
 {
     ScsiDisk *s = (ScsiDisk *)d;
 
-    blk_detach(s->blk);
+    blk_leave(s->blk);
     s->attached = false;
     s->blk = NULL;
 }

@@ -1,5 +1,5 @@
 /* What a unit says of itself: INQUIRY and its pages (SPC-4, 6.4, 7.8; SBC-3, 6.6), MODE SENSE and
- * SELECT (SPC-4, 6.11, 7.5; SBC-3, 6.5), READ CAPACITY (SBC-3, 5.15). Tested by test-scsi. */
+ * SELECT (SPC-4, 6.11, 7.5; SBC-3, 6.5), READ CAPACITY (SBC-3, 5.15). Tested by test_scsi.py. */
 #include "scsi-disk.h"
 
 #include <string.h>
@@ -353,7 +353,8 @@ void disk_mode_select(ScsiReq *r)
     uint8_t buf[512];
     int cache = -1;
 
-    if ((r->cdb[1] & 0x11) != 0x10) { /* PF, and no saving */
+    /* PF, and no saving; but an empty list, whatever its form, is no error. SPC-4, 6.11 */
+    if (r->cdb[1] & 1 || (len && !(r->cdb[1] & 0x10))) {
         scsi_fail(r, SCSI_SENSE(SCSI_ILLEGAL_REQUEST, 0x24, 0));
         return;
     }

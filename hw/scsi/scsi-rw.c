@@ -1,5 +1,5 @@
 /* Commands that move blocks: READ, WRITE, VERIFY, WRITE SAME, UNMAP, COMPARE AND WRITE (SBC-3, 5).
- * Tested by test-scsi. */
+ * Tested by test_scsi.py. */
 #include "scsi-disk.h"
 
 #include <errno.h>

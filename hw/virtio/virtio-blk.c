@@ -694,7 +694,7 @@ static void blk_unrealize(VirtioDev *d)
         g_clear_pointer(&s->q, g_free);
     }
     if (s->attached) {
-        blk_detach(s->blk);
+        blk_leave(s->blk);
         s->attached = false;
         s->blk = NULL;
     }

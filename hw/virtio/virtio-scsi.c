@@ -1,6 +1,6 @@
 /* virtio-scsi: a SCSI host adapter (VIRTIO 1.4, 5.6). Requests run in their queue's
  * loop, task management (virtio-scsi-tmf.c) in the device's; events for hot plug come from main by
- * rendezvous. Tested by test-virtio-scsi. */
+ * rendezvous. Tested by test_scsi.py, test-norm-scsi. */
 #include "hw/virtio/virtio-scsi.h"
 
 #include "hw/core/machine.h"

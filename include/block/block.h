@@ -184,6 +184,8 @@ void blk_forget_errors(void);                   /* the VM goes on: query-block's
  * sides share_rw. */
 bool blk_attach(Blk *b, Obj *dev, bool share_rw, GError **err);
 void blk_detach(Blk *b);
+/* The device is gone for good: -drive's handle goes with it, as in QEMU; a node stays. */
+void blk_leave(Blk *b);
 bool blk_inserted(const Blk *b);
 bool blk_read_only(const Blk *b);
 uint64_t blk_size(const Blk *b); /* bytes */

@@ -353,6 +353,26 @@ def snapshot():
     same(content(path, 0, 1), b"x", "snapshot=off goes before -snapshot")
 
 
+def unplugged(binary):
+    """Which drives are left when their devices are gone, or were never made."""
+    log = []
+    with start(["-device", "virtio-scsi-pci,id=s", "-drive", f"if=none,id=d,format=raw,file={image('d')}", "-drive", "if=none,id=c,media=cdrom",
+                "-device", "scsi-cd,id=cd,drive=c", "-blockdev", "null-co,node-name=n"], binary) as v:
+        for line in ("device_add scsi-hd,id=x,drive=d,scsi-id=999", "device_add scsi-hd,id=x,drive=d", "device_del x", "device_add scsi-hd,id=x,drive=d",
+                     f"drive_add 0 if=none,id=d,format=raw,file={image('d')}", "device_add scsi-hd,id=x,drive=d", "device_del x", "device_del cd",
+                     "device_add scsi-hd,id=y,drive=n", "device_del y"):
+            log.append((line, v.qmp.hmp(line)))
+            if "device_del" in line:
+                v.qmp.event("DEVICE_DELETED")
+            log.append(([b["device"] for b in v.qmp.ok("query-block")], [n["drv"] for n in v.qmp.ok("query-named-block-nodes")]))
+    return log
+
+
+@test("a device that is unplugged takes its -drive along, not a node of -blockdev, as QEMU 10.0")
+def takes_along():
+    same(unplugged(None), unplugged(vm.oracle()))
+
+
 @test("HMP: block_resize, drive_add, drive_del, eject, change")
 def monitor():
     path, other = image(), image("other", 2 * SIZE)

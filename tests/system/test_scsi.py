@@ -265,6 +265,9 @@ def mode_select():
         new[10] ^= 1
         same(s.sense([0x15, 0x10, 0, 0, len(new), 0], out=bytes(new)), (5, 0x26, 0), "another bit")
         same(s.sense([0x15, 0x11, 0, 0, len(new), 0], out=bytes(new)), (5, 0x24, 0), "saved pages")
+        same(s.sense([0x15, 0, 0, 0, len(new), 0], out=bytes(new)), (5, 0x24, 0), "another format")
+        for op, n in ((0x15, 6), (0x55, 10)):
+            s.good([op] + [0] * (n - 1))  # no pages at all
 
 
 @test("a read-only unit, a CD")
