@@ -1,14 +1,16 @@
 /*
  * One end of the network tests: a static program for the guest, and the same for the host.
- *   serve PORT                      TCP, IPv4 and IPv6: one connection after the other does what
- * its first line says send HOST PORT SEED BYTES       a stream made of SEED, which the server
- * compares with its own; prints what it says fetch HOST PORT SEED BYTES      the same from the
- * server; prints "ok" or where it differs echo PORT                       UDP datagrams go back to
- * where they come from ask HOST PORT TEXT              a datagram, and what comes back frames
- * INTERFACE                numbers of the frames that tests/guest/wire.py sends, up to the last one
- *   pairs INTERFACE N               so many queue pairs are in use
- *   join INTERFACE KIND [MAC…]      holds memberships: multicast, unicast, allmulti or promisc,
- * until it is killed
+ * - serve PORT: TCP, IPv4 and IPv6; one connection after the other does what its first line says
+ * - send HOST PORT SEED BYTES: a stream made of SEED, which the server compares with its own;
+ *   prints what it says
+ * - fetch HOST PORT SEED BYTES: the same from the server; prints "ok" or where it differs
+ * - echo PORT: UDP datagrams go back to where they come from
+ * - ask HOST PORT TEXT: a datagram, and what comes back
+ * - frames INTERFACE: numbers of the frames that tests/guest/wire.py sends, up to the last one
+ * - pairs INTERFACE N: so many queue pairs are in use
+ * - counters INTERFACE: what the driver counts
+ * - join INTERFACE KIND [MAC...]: holds memberships (multicast, unicast, allmulti or promisc) until
+ *   it is killed
  */
 #include <arpa/inet.h>
 #include <linux/ethtool.h>
@@ -271,15 +273,44 @@ static void join(int n, char **v)
     pause();
 }
 
-static void pairs(const char *name, unsigned n)
+/* ethtool(8)'s work: one command to a card's driver. */
+static void ethtool(const char *name, void *command)
 {
-    struct ethtool_channels c = { .cmd = ETHTOOL_SCHANNELS, .combined_count = n };
-    struct ifreq r = { .ifr_data = (void *)&c };
+    struct ifreq r = { .ifr_data = command };
 
     strncpy(r.ifr_name, name, sizeof r.ifr_name - 1);
     if (ioctl(socket(AF_INET, SOCK_DGRAM, 0), SIOCETHTOOL, &r)) {
-        perror("ETHTOOL_SCHANNELS");
+        perror("SIOCETHTOOL");
         exit(1);
+    }
+}
+
+static void pairs(const char *name, unsigned n)
+{
+    ethtool(name, &(struct ethtool_channels){ .cmd = ETHTOOL_SCHANNELS, .combined_count = n });
+}
+
+static void counters(const char *name)
+{
+    struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
+
+    ethtool(name, &info);
+    struct ethtool_gstrings *names = calloc(1, sizeof *names + info.n_stats * ETH_GSTRING_LEN);
+    struct ethtool_stats *values =
+        calloc(1, sizeof *values + info.n_stats * sizeof values->data[0]);
+
+    if (!names || !values) {
+        die("memory");
+    }
+    *names = (struct ethtool_gstrings){
+        .cmd = ETHTOOL_GSTRINGS, .string_set = ETH_SS_STATS, .len = info.n_stats
+    };
+    *values = (struct ethtool_stats){ .cmd = ETHTOOL_GSTATS, .n_stats = info.n_stats };
+    ethtool(name, names);
+    ethtool(name, values);
+    for (unsigned i = 0; i < info.n_stats; i++) {
+        printf("%.*s %llu\n", ETH_GSTRING_LEN, (const char *)names->data + i * ETH_GSTRING_LEN,
+            (unsigned long long)values->data[i]);
     }
 }
 
@@ -299,6 +330,8 @@ int main(int n, char **v)
         frames(v[2]);
     } else if (!strcmp(what, "pairs") && n == 4) {
         pairs(v[2], (unsigned)atoi(v[3]));
+    } else if (!strcmp(what, "counters") && n == 3) {
+        counters(v[2]);
     } else if (!strcmp(what, "join") && n >= 5) {
         join(n - 2, v + 2);
     } else {

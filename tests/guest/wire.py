@@ -11,6 +11,7 @@ import images
 from guest import Guest, Skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = f"{HERE}/net-peer.c"
 MODULES = [*images.MODULES, "8021q"]
 FORMS = {"legacy": ",disable-modern=on,disable-legacy=off", "split": ",disable-legacy=on", "packed": ",disable-legacy=on,packed=on"}
 PLAIN = ",csum=off,guest_csum=off,gso=off,mrg_rxbuf=off"  # no offload at all
@@ -63,13 +64,13 @@ def need_tap():
 
 
 def peer_program():
-    return images.program_file(f"{HERE}/net-peer.c")
+    return images.program_file(SOURCE)
 
 
 def linux(binary, machine, args, package="linux-image-cloud-amd64", modules=(), smp=1):
     """A guest with net-peer and the network modules; ready for shell() after up()."""
     kernel = images.Kernel(package)
-    extra = [("bin/net-peer", images.program(f"{HERE}/net-peer.c"), 0o755), ("dhcp", DHCP.encode(), 0o755)]
+    extra = [("bin/net-peer", images.program(SOURCE), 0o755), ("dhcp", DHCP.encode(), 0o755)]
     return Guest(binary, ["-accel", "tcg", "-M", machine, "-m", "192", "-smp", str(smp), "-no-reboot", "-kernel", kernel.image, "-append",
                           "console=ttyS0 quiet panic=-1 no_timer_check", "-initrd",
                           images.initramfs(kernel, modules=[*MODULES, *modules], extra=extra), *args])
