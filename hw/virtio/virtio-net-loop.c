@@ -54,6 +54,7 @@ void net_pair_go(NetPair *q)
     VirtQueue *tx = virtio_queue(&q->s->vd, q->port.index * 2 + 1);
 
     q->held = false;
+    net_rsc_refilled(q);
     net_inbox_run(q);
     net_ready(&q->port);
     vq_resume(tx);

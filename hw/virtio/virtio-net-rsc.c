@@ -352,7 +352,8 @@ static void tell_segments(NetHeader *h, const GIov *data)
     uint8_t tcp[TCP_LEN] = { 0 };
     GIov at = *data;
 
-    if (!h->gso_type) {
+    /* One that was merged for a pair that rests now has its numbers. */
+    if (!h->gso_type || h->flags & NET_HDR_RSC_INFO) {
         return;
     }
     if (giov_skip(&at, head) && (udp || giov_get(&at, tcp, sizeof tcp))) {
@@ -399,9 +400,15 @@ void net_rsc_refilled(NetPair *q)
     }
 }
 
+/* While something changes for all pairs it waits for net_rsc_refilled(). */
 static void rsc_timer(void *opaque)
 {
-    net_rsc_flush(opaque);
+    NetPair *q = opaque;
+
+    q->rsc->due = true;
+    if (!q->held) {
+        net_rsc_flush(q);
+    }
 }
 
 void net_rsc_start(NetPair *q)

@@ -13,6 +13,7 @@ void net_rsc_free(NetPair *q); /* what is held is gone */
 NetVerdict net_rsc_receive(NetPair *q, NetHeader *h, GIov *data);
 /* What is held goes now, as far as there are buffers. False: some waits for more of them. */
 bool net_rsc_flush(NetPair *q);
+/* There are buffers, or the pair goes on: what has had its time goes. */
 void net_rsc_refilled(NetPair *q);
 /* The driver no longer takes large packets: those that could not go yet are cut again. */
 void net_rsc_cut(NetPair *q);
