@@ -270,12 +270,25 @@ KINDS = [("", "legacy=0"), (",ioeventfd=off", "legacy=0"), (",page-per-vq=on", "
 
 def kvm_runs(opts, append):
     """How often a vCPU came out of the kernel; and all kinds of ioctl with their numbers."""
+    # An iothread makes the driver poll the status for its reset.
+    return traced(lambda tool: blk(opts, append, iothread=False, tool=tool))
+
+
+def traced(run):
     with tempfile.TemporaryDirectory(prefix="virtue-kvm-") as d:
-        tool = ["strace", "-f", "-e", "trace=ioctl", "-o", f"{d}/log"]
-        blk(opts, append, iothread=False, tool=tool)  # an iothread makes the driver poll the status for its reset
+        run(["strace", "-f", "-e", "trace=ioctl", "-o", f"{d}/log"])
         with open(f"{d}/log", encoding="utf-8") as f:
             kinds = collections.Counter(re.findall(r" ioctl\(\d+, (\w+)", f.read()))
         return kinds["KVM_RUN"], kinds
+
+
+@test("gathered stores: writes of the clock chip's index leave the kernel together, and before what depends on them")
+def _():
+    vm.need_kvm()
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    one, many = (traced(lambda tool: guest("kvm", "q35", f"test=gather n={n}", tool=tool))[0] for n in (0, 3000))  # noqa: B023
+    assert many - one < 1500, f"{one} exits without, {many} with 3000 writes"
 
 
 @test("doorbells: wide, of a page, by port, none: the same work is done")

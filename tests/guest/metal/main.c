@@ -141,7 +141,7 @@ void metal_main(uint32_t magic, uint32_t info)
     } tests[] = { { "blk", blk_test }, { "blkbench", blk_bench }, { "net", net_test },
         { "netbench", net_bench }, { "regbench", reg_bench }, { "irqs", irqs_test },
         { "plat", plat_test }, { "reset", reset_test }, { "spin", spin_test },
-        { "lost", lost_test }, { "clock", clock_test } };
+        { "lost", lost_test }, { "clock", clock_test }, { "gather", gather_test } };
     const uint8_t *p = (const uint8_t *)(uintptr_t)info;
     const char *cmdline = NULL;
 

@@ -117,5 +117,6 @@ void plat_test(void);
 void reset_test(void);
 void spin_test(void);
 void lost_test(void);
+void gather_test(void);
 void clock_test(void); /* clock.c */
 uint64_t base_features(const VDriver *d, uint64_t also);

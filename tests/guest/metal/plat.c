@@ -363,6 +363,25 @@ void spin_test(void)
     put("\n");
 }
 
+/* The clock chip's index, written again and again: each is the one that the next access of the data
+ * port means, however long a write may lie somewhere on its way. */
+void gather_test(void)
+{
+    enum { FIRST = 0x40, MANY = 64 };
+
+    for (unsigned i = 0; i < MANY; i++) {
+        out8(0x70, (uint8_t)(FIRST + i));
+        out8(0x71, (uint8_t)(i ^ 0x5a));
+    }
+    for (unsigned i = 0; i <= opt.n; i++) {
+        out8(0x70, (uint8_t)(FIRST + i % MANY));
+    }
+    CHECK(in8(0x71) == (uint8_t)(opt.n % MANY ^ 0x5a));
+    put("RESULT gather");
+    put_pair("writes", opt.n);
+    put("\n");
+}
+
 /* Runs where no memory is: KVM cannot go on. */
 void lost_test(void)
 {
