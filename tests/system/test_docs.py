@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The command lines of the device pages and of the page about storage: each one starts, in a folder that has the files it names."""
+"""The command lines of the pages about devices, storage and character devices: each one starts, in a folder that has the files it names."""
 import glob
 import os
 import re
@@ -51,7 +51,7 @@ def pages():
         files(d)
         egd.bind(f"{d}/egd.sock")
         egd.listen(64)
-        for page in sorted(glob.glob(f"{DOCS}/devices/*.md")) + [f"{DOCS}/storage.md"]:
+        for page in [*sorted(glob.glob(f"{DOCS}/devices/*.md")), f"{DOCS}/storage.md", f"{DOCS}/chardev.md"]:
             for words in commands(page):
                 words = [re.sub(r"\bdisk\.(raw|qcow2)|\binstall\.iso", lambda m: f"{d}/{m[0]}", w).replace("/run/", f"{d}/") for w in words]
                 args = ["-M", "q35", "-accel", "qtest", *words]
