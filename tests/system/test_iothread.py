@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""virtio-blk and virtio-scsi with their data path on iothreads: data, resets and stops while requests are out, and who may delete the threads."""
+"""virtio-blk, virtio-scsi and virtio-net with their data path on iothreads: data, resets and stops while requests are out, who may delete
+the threads, and what cannot be there."""
 import json
 import os
 import signal
+import subprocess
 import tempfile
 
 import qtest
 import vm
-from vm import BIN, Vm, run, same, test
+from vm import BIN, Skip, Vm, run, same, test
 
 BLK = qtest.Blk
 VARIANTS = {"threads": "", "io_uring": ",aio=io_uring", "io_uring, no cache": ",aio=io_uring,cache=none",
@@ -171,6 +173,59 @@ def mapping_wrong():
         args = ["-display", "none", *THREADS, "-object", "rng-builtin,id=r", "-blockdev", "null-co,node-name=n", "-device", row]
         ours, theirs = run(["-accel", "qtest", *args]), run(["-accel", "tcg", *args], vm.oracle())
         same((ours.rc, ours.err.strip()), (theirs.rc, theirs.err.strip()), row)
+
+
+# ---- virtio-net's queue pairs ----
+CARD = "virtio-net-pci,romfile="
+
+
+@test("virtio-net: x-iothread without a back end; back ends and filters that cannot leave the main loop say so")
+def net_stays():
+    here = ["-accel", "qtest", *THREADS]
+    for back, kind in (("user,id=n", "user"), ("socket,id=n,udp=127.0.0.1:1,localaddr=127.0.0.1:0", "socket"), ("hubport,id=n,hubid=0", "hubport")):
+        p = run([*here, "-netdev", back, "-device", f"{CARD},netdev=n,x-iothread=t0"])
+        same((p.rc, p.err.strip()), (1, f"qemu-system-x86_64: -device {CARD},netdev=n,x-iothread=t0: "
+                                        f"netdev 'n' of type '{kind}' cannot leave the main loop"), back)
+    for words, text in (("x-iothread=t9", "Device 't9' not found"),
+                        ("x-iothread-vq-mapping=t0", "Invalid parameter type for 'x-iothread-vq-mapping', expected: array")):
+        p = run([*here, "-device", f"{CARD},{words}"])
+        same((p.rc, p.err.strip()), (1, f"qemu-system-x86_64: -device {CARD},{words}: {text}"), words)
+    with Vm([*here, "-device", f"{CARD},id=c,x-iothread=t1"]) as v:
+        same(v.qmp.cmd("object-del", id="t1")["error"]["desc"], "object 't1' is in use, can not be deleted", "object-del")
+        v.qmp.ok("object-del", id="t0")
+        same(v.qmp.ok("qom-get", path="/machine/peripheral/c", property="x-iothread"), "t1", "qom-get")
+        v.qmp.ok("system_reset")
+        v.qmp.event("RESET")
+
+
+@test("virtio-net on iothreads over a tap: links, resets, filters, the back end's end")
+def net_tap():
+    if os.geteuid() or not os.path.exists("/dev/net/tun") or subprocess.run(["unshare", "-n", "true"], check=False).returncode:
+        raise Skip("a tap in a network namespace of one's own needs root and /dev/net/tun")
+    tap = "tap,id=n,ifname=vt0,script=no,downscript=no,queues="
+    card = json.dumps({"driver": "virtio-net-pci", "romfile": "", "id": "c", "netdev": "n", "mq": True, "x-iothread-vq-mapping": TURNS})
+    with Vm(["-accel", "qtest", *THREADS, "-netdev", f"{tap}4", "-device", card], wrap=["unshare", "-n"]) as v:
+        for up in (False, True):
+            v.qmp.ok("set_link", {"name": "n", "up": up})
+            v.qmp.ok("set_link", {"name": "c", "up": up})
+        v.qmp.ok("announce-self", initial=10, max=10, rounds=1, step=10)
+        v.qmp.ok("stop")
+        v.qmp.ok("cont")
+        v.qmp.ok("system_reset")
+        v.qmp.event("RESET")
+        assert "vt0" in v.qmp.hmp("info network"), "info network"
+        v.qmp.ok("netdev_del", id="n")
+        v.qmp.ok("netdev_add", type="tap", id="n", ifname="vt1", script="no", downscript="no")
+        same(v.qmp.cmd("object-del", id="t0")["error"]["desc"], "object 't0' is in use, can not be deleted", "object-del")
+    one = ["-accel", "qtest", *THREADS, "-netdev", f"{tap}1"]
+    with Vm([*one, "-device", f"{CARD},netdev=n,x-iothread=t0"], wrap=["unshare", "-n"]) as v:
+        r = v.qmp.cmd("object-add", **{"qom-type": "filter-buffer", "id": "f", "netdev": "n", "interval": 1000})
+        same(r["error"]["desc"], "netdev 'n' is in an iothread, where no filter can be", "object-add")
+    with Vm([*one, "-object", "filter-buffer,id=f,netdev=n,interval=1000"], wrap=["unshare", "-n"]) as v:
+        r = v.qmp.cmd("device_add", driver="virtio-net-pci", netdev="n", **{"x-iothread": "t0"})
+        same(r["error"]["desc"], "netdev 'n' has filters, which cannot leave the main loop", "device_add")
+        v.qmp.ok("object-del", id="f")
+        v.qmp.ok("device_add", driver="virtio-net-pci", netdev="n", **{"x-iothread": "t0"})
 
 
 vm.main()
