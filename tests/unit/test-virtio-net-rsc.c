@@ -1,5 +1,6 @@
 /* hw/virtio/virtio-net-rsc.c: which segments become one packet, when it goes, and what of it there
  * is when there are no buffers (VIRTIO 1.4, 5.1.9.4). Packets are written as words: see send(). */
+#include "backends/iothread.h"
 #include "net/csum.h"
 #include "net/net.h"
 #include "tests/unit/vdev.h"
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 
 VDEV_EXTERN(virtio_net);
-VDEV_TYPES(VDEV_CLASSES(virtio_net));
+VDEV_TYPES(VDEV_CLASSES(virtio_net), &iothread_class);
 
 enum { HDR = 12, ROOM = 0x12000, ROOMS = 24, RX = 0, CTRL = 2, MAX_FRAME = 65600 };
 enum { F_GUEST_CSUM = 1, F_TSO4 = 7, F_TSO6 = 8, F_MRG = 15, F_RSC = 61 };
@@ -40,9 +41,14 @@ static void wire_writable(NetPort *p)
     ((Fix *)((char *)p - offsetof(Fix, wire)))->ready++;
 }
 
+static void wire_move(NetPort *p, Loop *loop)
+{
+    p->loop = loop;
+}
+
 static const NetPortOps wire_ops = { .writable = wire_writable };
 static const NetBackend wire_backend = {
-    .type = "wire", .offloads = wire_offloads, .set_offload = wire_set_offload
+    .type = "wire", .offloads = wire_offloads, .set_offload = wire_set_offload, .move = wire_move
 };
 
 static void open_with(Fix *x, const char *props)
@@ -54,7 +60,13 @@ static void open_with(Fix *x, const char *props)
     net_port_init(&x->wire, &wire_ops, "wire", "w");
     x->wire.backend = &wire_backend;
     x->wire.vnet_hdr_len = HDR;
-    vdev_open(&x->v, dev, false);
+    x->v.b = board_new(false);
+    Obj *thread = obj_new(&iothread_class);
+
+    obj_add(x->v.b->m->objects, "t0", thread);
+    g_assert_true(obj_realize(thread, NULL));
+    x->v.dev = board_add(x->v.b, dev);
+    vd_open(&x->v.d, &x->v.b->port, 0, 4 << 3, false);
     x->room = vd_page(&x->v.d, ROOM * ROOMS);
     x->out = g_string_new(NULL);
 }
@@ -65,11 +77,28 @@ static void up(Fix *x, const void *unused)
     vd_start(&x->v.d, 1ull << F_MRG);
 }
 
+static void up_in_thread(Fix *x, const void *unused)
+{
+    open_with(x, ", 'guest_rsc_ext': true, 'x-iothread': 't0'");
+    vd_start(&x->v.d, 1ull << F_MRG);
+}
+
 static void down(Fix *x, const void *unused)
 {
+    dev_unplug_done(x->v.b->m, x->v.dev);
+    board_run(x->v.b);
     vdev_close(&x->v);
     net_port_fini(&x->wire);
     g_string_free(x->out, TRUE);
+}
+
+static void nothing(void *unused) {}
+
+/* What was asked of the device's loop, and of ours, is done. */
+static void settle(Fix *x)
+{
+    loop_call(x->wire.loop, nothing, NULL);
+    board_run(x->v.b);
 }
 
 static void give(Fix *x, unsigned n)
@@ -81,6 +110,7 @@ static void give(Fix *x, unsigned n)
     }
     vd_kick(&x->v.d, RX);
     board_run(x->v.b);
+    settle(x);
 }
 
 static void tick(Fix *x, int64_t ns)
@@ -155,6 +185,20 @@ static unsigned make_tcp(uint8_t *t, const char *word, uint32_t seq)
     return len;
 }
 
+typedef struct Sending {
+    Fix *x;
+    const struct iovec *v; /* three */
+    size_t len;
+    NetVerdict verdict;
+} Sending;
+
+static void loop_send(void *opaque)
+{
+    Sending *s = opaque;
+
+    s->verdict = net_send(&s->x->wire, s->v, 3, s->len);
+}
+
 /* A packet of flow A, B, ...: "A1000+500": sequence number and payload, then what is special about
  * it: flags p f s r u c, options t T o, acknowledgement a, window w, ECN e, hops h, no DF g, IPv6
  * 6, VLAN v, padding z, wrong checksums b (TCP) i (IP); in front of it: n NEEDS_CSUM, d DATA_VALID,
@@ -197,10 +241,11 @@ static NetVerdict send(Fix *x, const char *word)
     len += tag + (has(word, 'z') ? 6 : 0);
     const struct iovec v[3] = { { hdr, HDR }, { f, MIN(len, (size_t)41) },
         { f + 41, len - MIN(len, (size_t)41) } };
-    NetVerdict r = net_send(&x->wire, v, 3, HDR + len);
+    Sending s = { x, v, HDR + len };
 
-    board_run(x->v.b);
-    return r;
+    loop_call(x->wire.loop, loop_send, &s);
+    settle(x);
+    return s.verdict;
 }
 
 /* What a large packet has to be: lengths, checksums, sizes (VIRTIO 1.4, 5.1.9.4.1). */
@@ -391,6 +436,7 @@ static void run(Fix *x, bool on)
 {
     virtio_run_changed(((VirtioPci *)x->v.dev)->vd, on);
     board_run(x->v.b);
+    settle(x);
 }
 
 /* A machine that stops keeps what is held; a driver that goes does not. */
@@ -461,14 +507,16 @@ static void test_offloads(Fix *x, const void *unused)
     g_assert_cmpstr(all(x), ==, "A4300+1000*2");
 }
 
-/* 10^5 segments of four flows, some out of order, with few buffers and stops: each byte comes once,
- * in the order it was sent in. */
+/* 10^5 segments (2 * 10^4 from a thread) of four flows with few buffers, stops and changes of
+ * offloads: each byte comes once, in the order it was sent in. */
 static void test_storm(Fix *x, const void *unused)
 {
     uint32_t sent[4] = { 0 }, got[4] = { 0 }, packets = 0, merged = 0;
     g_autoptr(GRand) r = g_rand_new_with_seed(7);
 
-    for (unsigned i = 0; i < 100000; i++) {
+    unsigned n = x->wire.loop == loop_main() ? 100000 : 20000;
+
+    for (unsigned i = 0; i < n; i++) {
         unsigned k = g_rand_int_range(r, 0, 4), what = g_rand_int_range(r, 0, 64);
         unsigned len = what == 1 ? 41 : 100;
         g_autofree char *w =
@@ -487,6 +535,9 @@ static void test_storm(Fix *x, const void *unused)
             run(x, true);
         } else if (what == 5) {
             tick(x, INTERVAL);
+        } else if (what == 6) {
+            g_assert_cmpuint(set_offloads(x, 1 << F_GUEST_CSUM | 1 << F_TSO6), ==, 0);
+            g_assert_cmpuint(set_offloads(x, 1 << F_GUEST_CSUM | 1 << F_TSO4 | 1 << F_TSO6), ==, 0);
         }
         g_auto(GStrv) out = g_strsplit(all(x), " ", -1);
 
@@ -552,6 +603,7 @@ int main(int argc, char **argv)
     g_test_add("/virtio-net-rsc/stop-reset", Fix, NULL, up, test_stop_reset, down);
     g_test_add("/virtio-net-rsc/offloads", Fix, NULL, up, test_offloads, down);
     g_test_add("/virtio-net-rsc/storm", Fix, NULL, up, test_storm, down);
+    g_test_add("/virtio-net-rsc/storm-in-a-thread", Fix, NULL, up_in_thread, test_storm, down);
     g_test_add_func("/virtio-net-rsc/offer", test_offer);
     g_test_add_func("/virtio-net-rsc/declined", test_declined);
     return g_test_run();
