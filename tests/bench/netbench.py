@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""TCP of a Linux guest under tcg through virtio-net, e1000 and rtl8139 in the same guest, by the user network; by itself it draws the chart:
-netbench.py --ours BINARY [--theirs qemu-system-x86_64] [--boots N] OUTPUT.svg"""
+"""TCP of a Linux guest under tcg through virtio-net, e1000 and rtl8139 in the same guest, by the user network. By itself it draws the chart:
+netbench.py --ours BINARY [--theirs qemu-system-x86_64] [--boots N] [--wrap "WORDS IN FRONT"] OUTPUT.svg. --once BINARY is one boot, as JSON."""
 import argparse
+import json
 import os
 import re
+import shlex
 import socket
 import statistics
+import subprocess
 import sys
 import time
 from xml.sax.saxutils import escape
@@ -57,37 +60,104 @@ def row(card, way):
     return go
 
 
-def svg(bars, title):
-    """bars: (label, MiB/s, ours); longer is better."""
-    left, width, line, top = 330, 420, 22, 40
-    most, height = max(v for _, v, _ in bars), top + line * len(bars) + 20
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 80}" height="{height}" font-family="sans-serif" font-size="12">',
-           '<rect width="100%" height="100%" fill="white"/>', f'<text x="10" y="20" font-size="15">{escape(title)}</text>']
-    for i, (label, value, ours) in enumerate(bars):
-        y = top + line * i
-        out.append(f'<text x="{left - 8}" y="{y + 11}" text-anchor="end">{escape(label)}</text>')
-        out.append(f'<rect x="{left}" y="{y}" width="{max(width * value / most, 1):.0f}" height="14" fill="{"#3a7d44" if ours else "#888"}"/>')
-        out.append(f'<text x="{left + width * value / most + 4:.0f}" y="{y + 11}">{value:.1f}</text>')
-    return "\n".join(out) + "\n</svg>\n"
+# ---- the picture ----
+
+LEFT, WIDTH, BAR, GAP, TOP, PANEL = 150, 470, 17, 12, 64, 26
+COLOURS = {"ours": "#3a7d44", "QEMU 7.2": "#9aa0a6"}
+
+
+def ticks(most):
+    """Round numbers from 0 to just beyond the longest bar, at most seven."""
+    step = next(k * 10 ** e for e in range(6) for k in (1, 2, 5) if most / (k * 10 ** e) <= 6)
+    return [i * step for i in range(int(most / step) + 2)]
+
+
+def svg(rates, notes):
+    """rates: {(way, card, name): MiB/s}; longer is better. notes: lines below."""
+    scale = ticks(max(rates.values()))
+    group = len(COLOURS) * BAR + GAP
+    panel = PANEL + len(CARDS) * group
+    bottom = TOP + len(WAYS) * panel
+    height, out = bottom + 46 + 16 * len(notes), []
+
+    def text(x, y, words, size=12, anchor="start", more=""):
+        out.append(f'<text x="{x:.0f}" y="{y:.0f}" font-size="{size}" text-anchor="{anchor}"{more}>{escape(words)}</text>')
+
+    def at(value):
+        return LEFT + WIDTH * value / scale[-1]
+
+    text(10, 22, "TCP through three network cards of one Linux guest (tcg, user network)", 15)
+    for i, (name, colour) in enumerate(COLOURS.items()):
+        out.append(f'<rect x="{LEFT + 110 * i}" y="34" width="12" height="12" fill="{colour}"/>')
+        text(LEFT + 110 * i + 17, 44, name)
+    for tick in scale:
+        out.append(f'<line x1="{at(tick):.0f}" y1="{TOP}" x2="{at(tick):.0f}" y2="{bottom}" stroke="#ddd"/>')
+        text(at(tick), bottom + 16, f"{tick:g}", anchor="middle")
+    text(LEFT + WIDTH / 2, bottom + 34, "MiB/s, longer is better", anchor="middle")
+    for w, (way, said) in enumerate(WAYS.items()):
+        y = TOP + w * panel + 16
+        text(10, y, said.capitalize(), 13, more=' font-weight="bold"')
+        for c, card in enumerate(CARDS):
+            top = TOP + w * panel + PANEL + c * group
+            text(LEFT - 8, top + BAR * len(COLOURS) / 2 + 4, card, anchor="end")
+            for b, (name, colour) in enumerate(COLOURS.items()):
+                value = rates[way, card, name]
+                out.append(f'<rect x="{LEFT}" y="{top + b * BAR}" width="{max(at(value) - LEFT, 1):.0f}" height="{BAR - 2}" fill="{colour}"/>')
+                text(at(value) + 4, top + b * BAR + 12, f"{value:.1f}")
+    for i, note in enumerate(notes):
+        text(10, bottom + 52 + 16 * i, note, 11)
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 70}" height="{height}" font-family="sans-serif">'
+            '<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(out) + "\n</svg>\n")
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        cpu = re.search(r"^model name\s*:\s*(.*)$", f.read(), re.M)
+    return f"{cpu[1] if cpu else 'an unnamed CPU'}, {os.cpu_count()} CPUs, Linux {os.uname().release}"
+
+
+def measured(wrap, binary):
+    """A boot in a process of its own, once more if it breaks."""
+    cmd = [*wrap, sys.executable, os.path.abspath(__file__), "--once", binary]
+    for _ in range(2):
+        r = subprocess.run(cmd, stdout=subprocess.PIPE, text=True, check=False)
+        if not r.returncode:
+            return {tuple(k.split()): v for k, v in json.loads(r.stdout.splitlines()[-1]).items()}
+    raise RuntimeError(f"{shlex.join(cmd)}: status {r.returncode}")
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
-    ap.add_argument("--ours", required=True)
+    ap.add_argument("--once")
+    ap.add_argument("--ours")
     ap.add_argument("--theirs", default="qemu-system-x86_64")
-    ap.add_argument("--boots", type=int, default=1)
-    ap.add_argument("output")
+    ap.add_argument("--boots", type=int, default=3)
+    ap.add_argument("--wrap", default="", help="words in front of each boot's command")
+    ap.add_argument("output", nargs="?")
     a = ap.parse_args()
-    boots = [(name, boot(binary)) for _ in range(a.boots) for name, binary in (("ours", os.path.abspath(a.ours)), ("QEMU 7.2", a.theirs))]
-    bars = []
+    if a.once:
+        print(json.dumps({" ".join(k): v for k, v in boot(a.once).items()}))
+        return
+    if not a.ours or not a.output:
+        ap.error("--ours and the output's name")
+    names = {"ours": os.path.abspath(a.ours), "QEMU 7.2": a.theirs}
+    boots, load = [], os.getloadavg()[0]
+    for n in range(a.boots):
+        for name, binary in names.items():
+            boots.append((name, measured(shlex.split(a.wrap), binary)))
+            print(f"boot {n + 1}, {name}", file=sys.stderr, flush=True)
+    rates = {}
     for way, said in WAYS.items():
         for card in CARDS:
-            for name in ("ours", "QEMU 7.2"):
+            for name in names:
                 ms = statistics.median(b[card, way] for n, b in boots if n == name)
-                bars.append((f"{card} {said}, {name}", 1e3 / ms, name == "ours"))
-                print(f"{bars[-1][0]}: {ms:.1f} ms/MiB", flush=True)
+                rates[way, card, name] = 1e3 / ms
+                print(f"{card} {said}, {name}: {1e3 / ms:.1f} MiB/s", flush=True)
+    notes = [f"{MB} MiB of a TCP connection to the host, compared at both ends. Medians of {a.boots} boots of each, taken in turns.",
+             "Guest: Debian's Linux 6.1, one CPU, q35, -accel tcg; drivers virtio_net (split ring), e1000, 8139cp.",
+             f"Host: {machine()}; load at the start {load:.1f}."]
     with open(a.output, "w", encoding="utf-8") as f:
-        f.write(svg(bars, "TCP of a Linux guest by the user network, tcg: MiB/s, longer is better"))
+        f.write(svg(rates, notes))
 
 
 if __name__ == "__main__":
