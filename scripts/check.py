@@ -101,9 +101,9 @@ def fuzz(c, _):
     c.add(r.returncode == 0, "fuzz/host", tail(r.stdout))
     r = run([f"{BUILD}/tests/fuzz/fuzz-ring", "--flat", "--runs", "1000000", "--seed", "2000000"])
     c.add(r.returncode == 0, "fuzz/memory is flat", tail(r.stdout))
-    for ring in ("split", "packed"):
-        r = run(["scripts/fuzz", "--seconds", "600", "--ring", ring])
-        c.add(r.returncode == 0, f"fuzz/ring {ring}", tail(r.stdout), r.stdout.strip() if r.returncode == 77 else None)
+    for name in ("split", "packed", "gpu", "heads", "vnc"):
+        r = run(["scripts/fuzz", "--seconds", "600", "--only", name])
+        c.add(r.returncode == 0, f"fuzz/{name}", tail(r.stdout), r.stdout.strip() if r.returncode == 77 else None)
 
 
 def interrupts(c, _):

@@ -66,8 +66,10 @@ static void own_pixels_leave(GpuHead *h)
 
 void gpu_scanout_off(GpuHead *h)
 {
-    if (h->res) {
-        h->res = NULL;
+    bool vga = h->index == 0 && h->gpu->vga_ops && !h->gpu->vga_off;
+
+    h->res = NULL;
+    if (!vga && display_active(h->display)) { /* the VGA's last picture, too */
         display_set_surface(h->display, NULL);
     }
     own_pixels_leave(h);
