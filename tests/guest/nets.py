@@ -95,7 +95,7 @@ def pairs(binary, forms, more, sizes, read_by=None):
         yield from wire.off(a, b)
 
 
-ROWS = {"pairs": (MIXED, "", (64, 16, 4, 4, 4, 4, 4))}
+ROWS = {"pairs": (MIXED, "", (64,) * len(NETS))}
 ROWS_FULL = {f"pairs/{form}/{what}": ((form,) * len(NETS), more, (1024,) * len(NETS))
              for form in wire.FORMS for what, more in (("offloads", ""), ("plain", wire.PLAIN))} | {"pairs/capture": (MIXED, "", (1,) * len(NETS))}
 
