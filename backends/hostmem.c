@@ -36,6 +36,9 @@ static bool nodes_set(void *field, const Json *val, GError **err)
         if (json_type(one) != JSON_INT) {
             return err_set(err, "Invalid parameter type for '{name}', expected: integer");
         }
+        if (json_get_int(one) < 0) {
+            return err_set(err, "Parameter '{name}' expects uint16");
+        }
         if (!nodes_add(&n, json_get_uint(one), json_get_uint(one), err)) {
             return false;
         }

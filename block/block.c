@@ -174,9 +174,6 @@ void blk_set_default(Json *to, const char *key, Json *v)
 
 void blk_node_inherit(const BlkNode *n, Json *args)
 {
-    if (json_type(args) != JSON_OBJECT) {
-        return;
-    }
     const Json *said = json_get(args, "cache");
 
     if (!said || json_type(said) == JSON_OBJECT) {
@@ -211,10 +208,12 @@ static bool open_child(BlkNode *n, const NodeOpts *o, GError **err)
     }
     g_autoptr(Json) args = json_copy(o->file);
 
-    blk_node_inherit(n, args);
-    /* What reaches the node below is meant for it: whether, that was decided above. */
-    blk_set_default(args, "discard", json_str("unmap"));
-    blk_set_default(args, "auto-read-only", json_bool(n->auto_read_only));
+    if (json_type(args) == JSON_OBJECT) {
+        blk_node_inherit(n, args);
+        /* What reaches the node below is meant for it: whether, that was decided above. */
+        blk_set_default(args, "discard", json_str("unmap"));
+        blk_set_default(args, "auto-read-only", json_bool(n->auto_read_only));
+    }
     n->file = blk_node_open(args, n->read_only, err);
     if (!n->file) {
         blk_name_child(err, n->drv->child ? n->drv->child : "file");
@@ -243,7 +242,10 @@ static bool open_format(BlkNode *n, const NodeOpts *o, GError **err)
 /* Unknown members are named by their path. */
 static bool cache_ok(const Json *cache, GError **err)
 {
-    for (unsigned i = 0; cache && json_type(cache) == JSON_OBJECT && i < json_len(cache); i++) {
+    if (cache && json_type(cache) != JSON_OBJECT) {
+        return err_set(err, "Invalid parameter type for 'cache', expected: object");
+    }
+    for (unsigned i = 0; cache && i < json_len(cache); i++) {
         const PropSpec *p = cache_props;
 
         while (p->name && strcmp(p->name, json_key_at(cache, i)) != 0) {

@@ -247,7 +247,9 @@ static BlkNode *backing_by_options(BlkNode *n, const Json *said, GError **err)
 {
     g_autoptr(Json) args = json_copy(said);
 
-    blk_node_inherit(n, args);
+    if (json_type(args) == JSON_OBJECT) {
+        blk_node_inherit(n, args);
+    }
     return blk_node_open(args, true, err);
 }
 

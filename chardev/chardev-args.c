@@ -199,10 +199,13 @@ Json *chardev_flat_args(const Json *args, GError **err)
     }
     const char *type = json_get_str(json_get(backend, "type"));
 
-    if (!strcmp(type, "socket") && !json_get(flat, "server")) {
-        /* QMP's default differs from the command line's. */
-        json_set(flat, "server", json_bool(true));
-        json_set(flat, "wait", json_bool(false));
+    if (!strcmp(type, "socket")) { /* QMP's defaults differ from the command line's */
+        if (!json_get(flat, "server")) {
+            json_set(flat, "server", json_bool(true));
+        }
+        if (json_get_bool(json_get(flat, "server")) && !json_get(flat, "wait")) {
+            json_set(flat, "wait", json_bool(false));
+        }
     }
     json_set(flat, "id", json_str(id));
     json_set(flat, "backend", json_str(type));
