@@ -88,31 +88,19 @@ static void find(JitBlock *b)
     emit_mov(e, 64, H_AX, rm_at(H_CX, offsetof(JumpEntry, op)));
 }
 
-/* Pushes the address behind a call: R8 is the new RSP afterwards. */
-static void push_return(JitBlock *b, const Insn *in)
+/* Pushes the address behind a call. */
+static void push_return(JitBlock *b, Rm slot)
 {
-    Emit *e = &b->e;
-
-    emit_mov(e, 64, H_8, jit_guest(R_SP));
-    emit_op(e, 64, 0x8d, H_8, rm_at(H_8, -8));
-    emit_mov(e, 64, H_AX, rm_reg(H_8));
-    jit_probe(b, 64, /* write= */ true);
-    emit_load_imm(e, H_CX, next_ip(in));
-    emit_store(e, 64, rm_at(H_AX, 0), H_CX);
-    emit_store(e, 64, jit_guest(R_SP), H_8);
+    emit_load_imm(&b->e, H_CX, next_ip(&b->in[b->i]));
+    emit_store(&b->e, 64, slot, H_CX);
+    emit_alu_imm(&b->e, 64, 0, jit_guest(R_SP), -8);
 }
 
 static bool ctl_ret(JitBlock *b, const Insn *in)
 {
-    Emit *e = &b->e;
-
-    emit_mov(e, 64, H_8, jit_guest(R_SP));
-    emit_mov(e, 64, H_AX, rm_reg(H_8));
-    jit_probe(b, 64, /* write= */ false);
-    emit_mov(e, 64, H_AX, rm_at(H_AX, 0));
+    emit_mov(&b->e, 64, H_AX, jit_mem(b, 64, /* write= */ false));
     find(b);
-    emit_op(e, 64, 0x8d, H_8, rm_at(H_8, (int32_t)in->imm + 8));
-    emit_store(e, 64, jit_guest(R_SP), H_8);
+    emit_alu_imm(&b->e, 64, 0, jit_guest(R_SP), (int64_t)in->imm + 8);
     go(b);
     return true;
 }
@@ -122,16 +110,17 @@ static bool ctl_indirect(JitBlock *b, const Insn *in)
     Emit *e = &b->e;
 
     if (in->flags & INSN_MEM) {
-        jit_ea(b, /* segment= */ true);
-        jit_probe(b, 64, /* write= */ false);
-        emit_mov(e, 64, H_AX, rm_at(H_AX, 0));
+        emit_mov(e, 64, H_AX, jit_mem(b, 64, /* write= */ false));
     } else {
         emit_mov(e, 64, H_AX, jit_guest(in->rm));
     }
     find(b);
     if (in->fn == insn_call_rm) {
         emit_mov(e, 64, H_9, rm_reg(H_AX));
-        push_return(b, in);
+        emit_mov(e, 64, H_AX, jit_guest(R_SP));
+        emit_op(e, 64, 0x8d, H_AX, rm_at(H_AX, -8));
+        jit_probe(b, 8, /* write= */ true);
+        push_return(b, rm_at(H_AX, 0));
         emit_mov(e, 64, H_AX, rm_reg(H_9));
     }
     go(b);
@@ -143,7 +132,7 @@ static bool ctl_direct(JitBlock *b, const Insn *in)
     const Op *op = &b->block->ops[b->i];
 
     if (in->fn == insn_call_rel) {
-        push_return(b, in);
+        push_return(b, jit_mem(b, 64, /* write= */ true));
     }
     branch(b, op, next_ip(in) + in->imm, /* taken= */ true, b->i + 1);
     return true;

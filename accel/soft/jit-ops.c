@@ -14,21 +14,22 @@ static void set_reg(JitBlock *b, Rm to, unsigned bits, unsigned from)
     emit_store(&b->e, bits == 32 ? 64 : bits, to, from);
 }
 
-/* The host address of the memory operand to RAX. */
-static void operand(JitBlock *b, unsigned bits, bool write)
-{
-    jit_ea(b, /* segment= */ true);
-    jit_probe(b, bits, write);
-}
-
-/* The r/m operand: a guest register, or behind the host address in RAX. */
+/* The r/m operand: a guest register or memory. */
 static Rm rm_operand(JitBlock *b, const Insn *in, unsigned bits, bool write)
 {
-    if (!(in->flags & INSN_MEM)) {
-        return jit_reg(in, in->rm, bits);
+    return in->flags & INSN_MEM ? jit_mem(b, bits, write) : jit_reg(in, in->rm, bits);
+}
+
+/* The same for an instruction that needs RAX beside it. */
+static Rm rm_beside(JitBlock *b, const Insn *in, unsigned bits, bool write)
+{
+    Rm m = rm_operand(b, in, bits, write);
+
+    if (m.mem && m.base == H_AX) {
+        emit_mov(&b->e, 64, H_8, rm_reg(H_AX));
+        m.base = H_8;
     }
-    operand(b, bits, write);
-    return rm_at(H_AX, 0);
+    return m;
 }
 
 static void mov_imm(JitBlock *b, const Insn *in, unsigned bits)
@@ -70,7 +71,6 @@ static bool op_mov(JitBlock *b, const Insn *in)
         emit_extend(&b->e, false, bits, H_AX, rm_operand(b, in, bits, /* write= */ false));
         set_reg(b, reg, bits, H_AX);
     }
-    b->host = mem ? JIT_HOST_NONE : b->host;
     return true;
 }
 
@@ -86,7 +86,6 @@ static bool op_movx(JitBlock *b, const Insn *in)
         emit_op(&b->e, sign && to == 64 ? 64 : 32, (sign ? 0x1be : 0x1b6) + (from == 16), H_AX, m);
     }
     emit_store(&b->e, 64, jit_guest(in->reg), H_AX);
-    b->host = in->flags & INSN_MEM ? JIT_HOST_NONE : b->host;
     return true;
 }
 
@@ -256,13 +255,8 @@ static void alu(JitBlock *b, const Alu *a)
 static void alu_to_rm(JitBlock *b, const Insn *in, const Alu *a, unsigned rm, const Rm *src)
 {
     bool mem = in->flags & INSN_MEM;
-    Rm to = jit_reg(in, rm, a->bits);
+    Rm to = mem ? rm_beside(b, in, a->bits, alu_writes(a->k)) : jit_reg(in, rm, a->bits);
 
-    if (mem) {
-        operand(b, a->bits, alu_writes(a->k));
-        emit_mov(&b->e, 64, H_8, rm_reg(H_AX));
-        to = rm_at(H_8, 0);
-    }
     emit_extend(&b->e, true, a->bits, H_AX, to);
     if (src) {
         emit_extend(&b->e, true, a->bits, H_CX, *src);
@@ -350,16 +344,11 @@ static bool op_incdec(JitBlock *b, const Insn *in)
     bool dead = b->dead[b->i], mem = in->flags & INSN_MEM;
     bool dec = in->opcode < 0x80 ? in->opcode & 8 : in->reg;
     unsigned bits = op_bits(in);
-    Rm to = jit_reg(in, in->rm, bits);
 
     if (!dead && !carry_known(b)) {
         return false;
     }
-    if (mem) {
-        operand(b, bits, /* write= */ true);
-        emit_mov(&b->e, 64, H_8, rm_reg(H_AX));
-        to = rm_at(H_8, 0);
-    }
+    Rm to = rm_beside(b, in, bits, /* write= */ true);
     emit_extend(&b->e, true, bits, H_AX, to);
     if (!dead) {
         bool kept = b->cf11;
@@ -493,48 +482,65 @@ static bool op_imul(JitBlock *b, const Insn *in)
 
 /* The stack */
 
-/* R8 = RSP + add, RAX: the host address of what is there (or will be, for a push). */
-static void stack_slot(JitBlock *b, unsigned sp, int add, bool write)
+/* Does the next instruction do the same without leaving the window? Then RSP may wait for it. */
+static bool stack_goes_on(const JitBlock *b)
 {
-    emit_mov(&b->e, 64, H_8, jit_guest(sp));
-    if (add) {
-        emit_op(&b->e, 64, 0x8d, H_8, rm_at(H_8, add));
+    const Insn *in = &b->in[b->i], *next = in + 1;
+    JitWindow w = b->win;
+
+    w.delta += in->fn == insn_pop_rm ? 8 : -8;
+    return w.on && w.base == R_SP && b->i + 1 < b->n && next->fn == in->fn &&
+           b->fn[b->i + 1] != op_cold && !(next->flags & INSN_MEM) && next->rm != R_SP &&
+           jit_covered(&w, next);
+}
+
+static void move_sp(JitBlock *b, int by)
+{
+    b->sp_lag += by;
+    if (!stack_goes_on(b)) {
+        emit_alu_imm(&b->e, 64, HOT_ADD, jit_guest(R_SP), b->sp_lag);
+        b->sp_lag = 0;
+        b->host = JIT_HOST_NONE;
     }
-    emit_mov(&b->e, 64, H_AX, rm_reg(H_8));
-    jit_probe(b, 64, write);
 }
 
 static bool op_push(JitBlock *b, const Insn *in)
 {
-    bool imm = in->fn == insn_push_imm;
-
     if (in->flags & INSN_MEM) {
         return false;
     }
-    stack_slot(b, R_SP, -8, /* write= */ true);
-    if (imm) {
-        emit_store_imm(&b->e, 64, rm_at(H_AX, 0), (int64_t)in->imm);
+    Rm slot = jit_mem(b, 64, /* write= */ true);
+    if (in->fn == insn_push_imm) {
+        emit_store_imm(&b->e, 64, slot, (int64_t)in->imm);
     } else {
         emit_mov(&b->e, 64, H_CX, jit_guest(in->rm));
-        emit_store(&b->e, 64, rm_at(H_AX, 0), H_CX);
+        emit_store(&b->e, 64, slot, H_CX);
     }
-    emit_store(&b->e, 64, jit_guest(R_SP), H_8);
-    b->host = JIT_HOST_NONE;
+    move_sp(b, -8);
     return true;
 }
 
 static bool op_pop(JitBlock *b, const Insn *in)
 {
-    unsigned to = in->fn == insn_leave ? R_BP : in->rm;
-
-    if (in->flags & INSN_MEM) {
+    if (in->flags & INSN_MEM || in->rm == R_SP) {
         return false;
     }
-    stack_slot(b, in->fn == insn_leave ? R_BP : R_SP, 0, /* write= */ false);
+    emit_mov(&b->e, 64, H_AX, jit_mem(b, 64, /* write= */ false));
+    emit_store(&b->e, 64, jit_guest(in->rm), H_AX);
+    move_sp(b, 8);
+    return true;
+}
+
+static bool op_leave_bp(JitBlock *b, const Insn *in)
+{
+    (void)in;
+    emit_mov(&b->e, 64, H_8, jit_guest(R_BP));
+    emit_mov(&b->e, 64, H_AX, rm_reg(H_8));
+    jit_probe(b, 8, /* write= */ false);
     emit_mov(&b->e, 64, H_AX, rm_at(H_AX, 0));
     emit_op(&b->e, 64, 0x8d, H_8, rm_at(H_8, 8));
     emit_store(&b->e, 64, jit_guest(R_SP), H_8);
-    emit_store(&b->e, 64, jit_guest(to), H_AX);
+    emit_store(&b->e, 64, jit_guest(R_BP), H_AX);
     b->host = JIT_HOST_NONE;
     return true;
 }
@@ -650,7 +656,7 @@ bool jit_op(JitBlock *b)
         { insn_imul, op_imul },
         { insn_not, op_not },
         { insn_push_imm, op_push },
-        { insn_leave, op_pop },
+        { insn_leave, op_leave_bp },
         { insn_cbw, op_convert },
         { insn_cwd, op_convert },
         { insn_bswap, op_bswap },

@@ -2,9 +2,9 @@
  * Generated code: its memory, a block's frame, and the pieces that instructions share.
  *
  * Guest registers and lazy flags stay in SoftCpu; within a block some of the guest's flags may
- * stand in the host's (JitBlock.host), and CF in R11B. RDI is the SoftCpu, RSI the Op where a
- * handler in C is entered. All but RAX, RCX, RDX, RSI, R8, R9 and R11 are left alone, and the stack
- * is as the caller's.
+ * stand in the host's (JitBlock.host), CF in R11B, and an address in R10 (jit-window.c). RDI is the
+ * SoftCpu, RSI the Op where a handler in C is entered. All but RAX, RCX, RDX, RSI and R8 to R11 are
+ * left alone, and the stack is as the caller's.
  *
  * An Op whose code counts on something that is not in SoftCpu keeps its handler in C, so whoever
  * comes from outside never meets such code.
@@ -147,7 +147,7 @@ void jit_miss(JitBlock *b, unsigned cc)
 
 _Static_assert(sizeof(SoftTlbEntry) == 32 && offsetof(SoftTlb, e) == 0, "jit_probe() knows them");
 
-void jit_probe(JitBlock *b, unsigned bits, bool write)
+void jit_probe(JitBlock *b, unsigned size, bool write)
 {
     Emit *e = &b->e;
     size_t tag = write ? offsetof(SoftTlbEntry, ntag_w) : offsetof(SoftTlbEntry, ntag_r);
@@ -157,7 +157,7 @@ void jit_probe(JitBlock *b, unsigned bits, bool write)
     emit8(e, 12 - 5);
     emit_alu_imm(e, 32, 4, rm_reg(H_CX), (SOFT_TLB_SIZE - 1) << 5);
     emit_op(e, 64, 0x03, H_CX, JIT_CPU(tlb));
-    emit_op(e, 64, 0x8d, H_DX, rm_at(H_AX, (int32_t)bits / 8 - 1));
+    emit_op(e, 64, 0x8d, H_DX, rm_at(H_AX, (int32_t)size - 1));
     emit_op(e, 64, 0x03, H_DX, rm_at(H_CX, (int32_t)tag));
     emit_op(e, 64, 0xc1, 5, rm_reg(H_DX));
     emit8(e, 12);
@@ -230,13 +230,16 @@ static void one(JitBlock *b)
     if (b->host != JIT_HOST_NONE && !host_wanted(b)) {
         b->host = JIT_HOST_NONE;
     }
-    if (b->host == JIT_HOST_NONE && !b->cf11) {
+    jit_window_check(b);
+    if (b->host == JIT_HOST_NONE && !b->cf11 && !b->win.on) {
         op->fn = (OpFn *)(uintptr_t)(b->e.p + b->e.run);
     }
     if (b->fn[b->i] != op_cold && (jit_op(b) || jit_ctl(b))) {
+        jit_window_step(b);
         return;
     }
     b->e = at;
+    b->win.on = false;
     b->nstubs = nstubs;
     leave(&b->e, op, b->fn[b->i]);
     b->known = JIT_NOTHING;

@@ -38,6 +38,14 @@ typedef struct JitStub {
     uint32_t *ret_at; /* gets its place in the code */
 } JitStub;
 
+/* A range of memory that was probed at once; off when R10 is not valid. */
+typedef struct JitWindow {
+    bool on, write;
+    unsigned base;  /* the guest register */
+    int32_t lo, hi; /* relative to its value when R10 was set */
+    int64_t delta;  /* what was added to it since */
+} JitWindow;
+
 /* A block under translation. */
 typedef struct JitBlock {
     Emit e;
@@ -47,7 +55,9 @@ typedef struct JitBlock {
     unsigned n, i; /* instructions, the one at hand */
     JitKnown known;
     JitHost host;
-    bool cf11;                     /* R11B holds CF */
+    bool cf11; /* R11B holds CF */
+    JitWindow win;
+    int sp_lag;                    /* RSP in SoftCpu is to be moved by this */
     bool dead[BLOCK_MAX_INSNS];    /* what the instruction does to the flags is never seen */
     OpFn *fn[BLOCK_MAX_INSNS + 1]; /* the handlers in C */
     uint8_t *link[2];              /* behind the jumps of the ways out: not taken, taken */
@@ -65,7 +75,7 @@ void jit_fall(JitBlock *b);
 Rm jit_reg(const Insn *in, unsigned reg, unsigned bits); /* a guest register in c->r */
 void jit_ea(JitBlock *b, bool segment);                  /* memory operand's address to RAX */
 /* RAX from linear to host address; to the handler in C if that fails. Destroys RCX, RDX, flags. */
-void jit_probe(JitBlock *b, unsigned bits, bool write);
+void jit_probe(JitBlock *b, unsigned size, bool write);
 void jit_miss(JitBlock *b, unsigned cc);
 /* A way out; jit_to() branches there. */
 JitStub *jit_stub(JitBlock *b, const Op *op, OpFn *fn);
@@ -80,3 +90,13 @@ static inline Rm jit_guest(unsigned r)
 }
 
 #define JIT_CPU(field) rm_at(H_DI, (int32_t)offsetof(SoftCpu, field))
+
+/*
+ * jit-window.c. The memory operand of instruction b->i, or its stack slot: behind RAX or R10.
+ * Destroys RAX, RCX, RDX and the flags, unless a window has it.
+ */
+Rm jit_mem(JitBlock *b, unsigned bits, bool write);
+/* Is the access of an instruction in the window? */
+bool jit_covered(const JitWindow *w, const Insn *in);
+void jit_window_check(JitBlock *b); /* before an instruction: closes it if nobody wants it */
+void jit_window_step(JitBlock *b);  /* behind an instruction: follows its register */
