@@ -2,11 +2,14 @@
 """Displays as users see them: -vga's defaults and refusals, screendump's replies and files."""
 import os
 import re
+import struct
 import subprocess
 import tempfile
 
 import picture
 import vm
+from gpu_driver import Gpu
+from input_driver import HLT
 from vm import Vm, same, test
 
 
@@ -56,6 +59,38 @@ def _():
             same({n for n in members if "resize" in n}, {"block_resize"}, "commands that resize")
             said = v.qmp.cmd("qom-set", path="/machine/peripheral/g", property="xres", value=640)
             assert "error" in said, said
+
+
+def shots_with_pointer(binary, folder):
+    """Screendumps of one picture: with a pointer that is set, moved, beyond the edge, taken away; with another one on the other head."""
+    picture_of = [struct.pack(f"<{w * h}I", *[0xff000000 | i * 0x10305 & 0xffffff for i in range(w * h)]) for w, h in ((96, 80), (64, 64))]
+    shots = []
+    with Vm(["-accel", "tcg", "-bios", HLT, "-M", "pc", "-nodefaults", "-display", "none", "-device", "virtio-gpu-pci,id=g,addr=4,max_outputs=2"],
+            binary=binary, qtest=True) as v:
+        def shoot(head=0):
+            v.qmp.ok("screendump", filename=f"{folder}/shot", device="g", head=head)
+            with open(f"{folder}/shot", "rb") as f:
+                shots.append(f.read())
+        gpu = Gpu(v)
+        gpu.resource(1, 96, 80, picture_of[0])
+        gpu.resource(2, 64, 64, picture_of[1])
+        for head in range(2):
+            gpu.show(head, 1, 96, 80)
+        shoot()
+        for x, y, number, update in ((8, 4, 2, True), (40, 30, 2, False), (90, 79, 2, False), (90, 79, 0, True)):
+            gpu.pointer(0, x, y, number, update)
+            shoot()
+        gpu.pointer(1, 1, 1, 2)
+        shoot(1)
+    return shots
+
+
+@test("screendump is without the guest's pointer, as on QEMU")
+def _():
+    with tempfile.TemporaryDirectory(prefix="virtue-shot-") as d:
+        ours, theirs = (shots_with_pointer(binary, d) for binary in (None, vm.oracle()))
+    same(ours, theirs)
+    same(len(set(ours)), 1, "pictures that differ")
 
 
 @test("screendump: PPM and PNG hold the same; mistakes have QEMU's texts")
