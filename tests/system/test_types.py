@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Arguments of QMP commands with members of other types, too many and too few: each request has an answer, the emulator goes on."""
 import copy
+import os
 import tempfile
 
 import vm
@@ -72,6 +73,7 @@ def wrong_types():
     args = ["-accel", "qtest", "-M", "q35", "-m", "32", "-nodefaults", "-chardev", "null,id=c", "-chardev", "null,id=c2", "-object", "iothread,id=t",
             "-object", "throttle-group,id=g", "-device", "virtio-scsi-pci,id=s", "-device", "virtio-serial-pci", "-blockdev", "null-co,node-name=base"]
     n = 0
+    os.chdir(T.name)  # file names among them are relative
     with Vm(args) as v:
         for name, seed, undo in SEEDS:
             for a in variants(seed):
