@@ -259,6 +259,7 @@ static void tx_1(Norm *x)
 static void tx_2(Norm *x)
 {
     static const uint8_t odd[NET_HDR] = { 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff };
+    static const uint8_t other[NET_HDR] = { 0x80, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff };
     static const uint8_t good[NET_HDR] = { NEEDS_CSUM, 0, 0, 0, 0, 0, 34, 0, 16, 0 },
                          plain[NET_HDR];
 
@@ -266,6 +267,7 @@ static void tx_2(Norm *x)
     norm_net_open(x, "", 0, true);
     norm_net_start(x, 0);
     g_assert_cmpmem(asked(x, odd), 10, plain, 10);
+    g_assert_cmpmem(asked(x, other), 10, plain, 10);
     g_assert_cmpmem(asked(x, good), 10, good, 10);
     norm_net_close(x);
 }
