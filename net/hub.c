@@ -57,6 +57,39 @@ static NetVerdict hub_receive(NetPort *p, const struct iovec *iov, unsigned n, s
 
 static const NetPortOps hub_ops = { .receive = hub_receive };
 
+/* A way from one hub to another by the ports that join them. Hubs are a tree: a frame that came
+ * back would go round for ever. */
+typedef struct Way {
+    int32_t from, to;
+    const NetPort *came; /* the port that led here; NULL: the way begins */
+    bool found;
+} Way;
+
+static void hub_walk(NetPort *p, void *opaque)
+{
+    Way *w = opaque;
+    const HubPort *far = p->peer ? hub_of(p->peer) : NULL;
+
+    if (!w->found && hub_of(p) && hub_of(p)->hub == w->from && far && p->peer != w->came) {
+        Way on = { far->hub, w->to, p, far->hub == w->to };
+
+        if (!on.found) {
+            net_each(hub_walk, &on);
+        }
+        w->found = on.found;
+    }
+}
+
+static bool hubs_meet(int32_t a, int32_t b)
+{
+    Way w = { a, b, NULL, a == b };
+
+    if (!w.found) {
+        net_each(hub_walk, &w);
+    }
+    return w.found;
+}
+
 static NetPort *hub_open(const char *id, void *cfg, GError **err)
 {
     const HubOpts *o = cfg;
@@ -64,6 +97,11 @@ static NetPort *hub_open(const char *id, void *cfg, GError **err)
 
     if (o->netdev && (!join || join->peer)) {
         err_set(err, join ? "netdev '%s' is in use" : "netdev '%s' not found", o->netdev);
+        return NULL;
+    }
+    if (join && hub_of(join) && hubs_meet(o->hubid, hub_of(join)->hub)) {
+        err_set(err, "netdev '%s' is on hub %d, which hub %d is joined to already", o->netdev,
+            hub_of(join)->hub, o->hubid);
         return NULL;
     }
     if (join && join->backend->offloads && join->backend->offloads(join)) {

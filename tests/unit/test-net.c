@@ -223,6 +223,41 @@ static void test_hub_joins(void)
     end_fini(&nic);
 }
 
+static NetPort *joins(int hub, const char *id, const char *to, char **ret_err)
+{
+    g_autofree char *json = g_strdup_printf("{'type': 'hubport', 'id': '%s', 'hubid': %d%s%s%s}",
+        id, hub, to ? ", 'netdev': '" : "", to ? to : "", to ? "'" : "");
+
+    return backend(json, ret_err);
+}
+
+/* Hubs may be joined to hubs, but not in a circle, in which a frame would never end. */
+static void test_hub_circle(void)
+{
+    g_autofree char *same = NULL, *circle = NULL;
+    End a, b;
+
+    joins(0, "a0", NULL, NULL);
+    g_assert_null(joins(0, "b0", "a0", &same));
+    g_assert_cmpstr(same, ==, "netdev 'a0' is on hub 0, which hub 0 is joined to already");
+    joins(1, "a1", "a0", NULL);
+    joins(1, "b1", NULL, NULL);
+    joins(2, "a2", "b1", NULL);
+    joins(2, "b2", NULL, NULL);
+    g_assert_null(joins(0, "c0", "b2", &circle));
+    g_assert_cmpstr(circle, ==, "netdev 'b2' is on hub 2, which hub 0 is joined to already");
+    joins(3, "a3", "b2", NULL);
+    end_init(&a, "a");
+    end_init(&b, "b");
+    net_connect(&a.p, joins(0, "in", NULL, NULL));
+    net_connect(&b.p, joins(3, "out", NULL, NULL));
+    net_send(&a.p, &(struct iovec){ (char[]){ "x" }, 1 }, 1, 1);
+    g_assert_cmpstr(b.got->str, ==, "x.");
+    net_cleanup();
+    end_fini(&a);
+    end_fini(&b);
+}
+
 static void test_errors(void)
 {
     static const struct {
@@ -273,6 +308,7 @@ int main(int argc, char **argv)
     g_test_add_func("/net/hub", test_hub);
     g_test_add_func("/net/back-end-goes", test_backend_goes);
     g_test_add_func("/net/hub/joins-a-back-end", test_hub_joins);
+    g_test_add_func("/net/hub/circle", test_hub_circle);
     g_test_add_func("/net/errors", test_errors);
     g_test_add_func("/net/default-mac", test_default_mac);
     return g_test_run();
