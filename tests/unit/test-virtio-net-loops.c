@@ -2,7 +2,6 @@
  * queues are in the pairs' loops, sends numbered packets and checks those that come, while pairs,
  * tables, filters, links and queues change, the machine stops and goes on, and the driver resets:
  * each packet once, and in order for each queue. */
-#include "backends/iothread.h"
 #include "net/net.h"
 #include "tests/unit/vdev.h"
 #include "util/timer.h"
@@ -239,22 +238,6 @@ static Wire wire_now(Fix *x, unsigned q)
 
 /* ---- the machine ---- */
 
-static uint64_t env_number(const char *name, uint64_t otherwise)
-{
-    const char *v = g_getenv(name);
-
-    return v ? g_ascii_strtoull(v, NULL, 10) : otherwise;
-}
-
-static IoThread *thread_new(Board *b, const char *name)
-{
-    Obj *o = obj_new(&iothread_class);
-
-    obj_add(b->m->objects, name, o);
-    g_assert_true(obj_realize(o, NULL));
-    return (IoThread *)o;
-}
-
 static void up(Fix *x, const void *props)
 {
     g_autofree char *dev =
@@ -279,10 +262,10 @@ static void up(Fix *x, const void *props)
     }
     x->w[0].p.queue = x->more;
     x->w[0].p.nqueues = PAIRS;
-    x->r = g_rand_new_with_seed((guint32)env_number("VIRTUE_NET_SEED", 30));
+    x->r = g_rand_new_with_seed((guint32)vdev_env("VIRTUE_NET_SEED", 30));
     x->v.b = board_new(false);
-    x->io[0] = thread_new(x->v.b, "t0");
-    x->io[1] = thread_new(x->v.b, "t1");
+    x->io[0] = vdev_thread(x->v.b, "t0");
+    x->io[1] = vdev_thread(x->v.b, "t1");
     x->v.dev = board_add(x->v.b, dev);
     vd_open(&x->v.d, &x->v.b->port, 0, 4 << 3, false);
     vd_enable_msix(&x->v.d);
@@ -604,7 +587,7 @@ static void change(Fix *x)
 /* VIRTUE_NET_PACKETS: how many, VIRTUE_NET_SEED: which. */
 static void test_storm(Fix *x, const void *unused)
 {
-    uint64_t want = env_number("VIRTUE_NET_PACKETS", 100000);
+    uint64_t want = vdev_env("VIRTUE_NET_PACKETS", 100000);
 
     memset(x->last, 0xff, sizeof x->last);
     start(x, 0);

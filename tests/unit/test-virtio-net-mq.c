@@ -594,18 +594,11 @@ static void storm_toggle(Storm *s, unsigned q)
     }
 }
 
-static uint64_t env_number(const char *name, uint64_t otherwise)
-{
-    const char *v = g_getenv(name);
-
-    return v ? g_ascii_strtoull(v, NULL, 10) : otherwise;
-}
-
 /* VIRTUE_NET_PACKETS: how many, VIRTUE_NET_SEED: which. */
 static void test_storm(Fix *x, const void *unused)
 {
-    uint64_t want = env_number("VIRTUE_NET_PACKETS", 100000);
-    uint32_t seed = (uint32_t)env_number("VIRTUE_NET_SEED", 20);
+    uint64_t want = vdev_env("VIRTUE_NET_PACKETS", 100000);
+    uint32_t seed = (uint32_t)vdev_env("VIRTUE_NET_SEED", 20);
     Storm s = { .x = x, .r = g_rand_new_with_seed(seed), .memory = x->v.d.alloc };
 
     storm_start(&s);

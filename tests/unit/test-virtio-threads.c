@@ -1,7 +1,6 @@
 /* Disks whose queues run in threads of their own (iothread-vq-mapping of virtio-blk and
  * virtio-scsi): requests under stop and cont, reset of a queue, of a unit, of the device, and
  * unplug, and which loop does what. */
-#include "backends/iothread.h"
 #include "block/block.h"
 #include "hw/scsi/scsi.h"
 #include "tests/unit/vdev.h"
@@ -104,15 +103,6 @@ static unsigned any(Fix *x, unsigned below)
     return (x->random >> 16) % below;
 }
 
-static IoThread *thread_new(Board *b, const char *name)
-{
-    Obj *o = obj_new(&iothread_class);
-
-    obj_add(b->m->objects, name, o);
-    g_assert_true(obj_realize(o, NULL));
-    return (IoThread *)o;
-}
-
 static void forget(Fix *x, unsigned q)
 {
     memset(x->busy[q], 0, sizeof x->busy[q]);
@@ -149,8 +139,8 @@ static void up(Fix *x, const void *setup)
     x->kind = u->kind;
     x->random = 5;
     x->b = board_new(false);
-    x->io[0] = thread_new(x->b, "t0");
-    x->io[1] = thread_new(x->b, "t1");
+    x->io[0] = vdev_thread(x->b, "t0");
+    x->io[1] = vdev_thread(x->b, "t1");
     x->dev = board_add(x->b, dev);
     if (u->kind->disk) {
         board_add(x->b, u->kind->disk);

@@ -2,6 +2,7 @@
  * queues. */
 #pragma once
 
+#include "backends/iothread.h"
 #include "hw/core/machine.h"
 #include "hw/virtio/virtio-pci.h"
 #include "tests/lib/board.h"
@@ -95,4 +96,22 @@ static inline uint8_t vdev_bad(VDev *x, unsigned q, const VBuf *buf, unsigned n)
     board_run(x->b);
     g_assert_false(vring_used(&x->d.ring[q], &id, &len));
     return vd_status(&x->d);
+}
+
+/* -object iothread; the program links the back ends. */
+static inline IoThread *vdev_thread(Board *b, const char *name)
+{
+    Obj *o = obj_new(&iothread_class);
+
+    obj_add(b->m->objects, name, o);
+    g_assert_true(obj_realize(o, NULL));
+    return (IoThread *)o;
+}
+
+/* A number from the environment: how long a random test is, or where it begins. */
+static inline uint64_t vdev_env(const char *name, uint64_t otherwise)
+{
+    const char *v = g_getenv(name);
+
+    return v ? g_ascii_strtoull(v, NULL, 10) : otherwise;
 }
