@@ -142,7 +142,7 @@ struct VirtQueue {
     DmaTlb *tlb;
     uint64_t generation; /* that the rings and the windows were found in */
     bool enabled, broken;
-    bool live; /* enabled, not broken, not quiet */
+    bool live;         /* enabled, not broken, not quiet */
     _Atomic bool open; /* enabled, not broken; for others to read */
     bool mapped;
     bool stopped; /* VQ_STOP: until vq_resume() */
