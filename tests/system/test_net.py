@@ -218,7 +218,7 @@ def filters():
 
 @test("guestfwd, hostfwd_add, hostfwd_remove and info usernet as QEMU 10.0")
 def forwards():
-    port = free_port()
+    port, more = free_port(), free_port(socket.SOCK_DGRAM)
     script = [f"hostfwd_add tcp:127.0.0.1:{port}-:22", f"hostfwd_add tcp:127.0.0.1:{port}-:22", "hostfwd_add zz tcp::5556-:22",
               "hostfwd_add h tcp::5556-:22", f"hostfwd_add m udp:127.0.0.1:{more}-10.0.2.77:5", "info usernet", "info network",
               f"hostfwd_remove tcp:127.0.0.1:{port}", f"hostfwd_remove tcp:127.0.0.1:{port}", "hostfwd_add n bar", "hostfwd_add foo",
