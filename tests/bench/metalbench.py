@@ -73,7 +73,9 @@ def _is_vcpu(text):
 
 def _instructions_once(setup, binary, accel, elf, n):
     with tempfile.TemporaryDirectory(prefix="virtue-callgrind-") as d:
+        # The software vCPU generates code, in memory that valgrind takes for a file.
         setup.run(binary, accel, elf, n, timeout=900, tool=["valgrind", "-q", f"--log-file={d}/log", "--tool=callgrind",
+                                                            f"--smc-check={'all' if accel == 'tcg' else 'all-non-file'}",
                                                             "--separate-threads=yes", f"--callgrind-out-file={d}/out"])
         total = 0
         for path in glob.glob(f"{d}/out*-*"):
