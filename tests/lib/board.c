@@ -25,39 +25,6 @@ static void store(void *opaque, bool io, uint64_t at, unsigned size, uint64_t va
     addrspace_store(io ? b->m->io : b->m->mem, at, size, val, NULL);
 }
 
-#ifdef __SANITIZE_THREAD__
-/* A CPU's accesses, which ThreadSanitizer does not see: the ring's barriers put them in order with
- * the device's, and of fences it knows nothing. */
-__attribute__((no_sanitize("thread"))) static void cpu_copy(
-    volatile uint8_t *dst, const volatile uint8_t *src, size_t len)
-{
-    typedef volatile uint16_t __attribute__((may_alias)) Word;
-
-    if (len == 2) { /* an index, or flags: in one piece */
-        *(Word *)dst = *(const Word *)src;
-        return;
-    }
-    while (len--) {
-        *dst++ = *src++;
-    }
-}
-
-static void ram_read(void *opaque, uint64_t at, void *dst, size_t len)
-{
-    const Board *b = opaque;
-
-    g_assert_cmpuint(at + len, <=, BOARD_RAM);
-    cpu_copy(dst, (const uint8_t *)region_host(&b->ram) + at, len);
-}
-
-static void ram_write(void *opaque, uint64_t at, const void *src, size_t len)
-{
-    const Board *b = opaque;
-
-    g_assert_cmpuint(at + len, <=, BOARD_RAM);
-    cpu_copy((uint8_t *)region_host(&b->ram) + at, src, len);
-}
-#else
 static void ram_read(void *opaque, uint64_t at, void *dst, size_t len)
 {
     const Board *b = opaque;
@@ -71,7 +38,6 @@ static void ram_write(void *opaque, uint64_t at, const void *src, size_t len)
 
     g_assert_true(addrspace_write(b->m->mem, at, src, len));
 }
-#endif
 
 static bool step(void *opaque)
 {
