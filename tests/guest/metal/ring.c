@@ -1,5 +1,5 @@
 /* The work itself: split and packed rings (VIRTIO 1.4, 2.7 and 2.8) driven without calls through
- * the port, descriptors of split rings written once. */
+ * the port. */
 #include "tests/guest/metal/metal.h"
 
 #define RAM(T, at) ((volatile T *)(uintptr_t)(at))
@@ -79,17 +79,7 @@ void ring_prepare(Ring *r, unsigned s, const VBuf *buf, unsigned n)
             (uint16_t)((slot->buf[i].write && !r->indirect ? VRING_WRITE : 0) |
                        (i + 1 < slot->n ? VRING_NEXT : 0) | (r->indirect ? VRING_INDIRECT : 0));
     }
-    if (v->packed) {
-        return;
-    }
-    unsigned stride = r->indirect ? 1 : r->chain;
-
-    CHECK((s + 1) * stride <= v->size);
-    for (unsigned i = 0; i < slot->n; i++) {
-        unsigned at = s * stride + i;
-
-        vring_desc(v, at, slot->buf[i].at, slot->buf[i].len, slot->flags[i], (uint16_t)(at + 1));
-    }
+    CHECK(v->packed || (s + 1) * (r->indirect ? 1 : r->chain) <= v->size);
 }
 
 /* All that makes a descriptor available is in its second half: one store. The first one's comes
@@ -123,6 +113,24 @@ static inline void put_packed(Ring *r, unsigned s)
     *RAM(uint64_t, first) = first_rest;
 }
 
+/* Written each time, as a driver does whose buffers are not always the same. */
+static inline void put_split(Ring *r, unsigned s)
+{
+    VRing *v = r->v;
+    const Slot *slot = &r->slot[s];
+    unsigned head = r->indirect ? s : s * r->chain;
+
+    for (unsigned i = 0; i < slot->n; i++) {
+        uint64_t at = v->desc + (head + i) * 16u;
+
+        *RAM(uint64_t, at) = slot->buf[i].at;
+        *RAM(uint64_t, at + 8) =
+            slot->buf[i].len | (uint64_t)slot->flags[i] << 32 | (uint64_t)(head + i + 1) << 48;
+    }
+    *RAM(uint16_t, v->driver + 4 + v->avail % v->size * 2u) = (uint16_t)head;
+    v->avail++;
+}
+
 void ring_put(Ring *r, unsigned s)
 {
     VRing *v = r->v;
@@ -134,9 +142,7 @@ void ring_put(Ring *r, unsigned s)
         put_packed(r, s);
         return;
     }
-    *RAM(uint16_t, v->driver + 4 + v->avail % v->size * 2u) =
-        (uint16_t)(r->indirect ? s : s * r->chain);
-    v->avail++;
+    put_split(r, s);
 }
 
 static bool wants_kick(Ring *r)
