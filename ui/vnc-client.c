@@ -331,6 +331,10 @@ static void take_frame(View *v)
         rfb.new_framebuffer(v->screen, (char *)v->px, (int)v->width, (int)v->height, 8, 3, 4);
         set_format(v);
         v->screen->setTranslateFunction(v->cl);
+        /* An answer to a wish that has not gone yet would take the new size along, and say that it
+         * does not count. */
+        v->cl->requestedDesktopSizeChange = 0;
+        v->cl->lastDesktopSizeChangeError = 0;
         g_free(old);
     }
     for (unsigned i = 0; i < n; i++) {
