@@ -73,7 +73,7 @@ def services(g, d):
         want = subprocess.run(["md5sum"], input=f.read(), stdout=subprocess.PIPE, check=True).stdout.decode().split()[0]
     yield "TFTP: a file, and none from outside the folder", want in out and rc != 0, out
     rc, out = g.shell("echo through-cat | nc -w 20 10.0.2.100 99", 60)
-    yield "guestfwd to a command", "through-cat" in out.split("\n"), out
+    yield "guestfwd to a command", bool(re.search(r"^through-cat\r?$", out, re.M)), out
 
 
 def forwards(g):
@@ -99,7 +99,7 @@ def restricted(g):
     rc, out = g.shell(f"nc -w 2 10.9.0.9 {HOST_PORT} < /dev/null && echo REACH''ED; nslookup -type=a {NAME} 10.9.0.8 | grep {ADDRESS} && echo REACH''ED", 90)
     yield "restrict: neither the host nor its name server", "REACHED" not in out, out
     rc, out = g.shell("echo through-cat | nc -w 20 10.9.0.100 99", 60)
-    yield "restrict: guestfwd still works", "through-cat" in out.split("\n"), out
+    yield "restrict: guestfwd still works", bool(re.search(r"^through-cat\r?$", out, re.M)), out
     got = answer(["fetch", "127.0.0.1", "2003", "80", "100000"])
     yield "restrict: hostfwd still works", got == "ok", got
 
