@@ -61,10 +61,7 @@ static void open_with(Fix *x, const char *props)
     x->wire.backend = &wire_backend;
     x->wire.vnet_hdr_len = HDR;
     x->v.b = board_new(false);
-    Obj *thread = obj_new(&iothread_class);
-
-    obj_add(x->v.b->m->objects, "t0", thread);
-    g_assert_true(obj_realize(thread, NULL));
+    vdev_thread(x->v.b, "t0");
     x->v.dev = board_add(x->v.b, dev);
     vd_open(&x->v.d, &x->v.b->port, 0, 4 << 3, false);
     x->room = vd_page(&x->v.d, ROOM * ROOMS);
