@@ -47,6 +47,8 @@ static inline unsigned sse_prefix(const Insn *in)
     return in->rep == REP_E ? 2 : in->rep == REP_NE ? 3 : in->flags & INSN_66 ? 1 : 0;
 }
 
+/* The description of an insn_sse. */
+const SseOp *sse_op(const Insn *in);
 /* The whole instruction: checks, operands, host instruction, result. */
 void sse_compute(SoftCpu *c, const Insn *in, const SseOp *op);
 /* Runs a thunk on xmm0, xmm1, xmm2 and rax. */

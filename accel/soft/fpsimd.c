@@ -323,10 +323,15 @@ void sse_compute(SoftCpu *c, const Insn *in, const SseOp *op)
     run_thunk(c, in, op, sse_thunk(in, op), &a, mmx);
 }
 
+const SseOp *sse_op(const Insn *in)
+{
+    return &sse_ops[sse_prefix(in)][in->opcode & 0xff];
+}
+
 void insn_sse(SoftCpu *c, const Insn *in)
 {
     unsigned pfx = sse_prefix(in);
-    const SseOp *op = &sse_ops[pfx][in->opcode & 0xff];
+    const SseOp *op = sse_op(in);
 
     if (op->move) {
         sse_move(c, in, op->move);

@@ -31,9 +31,15 @@ static bool writes_memory(const Insn *in)
 
 static bool access_of(const Insn *in, Access *ret)
 {
+    JitSse f;
+
     if (in->flags & INSN_MEM) {
         *ret = (Access){ .base = in->base, .size = in->opsize, .disp = in->disp };
         ret->write = writes_memory(in);
+        if (jit_sse_form(in, &f)) {
+            ret->size = f.size;
+            ret->write = f.store;
+        }
         if (in->fn == insn_movx) {
             ret->size = in->opcode & 1 ? 2 : 1;
         } else if (in->fn == insn_movsxd) {
@@ -56,7 +62,11 @@ static uint32_t written(const Insn *in)
 {
     bool mem = in->flags & INSN_MEM;
     uint32_t rm = mem ? 0 : 1u << in->rm, reg = 1u << in->reg;
+    JitSse f;
 
+    if (jit_sse_form(in, &f)) {
+        return f.written;
+    }
     if (in->opsize == 1) {
         rm |= rm >> 4; /* AH to BH */
         reg |= reg >> 4;
@@ -112,7 +122,7 @@ static bool window_wanted(const JitBlock *b, unsigned base, JitWindow *ret)
     Access a;
 
     *ret = (JitWindow){ .on = true, .base = base };
-    for (unsigned i = b->i; i < b->n && b->fn[i] != op_cold; i++) {
+    for (unsigned i = b->i; i < b->n && jit_known_form(b, i); i++) {
         if (access_of(&b->in[i], &a) && a.base == base) {
             int64_t lo = MIN(ret->lo, delta + a.disp), hi = delta + a.disp + a.size;
             hi = MAX(ret->hi, hi);
@@ -149,7 +159,7 @@ void jit_window_check(JitBlock *b)
     int64_t delta = b->win.delta, move;
     Access a;
 
-    for (unsigned i = b->i; b->win.on && i < b->n && b->fn[i] != op_cold; i++) {
+    for (unsigned i = b->i; b->win.on && i < b->n && jit_known_form(b, i); i++) {
         JitWindow w = b->win;
         w.delta = delta;
         if (access_of(&b->in[i], &a) && covers(&w, &a)) {

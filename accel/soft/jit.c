@@ -198,6 +198,13 @@ bool jit_cond(JitBlock *b, unsigned cc)
 
 /* Blocks */
 
+bool jit_known_form(const JitBlock *b, unsigned i)
+{
+    JitSse f;
+
+    return b->fn[i] != op_cold || (jit_sse_allowed(b) && jit_sse_form(&b->in[i], &f));
+}
+
 /* Is there somebody who wants the flags that stand in the host's now? */
 static bool host_wanted(const JitBlock *b)
 {
@@ -234,7 +241,7 @@ static void one(JitBlock *b)
     if (b->host == JIT_HOST_NONE && !b->cf11 && !b->win.on) {
         op->fn = (OpFn *)(uintptr_t)(b->e.p + b->e.run);
     }
-    if (b->fn[b->i] != op_cold && (jit_op(b) || jit_ctl(b))) {
+    if (jit_known_form(b, b->i) && (jit_op(b) || jit_ctl(b) || jit_sse(b))) {
         jit_window_step(b);
         return;
     }

@@ -71,6 +71,31 @@ bool jit_ctl(JitBlock *b);
 /* The end of a block that is no transfer. */
 void jit_fall(JitBlock *b);
 
+/*
+ * jit-sse.c: what generated code there is for an SSE instruction, whatever the mode. The r/m
+ * operand is memory, a general register (gpr) or an XMM one.
+ */
+typedef struct JitSse {
+    enum { JIT_SSE_FULL, JIT_SSE_HALF, JIT_SSE_COMPUTE, JIT_SSE_MASK, JIT_SSE_SHIFT } kind;
+    uint8_t size; /* of the memory operand, or of what is moved */
+    uint8_t reg_half, rm_half;
+    bool store;       /* from reg to r/m */
+    bool aligned;     /* memory must be */
+    bool zext, gpr;   /* JIT_SSE_HALF: the XMM register's other bits become 0; as said above */
+    uint32_t written; /* general registers */
+} JitSse;
+bool jit_sse_form(const Insn *in, JitSse *ret);
+bool jit_sse(JitBlock *b);
+
+/* SSE neither is undefined nor traps (SDM vol. 3, table 13-1): part of a block's key. */
+static inline bool jit_sse_allowed(const JitBlock *b)
+{
+    return (b->block->mode & (MODE_SSE_OK | MODE_FPU_TRAP)) == MODE_SSE_OK;
+}
+
+/* jit.c: has instruction i a form that may have an emitter? The others are C's. */
+bool jit_known_form(const JitBlock *b, unsigned i);
+
 /* jit.c: shared pieces. */
 Rm jit_reg(const Insn *in, unsigned reg, unsigned bits); /* a guest register in c->r */
 void jit_ea(JitBlock *b, bool segment);                  /* memory operand's address to RAX */

@@ -11,6 +11,7 @@ typedef struct Gen {
     unsigned n;
     GRand *rand;
     unsigned bits;
+    bool sse;
 } Gen;
 
 static unsigned pick(Gen *g, unsigned n)
@@ -58,8 +59,70 @@ static void put_prefixes(Gen *g, bool byte_op)
     }
 }
 
+enum {
+    GEN_MEM = 1,
+    GEN_REG = 2,
+    GEN_ALIGN = 4,
+    GEN_IMM = 8,
+    GEN_GPR = 16,
+    GEN_SHIFT = 32,
+    GEN_BOTH = GEN_MEM | GEN_REG,
+    GEN_ALIGNED = GEN_BOTH | GEN_ALIGN
+};
+typedef struct GenSse {
+    uint8_t prefix, opcode, how;
+} GenSse;
+
+/* XMM0 to XMM3, or general registers where the encoding has them, and memory as in put_rm(). */
+static void put_sse(Gen *g)
+{
+    static const GenSse forms[] = { { 0, 0x10, GEN_BOTH }, { 0, 0x11, GEN_BOTH },
+        { 0xf3, 0x10, GEN_BOTH }, { 0xf2, 0x11, GEN_BOTH }, { 0xf3, 0x11, GEN_BOTH },
+        { 0xf2, 0x10, GEN_BOTH }, { 0, 0x12, GEN_BOTH }, { 0x66, 0x13, GEN_MEM },
+        { 0, 0x16, GEN_BOTH }, { 0, 0x17, GEN_MEM }, { 0, 0x28, GEN_ALIGNED },
+        { 0x66, 0x29, GEN_ALIGNED }, { 0x66, 0x6f, GEN_ALIGNED }, { 0x66, 0x7f, GEN_ALIGNED },
+        { 0xf3, 0x6f, GEN_BOTH }, { 0xf3, 0x7f, GEN_BOTH }, { 0xf2, 0xf0, GEN_MEM },
+        { 0x66, 0xe7, GEN_MEM | GEN_ALIGN }, { 0x66, 0x6e, GEN_BOTH | GEN_GPR },
+        { 0x66, 0x7e, GEN_BOTH | GEN_GPR }, { 0xf3, 0x7e, GEN_BOTH }, { 0x66, 0xd6, GEN_BOTH },
+        { 0x66, 0x74, GEN_ALIGNED }, { 0x66, 0xdb, GEN_ALIGNED }, { 0x66, 0xef, GEN_ALIGNED },
+        { 0x66, 0xd7, GEN_REG | GEN_GPR }, { 0, 0x50, GEN_REG | GEN_GPR },
+        { 0x66, 0x70, GEN_ALIGNED | GEN_IMM }, { 0x66, 0xfe, GEN_ALIGNED },
+        { 0x66, 0x62, GEN_ALIGNED }, { 0x66, 0xf4, GEN_ALIGNED }, { 0, 0x57, GEN_ALIGNED },
+        { 0xf2, 0x12, GEN_BOTH }, { 0x66, 0xf3, GEN_ALIGNED },
+        { 0x66, 0xc5, GEN_REG | GEN_GPR | GEN_IMM }, { 0x66, 0x73, GEN_REG | GEN_SHIFT },
+        { 0x66, 0x72, GEN_REG | GEN_SHIFT }, { 0x66, 0x58, GEN_ALIGNED } };
+    const GenSse *f = &forms[pick(g, G_N_ELEMENTS(forms))];
+    unsigned reg = pick(g, 4);
+
+    if (f->prefix) {
+        put(g, f->prefix);
+    }
+    if (f->how & GEN_GPR && pick(g, 2)) {
+        put(g, 0x48);
+    }
+    put(g, 0x0f);
+    put(g, f->opcode);
+    if (f->how & GEN_SHIFT) {
+        reg = (const uint8_t[]){ 2, 6 }[pick(g, 2)];
+    }
+    if (f->how & GEN_MEM && (!(f->how & GEN_REG) || pick(g, 3))) {
+        put(g, 0x86 | reg << 3);
+        put32(g, (0x40 + pick(g, 0x100)) & (f->how & GEN_ALIGN ? ~15u : ~0u));
+    } else {
+        put(g, 0xc0 | reg << 3 | pick(g, 4));
+    }
+    if (f->how & (GEN_IMM | GEN_SHIFT)) {
+        put(g, pick(g, 256));
+    }
+}
+
 static void put_insn(Gen *g)
 {
+    if (g->sse && pick(g, 3) == 0) {
+        put_sse(g);
+        return;
+    }
+
     unsigned kind = pick(g, 12), byte_op = pick(g, 4) == 0, cc = pick(g, 16);
 
     switch (kind) {
