@@ -4,7 +4,7 @@
  * against the same without; all of it again as generated code. Single instructions:
  * tests/cpu/fuzz-host.c compares with the host CPU.
  */
-#include "accel/soft/soft.h"
+#include "accel/soft/exec.h"
 #include "soft-gen.h"
 
 #include <glib.h>
@@ -656,6 +656,43 @@ static void test_speed(void)
     machine_free(m);
 }
 
+/* More code than there is room for its translation: all is forgotten, twice at least, and built
+ * anew.
+ */
+static void test_full(void)
+{
+    enum { FROM = 2 << 20, INSN = 8, N = (8 << 20) / INSN, DATA = 0x20000 };
+    static const uint8_t add[] = { 0x48, 0x03, 0x84, 0xbe }; /* ADD disp32(%rsi,%rdi,4), %rax */
+    Machine *m = machine_new(1);
+    SoftCpu *c = enter(m, 0, 64, FROM);
+    uint64_t sum = 0, v, gen = c->blocks->gen;
+
+    for (unsigned i = 0; i < 0x1000; i++) {
+        m->ram[DATA + i] = (uint8_t)(i * 37 + i / 251);
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t disp = i * 7 % 0xff0;
+
+        memcpy(m->ram + FROM + i * INSN, add, 4);
+        memcpy(m->ram + FROM + i * INSN + 4, &disp, 4);
+        memcpy(&v, m->ram + DATA + disp, 8);
+        sum += v;
+    }
+    m->ram[FROM + N * INSN] = 0xf4;
+    c->r[R_SI] = DATA - 32;
+    c->r[R_DI] = 8;
+    for (uint64_t round = 1; round <= 2; round++) {
+        run_to_halt(c);
+        g_assert_cmphex(c->r[R_AX], ==, sum * round);
+        g_assert_cmpuint(c->icount, ==, (N + 1) * round);
+        c->ip = FROM;
+        c->halted = false;
+    }
+    g_assert_cmpuint(c->blocks->gen, >=, gen + 2);
+    g_assert_true(c->blocks->jit || c->blocks->jit_off);
+    machine_free(m);
+}
+
 /* The same programs as generated code from the first time on. */
 static void test_translated(void)
 {
@@ -668,6 +705,7 @@ static void test_translated(void)
     test_smc_other();
     test_step();
     test_random(GUINT_TO_POINTER(64));
+    test_full();
     test_speed();
     jit_after = SOFT_JIT_AFTER;
 }
