@@ -3,22 +3,25 @@
  * test-tap-tunnel. */
 #include "virtio-net.h"
 
-bool net_tunnel_check(const VirtioNet *s, const NetHeader *h, bool rx)
+bool net_tunnel_check(const VirtioNet *s, NetHeader *h, bool rx)
 {
     uint8_t tunnel = h->gso_type & NET_GSO_TUNNEL;
     uint8_t type = h->gso_type & (uint8_t) ~(NET_GSO_TUNNEL | NET_GSO_ECN);
-    bool csum = h->flags & NET_HDR_TUNNEL_CSUM &&
-                virtio_has(&s->vd, rx ? NET_F_GUEST_TUNNEL_CSUM : NET_F_HOST_TUNNEL_CSUM);
+    bool known = virtio_has(&s->vd, rx ? NET_F_GUEST_TUNNEL_CSUM : NET_F_HOST_TUNNEL_CSUM);
+    bool csum = h->flags & NET_HDR_TUNNEL_CSUM;
 
     if (!tunnel) {
-        return !csum;
+        return !csum || !known;
     }
-    /* 5.1.9.2.2: "the device MUST NOT accept the packet" */
+    if (!rx && !known) {
+        h->flags &= (uint8_t)~NET_HDR_TUNNEL_CSUM; /* it means nothing: the host is not asked */
+    }
+    /* 5.1.9.2.2: "the device MUST NOT accept the packet"; 5.1.9.4.1 */
     return virtio_has(&s->vd, rx ? NET_F_GUEST_TUNNEL : NET_F_HOST_TUNNEL) &&
            (!rx || s->guest_offloads & NET_OFFLOAD_TUNNEL) && tunnel != NET_GSO_TUNNEL &&
            h->flags & NET_HDR_NEEDS_CSUM && !(h->flags & NET_HDR_DATA_VALID) &&
            (type == NET_GSO_TCPV4 || type == NET_GSO_TCPV6 || type == NET_GSO_UDP_L4) &&
-           (!rx || !csum || s->guest_offloads & NET_OFFLOAD_TUNNEL_CSUM);
+           (!rx || !csum || (known && s->guest_offloads & NET_OFFLOAD_TUNNEL_CSUM));
 }
 
 bool net_tunnel_props_ok(const VirtioNet *s, uint64_t can, GError **err)

@@ -218,10 +218,10 @@ VqVerdict net_soft_send(NetPair *q, GIov *data, const NetHeader *h);
 bool net_soft_complete(NetPair *q, GIov *data, const NetHeader *h, struct iovec *ret);
 void net_soft_free(NetPair *q);
 
-/* virtio-net-tunnel.c: what a header says of tunnels may be said, before anything is taken out of
- * it; properties that the back end has nothing for; feature bits as the command numbers them. */
-bool net_tunnel_check(const VirtioNet *s, const NetHeader *h, bool rx);
-static inline bool net_tunnel_ok(const VirtioNet *s, const NetHeader *h, bool rx)
+/* virtio-net-tunnel.c: what a header says of tunnels may be said, before anything else is taken out
+ * of it; properties that the back end has nothing for; feature bits as the command numbers them. */
+bool net_tunnel_check(const VirtioNet *s, NetHeader *h, bool rx);
+static inline bool net_tunnel_ok(const VirtioNet *s, NetHeader *h, bool rx)
 {
     return !(h->gso_type & NET_GSO_TUNNEL || h->flags & NET_HDR_TUNNEL_CSUM) ||
            net_tunnel_check(s, h, rx);

@@ -8,9 +8,12 @@
 /*
  * A feature bit a device may offer: what it needs (one of two, the same twice: that one;
  * VIRTIO 1.4, the "requires" lists of chapter 5) and how its data mover shows that it was
- * negotiated. A bit that a device offers and that has no row here fails the table.
+ * negotiated. A bit that needs several has a row for each. A bit that a device offers and that has
+ * no row here fails the table.
  */
-enum { NONE = 255 };
+enum { NONE = 255, FEAT_BITS = 128 };
+__extension__ typedef unsigned __int128 FeatSet; /* VIRTIO 1.4, 2.2: bits 0 to 127 */
+#define FEAT(b) ((FeatSet)1 << (b))
 typedef struct FeatBit {
     uint8_t bit, one_of[2];
     const char *shown;
@@ -44,7 +47,7 @@ struct Feat {
     Dev *dev;
     VDriver d;
     uint64_t page; /* 1 MiB of guest memory, zero at the beginning of a row */
-    uint64_t f;    /* negotiated */
+    FeatSet f;     /* negotiated */
     unsigned round;
 };
 

@@ -39,10 +39,16 @@ enum {
     HASH = 57,
     RSS = 60,
     RSC = 61,
-    SPEED = 63
+    SPEED = 63,
+    G_TUNNEL = 65,
+    G_TUNNEL_CSUM = 66,
+    H_TUNNEL = 67,
+    H_TUNNEL_CSUM = 68
 };
 
-enum { DATA_VALID = 2, RSC_INFO = 4, IP_AT = 14, TCP_AT = 34, SEGMENT = 500 };
+enum { NEEDS_CSUM = 1, DATA_VALID = 2, RSC_INFO = 4, OUTER_CSUM = 8 };
+enum { IP_AT = 14, TCP_AT = 34, SEGMENT = 500 };
+enum { OFFLOAD_TUNNEL = 46 }; /* bits 65 and 66 in the command: 5.1.9.5.9.1 */
 
 const FeatBit feat_net_bits[] = {
     { CSUM, ALONE, "a frame with NEEDS_CSUM arrives with its header" },
@@ -77,13 +83,27 @@ const FeatBit feat_net_bits[] = {
     { RSS, NEEDS(CTRL_VQ), "a table is set, wrong ones are refused; frames come" },
     { RSC, { H_TSO4, H_TSO6 }, "with GUEST_TSO4: two segments come as one, and are counted" },
     { SPEED, ALONE, "configuration" },
+    { G_TUNNEL, NEEDS(G_TSO4), "packets in tunnels received, with their offsets" },
+    { G_TUNNEL, NEEDS(G_TSO6), NULL },
+    { G_TUNNEL, NEEDS(G_USO4), NULL },
+    { G_TUNNEL, NEEDS(G_USO6), NULL },
+    { G_TUNNEL_CSUM, NEEDS(G_TUNNEL), "the outer checksum's flag received; else no such packet" },
+    { H_TUNNEL, NEEDS(H_TSO4), "packets in tunnels sent, with their offsets" },
+    { H_TUNNEL, NEEDS(H_TSO6), NULL },
+    { H_TUNNEL, NEEDS(H_USO), NULL },
+    { H_TUNNEL_CSUM, NEEDS(H_TUNNEL), "the outer checksum's flag sent; else it is ignored" },
     { NONE, ALONE, NULL },
 };
 
+/* VIRTIO 1.4, 5.1.9; of it as much as was negotiated. */
 typedef struct Header {
     uint8_t flags, gso_type;
     uint16_t hdr_len, gso_size, csum_start, csum_offset, num_buffers;
-} __attribute__((packed)) Header;
+    uint32_t hash_value;
+    uint16_t hash_report, padding, outer_th_offset, inner_nh_offset;
+} Header;
+_Static_assert(sizeof(Header) == 24, "VIRTIO 1.4, 5.1.9");
+enum { HEADER_V1 = 12, HEADER_HASH = 20 };
 
 static struct {
     NetPort *port; /* the back end that the device is given */
@@ -108,12 +128,14 @@ static NetVerdict wire_receive(NetPort *p, const struct iovec *iov, unsigned n, 
 static uint64_t wire_offloads(NetPort *p)
 {
     return NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN |
-           NET_OFFLOAD_UFO | NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6;
+           NET_OFFLOAD_UFO | NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6 | NET_OFFLOAD_TUNNEL |
+           NET_OFFLOAD_TUNNEL_CSUM;
 }
 
 static bool wire_set_offload(NetPort *p, uint64_t offloads, uint32_t vnet_hdr_len)
 {
     wire.offloads = offloads;
+    p->vnet_hdr_len = vnet_hdr_len;
     return true;
 }
 
@@ -133,7 +155,7 @@ void feat_net_up(Feat *x)
     wire.was_ops = wire.port->ops;
     wire.port->backend = &wire_backend;
     wire.port->ops = &wire_ops;
-    wire.port->vnet_hdr_len = sizeof(Header);
+    wire.port->vnet_hdr_len = HEADER_V1;
     wire.sent = g_byte_array_new();
     wire.nsent = 0;
 }
@@ -148,7 +170,10 @@ void feat_net_down(Feat *x)
 
 static unsigned header_len(const Feat *x)
 {
-    return feat_has(x, HASH) ? 20 : feat_has(x, 32) || feat_has(x, MRG_RXBUF) ? 12 : 10;
+    return feat_has(x, H_TUNNEL) || feat_has(x, G_TUNNEL) ? sizeof(Header)
+           : feat_has(x, HASH)                            ? HEADER_HASH
+           : feat_has(x, 32) || feat_has(x, MRG_RXBUF)    ? HEADER_V1
+                                                          : HEADER_V1 - 2;
 }
 
 /* A frame from the guest, with a header of its choice. */
@@ -159,23 +184,26 @@ static void transmit(Feat *x, const Header *h, size_t len, unsigned seed)
     unsigned before = wire.nsent;
     const VBuf buf[] = { { x->page, hlen, false }, { x->page + 64, 14, false },
         { x->page + 78, (uint32_t)len - 14, false } };
-    const uint8_t zero[20] = { 0 };
-    Header got;
+    uint32_t peer = wire.port->vnet_hdr_len;
+    Header got = { 0 };
 
     feat_pattern(x, f, len, seed);
-    feat_put(x, x->page, zero, hlen);
-    feat_put(x, x->page, h, MIN(hlen, (unsigned)sizeof *h));
+    feat_put(x, x->page, h, hlen);
     feat_put(x, x->page + 64, f, len);
     g_assert_cmpuint(feat_go(x, TX, buf, 3), ==, 0);
     g_assert_cmpuint(wire.nsent, ==, before + 1);
-    g_assert_cmpuint(wire.sent->len, ==, sizeof got + len);
-    memcpy(&got, wire.sent->data, sizeof got);
-    g_assert_cmphex(got.flags, ==, h->flags);
+    g_assert_cmpuint(peer, ==, hlen == HEADER_HASH ? HEADER_V1 : hlen);
+    g_assert_cmpuint(wire.sent->len, ==, peer + len);
+    memcpy(&got, wire.sent->data, peer);
+    g_assert_cmphex(got.flags, ==, h->flags & (feat_has(x, H_TUNNEL_CSUM) ? 0xff : ~OUTER_CSUM));
     g_assert_cmphex(got.gso_type, ==, h->gso_type);
+    g_assert_cmphex(got.hdr_len, ==, h->hdr_len);
+    g_assert_cmphex(got.outer_th_offset, ==, h->outer_th_offset);
+    g_assert_cmphex(got.inner_nh_offset, ==, h->inner_nh_offset);
     g_assert_cmphex(got.gso_size, ==, h->gso_size);
     g_assert_cmphex(got.csum_start, ==, h->csum_start);
     g_assert_cmphex(got.csum_offset, ==, h->csum_offset);
-    g_assert_cmpmem(wire.sent->data + sizeof got, len, f, len);
+    g_assert_cmpmem(wire.sent->data + peer, len, f, len);
 }
 
 static void to_us(const Feat *x, uint8_t *f)
@@ -187,9 +215,10 @@ static void to_us(const Feat *x, uint8_t *f)
 
 static void send_frame(Feat *x, const Header *h, const uint8_t *f, size_t len)
 {
-    struct iovec v[2] = { { (void *)(uintptr_t)h, sizeof *h }, { (void *)(uintptr_t)f, len } };
+    uint32_t hlen = wire.port->vnet_hdr_len;
+    struct iovec v[2] = { { (void *)(uintptr_t)h, hlen }, { (void *)(uintptr_t)f, len } };
 
-    net_send(wire.port, v, 2, sizeof *h + len);
+    net_send(wire.port, v, 2, hlen + len);
     board_run(x->b);
 }
 
@@ -218,10 +247,13 @@ static void receive(Feat *x, const Header *h, size_t len, unsigned seed)
     send_frame(x, h, f, len);
     g_assert_cmpuint(feat_taken(x, RX, id), ==, hlen + len);
     feat_get(x, x->page + 0x10000, got, hlen + len);
-    memcpy(&in, got, MIN(hlen, (unsigned)sizeof in));
+    memcpy(&in, got, hlen);
     g_assert_cmphex(in.flags, ==, h->flags | (feat_has(x, RSC) && h->gso_type ? RSC_INFO : 0));
     g_assert_cmphex(in.gso_type, ==, h->gso_type);
     g_assert_cmphex(in.gso_size, ==, h->gso_size);
+    g_assert_cmphex(in.hdr_len, ==, h->hdr_len);
+    g_assert_cmphex(in.outer_th_offset, ==, h->outer_th_offset);
+    g_assert_cmphex(in.inner_nh_offset, ==, h->inner_nh_offset);
     if (hlen >= 12) {
         g_assert_cmpuint(in.num_buffers, ==, 1);
     }
@@ -396,7 +428,8 @@ static void move_control(Feat *x)
         want = feat_has(x, GUEST_CSUM) ? 1 << GUEST_CSUM : 0;
         g_assert_cmpuint(command(x, 5, 0, &want, 8), ==, 0);
         g_assert_cmphex(wire.offloads, ==, want ? NET_OFFLOAD_CSUM : 0);
-        want = x->f & (1 << GUEST_CSUM | 15 << G_TSO4 | 3ull << G_USO4);
+        want = (uint64_t)(x->f & (FEAT(GUEST_CSUM) | (FeatSet)15 << G_TSO4 | (FeatSet)3 << G_USO4));
+        want |= (uint64_t)(x->f >> G_TUNNEL & 3) << OFFLOAD_TUNNEL;
         g_assert_cmpuint(command(x, 5, 0, &want, 8), ==, 0);
         g_assert_cmphex(wire.offloads, ==, before);
     }
@@ -472,7 +505,7 @@ static void move_segments(Feat *x)
 {
     enum { HEAD = TCP_AT + 20, BODY = SEGMENT - HEAD };
     bool one = feat_has(x, RSC) && feat_has(x, G_TSO4);
-    uint8_t f[2][SEGMENT], got[20 + SEGMENT + BODY];
+    uint8_t f[2][SEGMENT], got[sizeof(Header) + SEGMENT + BODY];
     unsigned hlen = header_len(x);
     uint16_t id = rx_buffer(x, 0, 0x4000), info[2];
 
@@ -558,6 +591,46 @@ static void move_gso(Feat *x, void (*move)(Feat *x, const Header *h, size_t len,
     }
 }
 
+static const Header tunneled = { .flags = NEEDS_CSUM,
+    .hdr_len = 118,
+    .gso_size = 536,
+    .csum_start = 98,
+    .csum_offset = 16,
+    .outer_th_offset = 34,
+    .inner_nh_offset = 64 };
+
+/* TCP and UDP behind either network header; with the outer checksum's flag, too. */
+static void move_tunnels(Feat *x, unsigned tunnel,
+    void (*move)(Feat *x, const Header *h, size_t len, unsigned seed), bool csum)
+{
+    static const uint8_t type[] = { 0x21, 0x41, 0x24, 0x44, 0x25, 0x45 };
+
+    for (unsigned i = 0; feat_has(x, tunnel) && i < G_N_ELEMENTS(type) * 2; i++) {
+        Header h = tunneled;
+
+        h.gso_type = type[i / 2];
+        h.flags |= i & 1 && csum ? OUTER_CSUM : 0;
+        move(x, &h, 4000, 13 + i);
+    }
+}
+
+/* What was not negotiated does not come (5.1.9.4.1). */
+static void no_tunnel(Feat *x)
+{
+    Header h = tunneled;
+    uint8_t f[600] = { 0 };
+    uint16_t id = rx_buffer(x, 0, 0x4000);
+
+    to_us(x, f);
+    h.gso_type = 0x21;
+    h.flags |= feat_has(x, G_TUNNEL) ? OUTER_CSUM : 0;
+    send_frame(x, &h, f, sizeof f);
+    g_assert_true(feat_none(x, RX));
+    f[12] = 8;
+    send_frame(x, &(Header){ 0 }, f, 60);
+    g_assert_cmpuint(feat_taken(x, RX, id), ==, header_len(x) + 60);
+}
+
 void feat_net_move(Feat *x)
 {
     const Header none = { 0 };
@@ -569,6 +642,11 @@ void feat_net_move(Feat *x)
     receive(x, &none, most, 2);
     move_gso(x, transmit, CSUM, H_TSO4, feat_has(x, H_USO));
     move_gso(x, receive, GUEST_CSUM, G_TSO4, feat_has(x, G_USO4) || feat_has(x, G_USO6));
+    move_tunnels(x, H_TUNNEL, transmit, true);
+    move_tunnels(x, G_TUNNEL, receive, feat_has(x, G_TUNNEL_CSUM));
+    if (!feat_has(x, G_TUNNEL_CSUM)) {
+        no_tunnel(x);
+    }
     move_segments(x);
     move_config(x);
     if (feat_has(x, MRG_RXBUF)) {

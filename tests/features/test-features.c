@@ -298,7 +298,9 @@ const FeatType feat_types[] = {
     { "virtio-net", NULL,
         EVERY ", 'netdev': 'n0', 'romfile': '', 'mac': '52:54:00:aa:bb:cc', 'host_mtu': 1400,"
               " 'speed': 1000, 'duplex': 'full', 'mq': true, 'rss': true, 'hash': true,"
-              " 'x-notf-coal': true, 'x-vq-notf-coal': true, 'guest_rsc_ext': true",
+              " 'x-notf-coal': true, 'x-vq-notf-coal': true, 'guest_rsc_ext': true,"
+              " 'x-host_tunnel': true, 'x-host_tunnel_csum': true, 'x-guest_tunnel': true,"
+              " 'x-guest_tunnel_csum': true",
         feat_net_up, NULL, feat_net_move, feat_net_down, feat_net_bits },
     { "virtio-balloon", NULL, EVERY ", 'free-page-reporting': true, 'deflate-on-oom': true", NULL,
         NULL, feat_balloon_move, NULL, feat_balloon_bits },
@@ -332,14 +334,15 @@ static const FeatBit *row_of(const FeatType *t, unsigned bit)
 
 /* The bit and all that it needs; alt: which of two where there is a choice. *ret_choice: there was.
  */
-static uint64_t closure(const FeatType *t, unsigned bit, unsigned alt, bool *ret_choice)
+static FeatSet closure(const FeatType *t, unsigned bit, unsigned alt, bool *ret_choice)
 {
-    const FeatBit *b = row_of(t, bit);
-    uint64_t f = 1ull << bit;
+    FeatSet f = FEAT(bit);
 
-    if (b->one_of[0] != NONE) {
-        *ret_choice |= b->one_of[0] != b->one_of[1];
-        f |= closure(t, b->one_of[alt], alt, ret_choice);
+    for (const FeatBit *b = row_of(t, bit); b->bit == bit; b++) {
+        if (b->one_of[0] != NONE) {
+            *ret_choice |= b->one_of[0] != b->one_of[1];
+            f |= closure(t, b->one_of[alt], alt, ret_choice);
+        }
     }
     return f;
 }
@@ -356,13 +359,14 @@ static void reset_rings(Feat *x)
     }
 }
 
-static void one(Feat *x, const char *name, uint64_t f, bool msix)
+static void one(Feat *x, const char *name, FeatSet f, bool msix)
 {
     VDriver *d = &x->d;
     unsigned n;
 
     if (g_test_verbose()) {
-        g_test_message("%s %016" G_GINT64_MODIFIER "x %s", name, f, msix ? "MSI-X" : "INTx");
+        g_test_message("%s %016" G_GINT64_MODIFIER "x%016" G_GINT64_MODIFIER "x %s", name,
+            (uint64_t)(f >> 64), (uint64_t)f, msix ? "MSI-X" : "INTx");
     }
     d->alloc = 0x100000;
     x->page = vd_page(d, 1 << 20);
@@ -372,8 +376,9 @@ static void one(Feat *x, const char *name, uint64_t f, bool msix)
     } else {
         vd_cfg_write(d->port, 0, DEVFN, d->cap_msix + 2, 2, 0);
     }
-    g_assert_true(vd_negotiate(d, f));
-    x->f = f & ~(1ull << BAD_FEATURE);
+    d->features_more = (uint64_t)(f >> 64);
+    g_assert_true(vd_negotiate(d, (uint64_t)f));
+    x->f = f & ~FEAT(BAD_FEATURE);
     if (msix && d->legacy) {
         d->port->store(d->port->opaque, true, d->bar[0] + 0x14, 2, 0);
     } else if (msix) {
@@ -411,11 +416,11 @@ static void one(Feat *x, const char *name, uint64_t f, bool msix)
 }
 
 /* One set of bits over both rings and both kinds of interrupt. */
-static void each_way(Feat *x, const Column *c, uint64_t f, uint64_t offered)
+static void each_way(Feat *x, const Column *c, FeatSet f, FeatSet offered)
 {
     for (unsigned packed = 0; packed < (offered >> PACKED & 1 ? 2 : 1); packed++) {
         for (unsigned msix = 0; msix < 2; msix++) {
-            one(x, c->name, f | (uint64_t)packed << PACKED, msix);
+            one(x, c->name, f | (FeatSet)packed << PACKED, msix);
         }
     }
 }
@@ -441,15 +446,15 @@ static void test_row(const void *data)
 {
     const FeatType *t = &feat_types[GPOINTER_TO_UINT(data) / G_N_ELEMENTS(columns)];
     const Column *c = &columns[GPOINTER_TO_UINT(data) % G_N_ELEMENTS(columns)];
-    uint64_t offered, always;
+    FeatSet offered, always;
     unsigned before = moved;
     Feat x;
 
     open_row(&x, t, c);
-    offered = vd_offered(&x.d);
-    always = offered & (1ull << VERSION_1 | 1ull << ACCESS_PLATFORM);
+    offered = vd_offered(&x.d) | (FeatSet)vd_offered_more(&x.d) << 64;
+    always = offered & (FEAT(VERSION_1) | FEAT(ACCESS_PLATFORM));
     each_way(&x, c, always, offered);
-    for (unsigned bit = 0; bit < 64; bit++) {
+    for (unsigned bit = 0; bit < FEAT_BITS; bit++) {
         if (!(offered >> bit & 1) || bit == PACKED || always >> bit & 1) {
             continue;
         }
@@ -459,7 +464,7 @@ static void test_row(const void *data)
         bool choice = false;
 
         for (unsigned alt = 0; alt < (choice ? 2 : 1); alt++) {
-            uint64_t f = closure(t, bit, alt, &choice);
+            FeatSet f = closure(t, bit, alt, &choice);
 
             if (f & ~offered) { /* 2.2.2: what is offered must be acceptable */
                 g_error("%s offers bit %u, but not all that it needs", t->base, bit);
@@ -467,7 +472,7 @@ static void test_row(const void *data)
             each_way(&x, c, f | always, offered);
         }
     }
-    each_way(&x, c, offered & ~(1ull << PACKED), offered);
+    each_way(&x, c, offered & ~FEAT(PACKED), offered);
     g_test_message("%u combinations", moved - before);
     board_free(x.b);
     if (t->down) {

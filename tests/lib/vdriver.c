@@ -146,17 +146,25 @@ uint8_t vd_isr(const VDriver *d)
     return (uint8_t)(d->legacy ? lr(d, 0x13, 1) : d->port->load(d->port->opaque, false, d->isr, 1));
 }
 
-uint64_t vd_offered(const VDriver *d)
+/* Two words of device_feature. */
+static uint64_t offered_from(const VDriver *d, unsigned select)
 {
     uint64_t lo;
 
-    if (d->legacy) {
-        return lr(d, 0, 4);
-    }
-    vd_write(d, 0, 4, 0);
+    vd_write(d, 0, 4, select);
     lo = vd_read(d, 4, 4);
-    vd_write(d, 0, 4, 1);
+    vd_write(d, 0, 4, select + 1);
     return lo | vd_read(d, 4, 4) << 32;
+}
+
+uint64_t vd_offered(const VDriver *d)
+{
+    return d->legacy ? lr(d, 0, 4) : offered_from(d, 0);
+}
+
+uint64_t vd_offered_more(const VDriver *d)
+{
+    return d->legacy ? 0 : offered_from(d, 2);
 }
 
 bool vd_negotiate(VDriver *d, uint64_t features)
@@ -169,12 +177,12 @@ bool vd_negotiate(VDriver *d, uint64_t features)
         lw(d, 4, 4, features);
         return true;
     }
-    vd_write(d, 8, 4, 0);
-    vd_write(d, 0x0c, 4, (uint32_t)features);
-    vd_write(d, 8, 4, 1);
-    vd_write(d, 0x0c, 4, features >> 32);
-    vd_write(d, 8, 4, 2);
-    vd_write(d, 0x0c, 4, (uint32_t)d->features_more);
+    const uint64_t word[2] = { features, d->features_more };
+
+    for (unsigned i = 0; i < 4; i++) {
+        vd_write(d, 8, 4, i);
+        vd_write(d, 0x0c, 4, (uint32_t)(word[i / 2] >> (i % 2 * 32)));
+    }
     vd_set_status(d, 11);
     return vd_status(d) == 11;
 }

@@ -37,6 +37,7 @@ uint8_t vd_status(const VDriver *d);
 void vd_set_status(const VDriver *d, uint8_t s);
 uint8_t vd_isr(const VDriver *d);
 uint64_t vd_offered(const VDriver *d);
+uint64_t vd_offered_more(const VDriver *d); /* from 64 on */
 /* Reset, ACKNOWLEDGE, DRIVER, features, FEATURES_OK (modern). False: the device refused. */
 bool vd_negotiate(VDriver *d, uint64_t features);
 void vd_setup_queue(VDriver *d, unsigned i, uint16_t size); /* 0: the device's maximum */

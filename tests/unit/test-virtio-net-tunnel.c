@@ -104,12 +104,6 @@ static void down(Fix *x, const void *unused)
     g_byte_array_free(x->sent, TRUE);
 }
 
-static uint32_t offered_more(Fix *x)
-{
-    vd_write(&x->v.d, 0, 4, 2);
-    return (uint32_t)vd_read(&x->v.d, 4, 4);
-}
-
 /* Each bit needs what 5.1.3.1 says. */
 static void test_offer(void)
 {
@@ -128,7 +122,7 @@ static void test_offer(void)
         Fix x = { 0 };
 
         open_with(&x, t[i].props);
-        g_assert_cmphex(offered_more(&x), ==, t[i].offered);
+        g_assert_cmphex(vd_offered_more(&x.v.d), ==, t[i].offered);
         down(&x, NULL);
     }
 }
@@ -318,9 +312,22 @@ static void test_host_only(Fix *x, const void *unused)
     g_assert_true(transmit(x, &h, sizeof h));
     h.flags |= OUTER_CSUM; /* nobody said that it means something: it is ignored */
     g_assert_true(transmit(x, &h, sizeof h));
+    g_assert_cmphex(x->sent->data[0], ==, NEEDS_CSUM);
     g_assert_cmphex(x->asked & 0x180, ==, 0);
     g_assert_cmpint(receive(x, &good, &got, sizeof h), ==, NET_DROPPED);
     g_assert_cmpuint(set_offloads(x, 1ull << 46), ==, 1);
+}
+
+/* Nobody asked for outer checksums: such a packet is not the driver's. */
+static void test_guest_only(Fix *x, const void *unused)
+{
+    Header h = good, got;
+
+    g_assert_cmpint(receive(x, &h, &got, sizeof h), ==, NET_SENT);
+    h.flags |= OUTER_CSUM;
+    g_assert_cmpint(receive(x, &h, &got, sizeof h), ==, NET_DROPPED);
+    g_assert_cmphex(x->asked & 0x180, ==, 0x80);
+    g_assert_false(transmit(x, &good, sizeof good));
 }
 
 /* Declined: the short header, and a tunnel is no kind of segmentation. */
@@ -337,7 +344,7 @@ static void test_declined(Fix *x, const void *unused)
 
 int main(int argc, char **argv)
 {
-    static const unsigned host = HOST, none = 0;
+    static const unsigned host = HOST, guest = GUEST, none = 0;
 
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/virtio-net-tunnel/offer", test_offer);
@@ -346,6 +353,7 @@ int main(int argc, char **argv)
     g_test_add("/virtio-net-tunnel/receive", Fix, NULL, up, test_receive, down);
     g_test_add("/virtio-net-tunnel/switched", Fix, NULL, up, test_switched, down);
     g_test_add("/virtio-net-tunnel/host-only", Fix, &host, up, test_host_only, down);
+    g_test_add("/virtio-net-tunnel/guest-only", Fix, &guest, up, test_guest_only, down);
     g_test_add("/virtio-net-tunnel/declined", Fix, &none, up, test_declined, down);
     return g_test_run();
 }
