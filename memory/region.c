@@ -4,6 +4,7 @@
 
 #include "memory-internal.h"
 #include "memory/ram.h"
+#include "util/fd.h"
 
 #include <string.h>
 
@@ -67,6 +68,20 @@ bool region_init_rom(Region *r, Obj *owner, const char *name, const void *data, 
         memcpy(r->ram->host, data, len);
     }
     return true;
+}
+
+bool region_init_rom_file(
+    Region *r, Obj *owner, const char *name, int fd, uint64_t len, uint64_t size, GError **err)
+{
+    g_assert(len <= size);
+    if (!region_init_rom(r, owner, name, NULL, 0, size, err)) {
+        return false;
+    }
+    if (fd_read_full(fd, r->ram->host, len)) {
+        return true;
+    }
+    region_fini(r);
+    return err_set(err, "cannot read the %" G_GUINT64_FORMAT " bytes of %s", len, name);
 }
 
 void region_init_alias(

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 int fd_steal(int *fd)
 {
@@ -58,6 +59,35 @@ bool fd_set_nonblock(int fd, bool on)
     int wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
 
     return wanted == flags || fcntl(fd, F_SETFL, wanted) == 0;
+}
+
+int fd_open_file(const char *path, uint64_t *ret_len)
+{
+    autofd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return -1;
+    }
+    *ret_len = (uint64_t)st.st_size;
+    return fd_steal(&fd);
+}
+
+bool fd_read_full(int fd, void *buf, uint64_t len)
+{
+    uint8_t *to = buf;
+
+    while (len) {
+        ssize_t n = read(fd, to, len);
+        if (n == 0 || (n < 0 && errno != EINTR)) {
+            return false;
+        }
+        if (n > 0) {
+            to += n;
+            len -= (uint64_t)n;
+        }
+    }
+    return true;
 }
 
 int fd_memfd(const char *name, uint64_t size, GError **err)

@@ -3,6 +3,7 @@
 #include "hw/i386/pc.h"
 
 #include "hw/misc/pflash.h"
+#include "util/fd.h"
 #include "util/log.h"
 
 #include <inttypes.h>
@@ -118,8 +119,7 @@ static bool map_rom(PcMachine *pc, GError **err)
     Machine *m = &pc->m;
     const char *name = m->firmware ? m->firmware : "bios-256k.bin";
     g_autofree char *path = machine_find_file(m, name);
-    g_autofree char *data = NULL;
-    gsize len;
+    uint64_t len;
 
     if (!map_flash(pc, err)) {
         return false;
@@ -128,12 +128,10 @@ static bool map_rom(PcMachine *pc, GError **err)
         map_shadow(pc, pflash_rom(pc->flash[0]));
         return map_option_rom(pc, err);
     }
-    if (!path || !g_file_get_contents(path, &data, &len, NULL) || !len || len % ROM_GRANULE ||
-        len > ROM_MAX) {
+    autofd fd = path ? fd_open_file(path, &len) : -1;
+    if (fd < 0 || !len || len % ROM_GRANULE || len > ROM_MAX ||
+        !region_init_rom_file(&pc->rom, &m->obj, "pc.bios", fd, len, len, NULL)) {
         return err_set(err, "could not load PC BIOS '%s'", name);
-    }
-    if (!region_init_rom(&pc->rom, &m->obj, "pc.bios", data, len, len, err)) {
-        return false;
     }
     region_map(&pc->pci_mem, four_gib - len, &pc->rom, 0);
     map_shadow(pc, &pc->rom);

@@ -4,6 +4,8 @@
  * runs in tests/guest/.
  */
 #include "hw/pci/pci-internal.h"
+#include "memory/ram.h"
+#include "util/fd.h"
 
 #include <string.h>
 
@@ -42,14 +44,13 @@ static void rom_adopt(const PciFn *f, uint8_t *rom, size_t len)
 static bool rom_load(PciFn *f, const char *file, bool adopt, GError **err)
 {
     g_autofree char *path = machine_find_file(pci_bus_of(f)->machine, file);
-    g_autofree char *data = NULL;
-    gsize len;
-    uint64_t size = 2048;
+    uint64_t len, size = 2048;
 
     if (!path) {
         return err_set(err, "failed to find romfile \"%s\"", file);
     }
-    if (!g_file_get_contents(path, &data, &len, NULL)) {
+    autofd fd = fd_open_file(path, &len);
+    if (fd < 0) {
         return err_set(err, "failed to load romfile \"%s\"", file);
     }
     if (!len) {
@@ -62,11 +63,11 @@ static bool rom_load(PciFn *f, const char *file, bool adopt, GError **err)
     while (size < len || (f->romsize != UINT32_MAX && size < f->romsize)) {
         size <<= 1;
     }
-    if (adopt) {
-        rom_adopt(f, (uint8_t *)data, len);
+    if (!region_init_rom_file(&f->rom, &f->dev.obj, "pci.rom", fd, len, size, NULL)) {
+        return err_set(err, "failed to load romfile \"%s\"", file);
     }
-    if (!region_init_rom(&f->rom, &f->dev.obj, "pci.rom", data, len, size, err)) {
-        return false;
+    if (adopt) {
+        rom_adopt(f, f->rom.ram->host, len);
     }
     pci_set_bar(f, 6, PCI_BAR_MEM32, &f->rom);
     return true;

@@ -62,6 +62,9 @@ bool region_init_ram(Region *r, Obj *owner, const char *name, uint64_t size, GEr
 void region_init_ram_block(Region *r, Obj *owner, const char *name, RamBlock *block);
 bool region_init_rom(Region *r, Obj *owner, const char *name, const void *data, uint64_t len,
     uint64_t size, GError **err);
+/* The next len bytes of a file, without a copy of them in between. */
+bool region_init_rom_file(
+    Region *r, Obj *owner, const char *name, int fd, uint64_t len, uint64_t size, GError **err);
 void region_init_alias(
     Region *r, Obj *owner, const char *name, Region *target, uint64_t target_off, uint64_t size);
 void region_fini(Region *r); /* must not be mapped; RAM is unreferenced */

@@ -234,6 +234,7 @@ static void test_placement(void)
         "acpi-index should be less or equal to 16383");
     check_error(
         b, "{'driver': 'plain-pci', 'romfile': '/no/such'}", "failed to find romfile \"/no/such\"");
+    check_error(b, "{'driver': 'plain-pci', 'romfile': '/'}", "failed to load romfile \"/\"");
     g_assert_cmpuint(((PciFn *)board_add(b, "{'driver': 'plain-pci'}"))->devfn, ==, 0);
     g_assert_cmpuint(((PciFn *)board_add(b, "{'driver': 'plain-pci'}"))->devfn, ==, 1 << 3);
     for (unsigned i = 0; i < 28; i++) {
