@@ -11,17 +11,19 @@
 VDEV_EXTERN(virtio_net);
 VDEV_TYPES(VDEV_CLASSES(virtio_net), &iothread_class);
 
-enum { HDR = 12, ROOM = 0x12000, ROOMS = 24, RX = 0, CTRL = 2, MAX_FRAME = 65600 };
-enum { F_GUEST_CSUM = 1, F_TSO4 = 7, F_TSO6 = 8, F_MRG = 15, F_RSC = 61 };
+enum { HDR = 12, ROOM = 0x12000, ROOMS = 24, MAX_FRAME = 65600, PAIRS = 2 };
+enum { F_GUEST_CSUM = 1, F_TSO4 = 7, F_TSO6 = 8, F_MRG = 15, F_MQ = 22, F_HASH = 57, F_RSC = 61 };
 enum { NEEDS_CSUM = 1, DATA_VALID = 2, RSC_INFO = 4 };
 enum { ETH = 14, SEQ = 1000000, INTERVAL = 300000 };
 
 typedef struct Fix {
     VDev v;
-    NetPort wire;
+    NetPort wire, second; /* second: a back end's other queue */
+    NetPort *more;
     unsigned ready; /* times that the device could take packets again */
-    uint64_t room;  /* receive buffers */
-    unsigned next, taken;
+    uint64_t room;  /* receive buffers, for each pair ROOMS */
+    unsigned rx;    /* the pair that gives and takes them now */
+    unsigned next[PAIRS], taken[PAIRS];
     GString *out; /* what the driver found */
 } Fix;
 
@@ -51,20 +53,32 @@ static const NetBackend wire_backend = {
     .type = "wire", .offloads = wire_offloads, .set_offload = wire_set_offload, .move = wire_move
 };
 
-static void open_with(Fix *x, const char *props)
+static void plug(Fix *x, const char *props)
 {
     g_autofree char *dev = g_strdup_printf("{'driver': 'virtio-net-pci', 'id': 'nic0', 'addr': "
                                            "'4', 'netdev': 'w', 'romfile': ''%s}",
         props);
 
+    x->v.dev = board_add(x->v.b, dev);
+    vd_open(&x->v.d, &x->v.b->port, 0, 4 << 3, false);
+}
+
+static void open_with(Fix *x, const char *props)
+{
     net_port_init(&x->wire, &wire_ops, "wire", "w");
     x->wire.backend = &wire_backend;
     x->wire.vnet_hdr_len = HDR;
+    net_port_init(&x->second, &wire_ops, "wire", "w");
+    x->second.backend = &wire_backend;
+    x->second.vnet_hdr_len = HDR;
+    x->second.index = 1;
+    x->more = &x->second;
+    x->wire.queue = &x->more;
+    x->wire.nqueues = 2;
     x->v.b = board_new(false);
     vdev_thread(x->v.b, "t0");
-    x->v.dev = board_add(x->v.b, dev);
-    vd_open(&x->v.d, &x->v.b->port, 0, 4 << 3, false);
-    x->room = vd_page(&x->v.d, ROOM * ROOMS);
+    plug(x, props);
+    x->room = vd_page(&x->v.d, ROOM * ROOMS * PAIRS);
     x->out = g_string_new(NULL);
 }
 
@@ -80,12 +94,20 @@ static void up_in_thread(Fix *x, const void *unused)
     vd_start(&x->v.d, 1ull << F_MRG);
 }
 
+static void up_pairs(Fix *x, const void *unused)
+{
+    open_with(x, ", 'guest_rsc_ext': true, 'mq': true, 'rss': true");
+    vd_start(&x->v.d, 1ull << F_MRG);
+    g_assert_cmphex(x->v.d.features >> F_MQ & 1, ==, 1);
+}
+
 static void down(Fix *x, const void *unused)
 {
     dev_unplug_done(x->v.b->m, x->v.dev);
     board_run(x->v.b);
     vdev_close(&x->v);
     net_port_fini(&x->wire);
+    net_port_fini(&x->second);
     g_string_free(x->out, TRUE);
 }
 
@@ -98,14 +120,19 @@ static void settle(Fix *x)
     board_run(x->v.b);
 }
 
+static uint64_t buffer(const Fix *x, unsigned i)
+{
+    return x->room + (uint64_t)ROOM * (x->rx * ROOMS + i % ROOMS);
+}
+
 static void give(Fix *x, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
-        const VBuf b = { x->room + (uint64_t)ROOM * (x->next++ % ROOMS), ROOM, true };
+        const VBuf b = { buffer(x, x->next[x->rx]++), ROOM, true };
 
-        vring_add(&x->v.d.ring[RX], &b, 1, 0);
+        vring_add(&x->v.d.ring[x->rx * 2], &b, 1, 0);
     }
-    vd_kick(&x->v.d, RX);
+    vd_kick(&x->v.d, x->rx * 2);
     board_run(x->v.b);
     settle(x);
 }
@@ -183,7 +210,7 @@ static unsigned make_tcp(uint8_t *t, const char *word, uint32_t seq)
 }
 
 typedef struct Sending {
-    Fix *x;
+    NetPort *from;
     const struct iovec *v; /* three */
     size_t len;
     NetVerdict verdict;
@@ -193,13 +220,22 @@ static void loop_send(void *opaque)
 {
     Sending *s = opaque;
 
-    s->verdict = net_send(&s->x->wire, s->v, 3, s->len);
+    s->verdict = net_send(s->from, s->v, 3, s->len);
+}
+
+static NetVerdict send_by(Fix *x, NetPort *from, const struct iovec *v, size_t len)
+{
+    Sending s = { from, v, len };
+
+    loop_call(x->wire.loop, loop_send, &s);
+    settle(x);
+    return s.verdict;
 }
 
 /* A packet of flow A, B, ...: "A1000+500": sequence number and payload, then what is special about
  * it: flags p f s r u c, options t T o, acknowledgement a, window w, ECN e, hops h, no DF g, IPv6
  * 6, VLAN v, padding z, wrong checksums b (TCP) i (IP); in front of it: n NEEDS_CSUM, d DATA_VALID,
- * G: three segments already. "U" is a UDP packet. */
+ * G: three segments already; q: it comes by the back end's second queue. "U" is a UDP packet. */
 static NetVerdict send(Fix *x, const char *word)
 {
     g_autofree uint8_t *f = g_malloc0(MAX_FRAME);
@@ -238,11 +274,8 @@ static NetVerdict send(Fix *x, const char *word)
     len += tag + (has(word, 'z') ? 6 : 0);
     const struct iovec v[3] = { { hdr, HDR }, { f, MIN(len, (size_t)41) },
         { f + 41, len - MIN(len, (size_t)41) } };
-    Sending s = { x, v, HDR + len };
 
-    loop_call(x->wire.loop, loop_send, &s);
-    settle(x);
-    return s.verdict;
+    return send_by(x, has(word, 'q') ? &x->second : &x->wire, v, HDR + len);
 }
 
 /* What a large packet has to be: lengths, checksums, sizes (VIRTIO 1.4, 5.1.9.4.1). */
@@ -268,11 +301,11 @@ static bool arrived(Fix *x)
     uint32_t id, len;
     uint16_t info[2];
 
-    if (!vring_used(&x->v.d.ring[RX], &id, &len)) {
+    if (!vring_used(&x->v.d.ring[x->rx * 2], &id, &len)) {
         return false;
     }
     /* Buffers are used in their order. */
-    vdev_get(&x->v, x->room + (uint64_t)ROOM * (x->taken++ % ROOMS), f, len);
+    vdev_get(&x->v, buffer(x, x->taken[x->rx]++), f, len);
     uint8_t *h = f, *p = f + HDR;
     size_t size = len - HDR;
 
@@ -453,7 +486,7 @@ static void test_stop_reset(Fix *x, const void *unused)
     g_assert_cmpint(send(x, "A1500+500"), ==, NET_DROPPED);
     vdev_fill(&x->v, x->room, 0, ROOM);
     vd_start(&x->v.d, 1ull << F_MRG);
-    x->next = x->taken = 0;
+    x->next[0] = x->taken[0] = 0;
     give(x, 2);
     tick(x, INTERVAL);
     g_assert_cmpstr(all(x), ==, "");
@@ -461,20 +494,26 @@ static void test_stop_reset(Fix *x, const void *unused)
     g_assert_cmpstr(all(x), ==, "A2000+500");
 }
 
-static uint8_t set_offloads(Fix *x, uint64_t bits)
+static uint8_t command(Fix *x, uint8_t class, uint8_t cmd, const void *data, uint32_t len)
 {
-    const uint64_t at = x->room + ROOM * (uint64_t)ROOMS - 64;
-    const VBuf b[] = { { at, 2, false }, { at + 8, 8, false }, { at + 16, 1, true } };
-    const uint8_t head[2] = { 5, 0 };
+    const uint64_t at = x->room + (uint64_t)ROOM * ROOMS * PAIRS - 256;
+    const VBuf b[] = { { at, 2, false }, { at + 8, len, false }, { at + 128, 1, true } };
+    const uint8_t head[2] = { class, cmd };
+    unsigned queue = x->v.d.features >> F_MQ & 1 ? PAIRS * 2 : 2;
     uint8_t ack = 9;
 
     vdev_put(&x->v, at, head, 2);
-    vdev_put(&x->v, at + 8, &bits, 8);
-    vring_add(&x->v.d.ring[CTRL], b, 3, 0);
-    vd_kick(&x->v.d, CTRL);
+    vdev_put(&x->v, at + 8, data, len);
+    vring_add(&x->v.d.ring[queue], b, 3, 0);
+    vd_kick(&x->v.d, queue);
     board_run(x->v.b);
-    vdev_get(&x->v, at + 16, &ack, 1);
+    vdev_get(&x->v, at + 128, &ack, 1);
     return ack;
+}
+
+static uint8_t set_offloads(Fix *x, uint64_t bits)
+{
+    return command(x, 5, 0, &bits, sizeof bits);
 }
 
 /* Switched off, with and without buffers for what is held then; and over a stop. */
@@ -502,6 +541,134 @@ static void test_offloads(Fix *x, const void *unused)
     play(x, "A4300+500 A4800+500");
     g_assert_cmpuint(set_offloads(x, csum), ==, 0); /* there are buffers: it goes as it is */
     g_assert_cmpstr(all(x), ==, "A4300+1000*2");
+}
+
+static void expect_untouched(Fix *x)
+{
+    static uint8_t got[ROOM];
+
+    vdev_get(&x->v, buffer(x, 0), got, ROOM);
+    for (unsigned i = 0; i < ROOM; i++) {
+        g_assert_cmphex(got[i], ==, 0);
+    }
+}
+
+static void reset_queue(Fix *x)
+{
+    vd_write(&x->v.d, 0x16, 2, 0);
+    vd_write(&x->v.d, 0x3a, 2, 1);
+    settle(x);
+    g_assert_cmpuint(vd_read(&x->v.d, 0x3a, 2), ==, 0);
+}
+
+static void enable_queue(Fix *x)
+{
+    vd_setup_queue(&x->v.d, 0, 0);
+    settle(x);
+    x->next[0] = x->taken[0] = 0;
+}
+
+/* What is held when its queue is reset goes to the new one; if its time comes before there is one,
+ * it is lost, as any packet is then. The old buffers are the driver's again (2.6.1.1.1). */
+static void test_queue_reset(Fix *x, const void *unused)
+{
+    give(x, ROOMS);
+    play(x, "A0+500 A500+500");
+    reset_queue(x);
+    tick(x, INTERVAL);
+    play(x, "A1000+500");
+    expect_untouched(x);
+    enable_queue(x);
+    give(x, ROOMS);
+    play(x, "A1500+500 -");
+    g_assert_cmpstr(all(x), ==, "A1000+1000*2");
+    reset_queue(x);
+    enable_queue(x);
+    play(x, "A2000+500 A2500+500 -"); /* no buffers: it waits for them, over another reset */
+    reset_queue(x);
+    enable_queue(x);
+    give(x, 1);
+    g_assert_cmpstr(all(x), ==, "A2000+1000*2");
+}
+
+/* The card goes with what it holds, and with what waits for buffers; another one knows nothing of
+ * it. */
+static void test_unplug(Fix *x, const void *unused)
+{
+    play(x, "A0+500 A500+500 B0+500 - C0+500 C500+500");
+    g_assert_cmpuint(set_offloads(x, 1 << F_GUEST_CSUM), ==, 0); /* cut in pieces */
+    dev_unplug_done(x->v.b->m, x->v.dev);
+    board_run(x->v.b);
+    tick(x, INTERVAL);
+    g_assert_cmpint(send(x, "A1000+500"), ==, NET_DROPPED);
+    plug(x, ", 'guest_rsc_ext': true");
+    vd_start(&x->v.d, 1ull << F_MRG);
+    give(x, ROOMS);
+    tick(x, INTERVAL);
+    play(x, "A1000+500 A1500+500 -");
+    g_assert_cmpstr(all(x), ==, "A1000+1000*2");
+}
+
+/* The memory that the driver gave is unplugged while segments for it are held. */
+static void test_memory_unplug(Fix *x, const void *unused)
+{
+    const uint64_t good = x->room;
+    Region more;
+
+    g_assert_true(region_init_ram(&more, NULL, "more", 4 << 20, NULL));
+    region_map(&x->v.b->m->mem_root, 1 << 30, &more, 0);
+    x->room = 1 << 30;
+    give(x, 2);
+    play(x, "A0+500 A500+500");
+    region_unmap(&more);
+    tick(x, INTERVAL);
+    settle(x);
+    g_assert_cmphex(vd_status(&x->v.d) & 0x40, ==, 0x40);
+    g_assert_cmpint(send(x, "A1000+500p"), ==, NET_DROPPED); /* nobody waits for it */
+    region_fini(&more);
+    x->room = good;
+    vd_start(&x->v.d, 1ull << F_MRG);
+    x->next[0] = x->taken[0] = 0;
+    give(x, 2);
+    play(x, "A1000+500 A1500+500 -");
+    g_assert_cmpstr(all(x), ==, "A1000+1000*2");
+}
+
+/* Pairs that come to rest, and a table that changes, under segments: what is held for a pair goes
+ * there, or, when that has no buffers, where it would come now; in its order. */
+static void test_pairs(Fix *x, const void *unused)
+{
+    static const uint16_t one = 1, two = 2;
+    uint16_t rss[7] = { 0x3f, 0, 0, 1, 1, 2 }; /* all to pair 1; two pairs; no key */
+
+    g_assert_cmpuint(command(x, 4, 0, &two, 2), ==, 0);
+    give(x, 2);
+    x->rx = 1;
+    give(x, 1);
+    play(x, "A0+500q A500+500q B0+500 B500+500");
+    g_assert_cmpuint(command(x, 4, 0, &one, 2), ==, 0);
+    g_assert_cmpstr(all(x), ==, "A0+1000*2");
+    x->rx = 0;
+    g_assert_cmpstr(all(x), ==, "B0+1000*2");
+    g_assert_cmpuint(command(x, 4, 0, &two, 2), ==, 0);
+    play(x, "A1000+500q A1500+500q");
+    g_assert_cmpuint(command(x, 4, 0, &one, 2), ==, 0); /* pair 1 has no buffers: it waits */
+    g_assert_cmpstr(all(x), ==, "");
+    give(x, 1);
+    settle(x);
+    g_assert_cmpstr(all(x), ==, "A1000+1000*2");
+    give(x, ROOMS / 2);
+    g_assert_cmpuint(command(x, 4, 1, rss, 13), ==, 0);
+    x->rx = 1;
+    give(x, ROOMS / 2);
+    play(x, "A2000+500 A2500+500");
+    rss[3] = rss[4] = 0; /* all to pair 0 */
+    g_assert_cmpuint(command(x, 4, 1, rss, 13), ==, 0);
+    g_assert_cmpstr(all(x), ==, "A2000+1000*2");
+    play(x, "A3000+500 A3500+500 -");
+    g_assert_cmpstr(all(x), ==, "");
+    x->rx = 0;
+    g_assert_cmpstr(all(x), ==, "A3000+1000*2");
 }
 
 /* 10^5 segments (2 * 10^4 from a thread) of four flows with few buffers, stops and changes of
@@ -598,6 +765,10 @@ int main(int argc, char **argv)
     g_test_add("/virtio-net-rsc/full", Fix, NULL, up, test_full, down);
     g_test_add("/virtio-net-rsc/full-flows", Fix, NULL, up, test_full_flows, down);
     g_test_add("/virtio-net-rsc/stop-reset", Fix, NULL, up, test_stop_reset, down);
+    g_test_add("/virtio-net-rsc/queue-reset", Fix, NULL, up, test_queue_reset, down);
+    g_test_add("/virtio-net-rsc/unplug", Fix, NULL, up, test_unplug, down);
+    g_test_add("/virtio-net-rsc/memory-unplug", Fix, NULL, up, test_memory_unplug, down);
+    g_test_add("/virtio-net-rsc/pairs", Fix, NULL, up_pairs, test_pairs, down);
     g_test_add("/virtio-net-rsc/offloads", Fix, NULL, up, test_offloads, down);
     g_test_add("/virtio-net-rsc/storm", Fix, NULL, up, test_storm, down);
     g_test_add("/virtio-net-rsc/storm-in-a-thread", Fix, NULL, up_in_thread, test_storm, down);
