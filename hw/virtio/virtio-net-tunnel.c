@@ -3,6 +3,16 @@
  * test-tap-tunnel. */
 #include "virtio-net.h"
 
+/* 5.1.9.4.1: "corresponding header information": UDP, then the inner network header, then what the
+ * checksum is of, which lies in the packet (csum_fits()). */
+static bool offsets_ok(const NetHeader *h)
+{
+    enum { UDP_LEN = 8 };
+    unsigned inner = le16_get(h->inner_nh_offset);
+
+    return le16_get(h->outer_th_offset) + UDP_LEN <= inner && inner < le16_get(h->csum_start);
+}
+
 bool net_tunnel_check(const VirtioNet *s, NetHeader *h, bool rx)
 {
     uint8_t tunnel = h->gso_type & NET_GSO_TUNNEL;
@@ -21,6 +31,7 @@ bool net_tunnel_check(const VirtioNet *s, NetHeader *h, bool rx)
            (!rx || s->guest_offloads & NET_OFFLOAD_TUNNEL) && tunnel != NET_GSO_TUNNEL &&
            h->flags & NET_HDR_NEEDS_CSUM && !(h->flags & NET_HDR_DATA_VALID) &&
            (type == NET_GSO_TCPV4 || type == NET_GSO_TCPV6 || type == NET_GSO_UDP_L4) &&
+           (!rx || offsets_ok(h)) &&
            (!rx || !csum || (known && s->guest_offloads & NET_OFFLOAD_TUNNEL_CSUM));
 }
 

@@ -318,6 +318,98 @@ static void test_host_only(Fix *x, const void *unused)
     g_assert_cmpuint(set_offloads(x, 1ull << 46), ==, 1);
 }
 
+/* Headers that are not in the packet, or not in their order, do not come to the driver; what the
+ * driver says of them is for the host to check. */
+static void test_offsets(Fix *x, const void *unused)
+{
+    static const struct {
+        uint16_t outer, inner, csum;
+        bool passes;
+    } t[] = { { 34, 64, 98, true }, { 34, 42, 98, true }, { 34, 41, 98, false },
+        { 64, 34, 98, false }, { 0, 0, 98, false }, { 34, 98, 98, false }, { 34, 97, 98, true },
+        { 0xffff, 64, 98, false }, { 34, 0xffff, 98, false }, { 0xfff0, 0xffff, 98, false },
+        { 34, 64, LEN - 18, true }, { 34, 64, LEN - 17, false }, { 34, 64, 0xffff, false } };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+        Header h = good, got;
+
+        h.outer_th_offset = t[i].outer;
+        h.inner_nh_offset = t[i].inner;
+        h.csum_start = t[i].csum;
+        g_assert_cmpint(receive(x, &h, &got, sizeof h), ==, t[i].passes ? NET_SENT : NET_DROPPED);
+        g_assert_true(transmit(x, &h, sizeof h));
+        g_assert_cmpmem(x->sent->data + 20, 4, &h.outer_th_offset, 4);
+    }
+}
+
+/* How long a header is: of a card with hashes, or with tunnels. */
+typedef struct Long {
+    const char *props;
+    unsigned features;
+    size_t hlen;
+} Long;
+
+static void up_long(Fix *x, const void *data)
+{
+    const Long *l = data;
+
+    open_with(x, l->props);
+    x->v.d.features_more = l->features;
+}
+
+/* Packets to send that end in their header. */
+static void test_short(Fix *x, const void *data)
+{
+    const Long *l = data;
+
+    for (uint32_t len = 1; len < l->hlen; len++) {
+        const VBuf b = { x->p, len, false };
+
+        vd_start(&x->v.d, 1 << 15);
+        g_assert_cmphex(vdev_bad(&x->v, TX, &b, 1), ==, 15 | 0x40);
+    }
+    vd_start(&x->v.d, 1 << 15);
+    g_assert_true(transmit(x, &(Header){ 0 }, l->hlen));
+}
+
+/* Buffers that a header does not fit into, or nothing behind it: the packet is lost, and not a byte
+ * is written. */
+static void test_no_room(Fix *x, const void *data)
+{
+    const Long *l = data;
+    uint32_t id, len;
+    Header got;
+
+    for (unsigned room = 1; room <= l->hlen; room++) {
+        vd_start(&x->v.d, room & 1 ? 0 : 1 << 15); /* mergeable, or not */
+        vdev_fill(&x->v, x->p, 0x5a, 0x4000);
+        for (unsigned i = 0; i < 200 && room < l->hlen; i++) {
+            const VBuf b = { x->p + 64 * i, room, true };
+
+            vring_add(&x->v.d.ring[RX], &b, 1, 0);
+        }
+        vd_kick(&x->v.d, RX);
+        board_run(x->v.b);
+        uint8_t frame[24 + 60] = { 0 };
+        const struct iovec v = { frame, x->wire.vnet_hdr_len + 60 };
+
+        NetVerdict r = net_send(&x->wire, &v, 1, v.iov_len);
+
+        while (vring_used(&x->v.d.ring[RX], &id, &len)) {
+            g_assert_cmpuint(len, ==, 0);
+        }
+        g_assert_cmpint(r, ==, room < l->hlen ? NET_DROPPED : NET_QUEUED);
+        for (unsigned i = 0; i < 0x4000; i++) {
+            uint8_t byte;
+
+            vdev_get(&x->v, x->p + i, &byte, 1);
+            g_assert_cmphex(byte, ==, 0x5a);
+        }
+    }
+    vd_start(&x->v.d, 1 << 15);
+    g_assert_cmpint(receive(x, &(Header){ 0 }, &got, l->hlen), ==, NET_SENT);
+}
+
 /* Nobody asked for outer checksums: such a packet is not the driver's. */
 static void test_guest_only(Fix *x, const void *unused)
 {
@@ -344,6 +436,8 @@ static void test_declined(Fix *x, const void *unused)
 
 int main(int argc, char **argv)
 {
+    static const Long longs[] = { { ", 'hash': true", 0, 20 },
+        { ", 'hash': true" TUNNELS, GUEST | GUEST_CSUM | HOST | HOST_CSUM, 24 } };
     static const unsigned host = HOST, guest = GUEST, none = 0;
 
     g_test_init(&argc, &argv, NULL);
@@ -354,6 +448,14 @@ int main(int argc, char **argv)
     g_test_add("/virtio-net-tunnel/switched", Fix, NULL, up, test_switched, down);
     g_test_add("/virtio-net-tunnel/host-only", Fix, &host, up, test_host_only, down);
     g_test_add("/virtio-net-tunnel/guest-only", Fix, &guest, up, test_guest_only, down);
+    g_test_add("/virtio-net-tunnel/offsets", Fix, NULL, up, test_offsets, down);
+    for (unsigned i = 0; i < G_N_ELEMENTS(longs); i++) {
+        g_autofree char *tx = g_strdup_printf("/virtio-net-tunnel/short/%zu", longs[i].hlen);
+        g_autofree char *rx = g_strdup_printf("/virtio-net-tunnel/no-room/%zu", longs[i].hlen);
+
+        g_test_add(tx, Fix, &longs[i], up_long, test_short, down);
+        g_test_add(rx, Fix, &longs[i], up_long, test_no_room, down);
+    }
     g_test_add("/virtio-net-tunnel/declined", Fix, &none, up, test_declined, down);
     return g_test_run();
 }
