@@ -494,6 +494,17 @@ static void write_log(Chardev *c, const void *buf, size_t len)
     }
 }
 
+/* How many bytes went. Where nobody is there all of them do, lost as on a wire; the log has them.
+ */
+static size_t write_out(Chardev *c, const void *buf, size_t len)
+{
+    ssize_t n = c->cls->write(c, buf, len);
+    size_t done = n < 0 ? len : (size_t)n;
+
+    write_log(c, buf, done);
+    return done;
+}
+
 size_t chardev_write(ChardevFe *fe, const void *buf, size_t len)
 {
     Chardev *c = fe->chr;
@@ -506,16 +517,12 @@ size_t chardev_write(ChardevFe *fe, const void *buf, size_t len)
         chardev_be_update(c);
         return 0;
     }
-    ssize_t n = c->cls->write(c, buf, len);
-    if (n < 0) {
-        return len;
-    }
-    write_log(c, buf, (size_t)n);
-    if ((size_t)n < len) {
+    size_t n = write_out(c, buf, len);
+    if (n < len) {
         c->want_write = true;
         chardev_be_update(c);
     }
-    return (size_t)n;
+    return n;
 }
 
 void chardev_write_all(ChardevFe *fe, const void *buf, size_t len)
@@ -676,15 +683,10 @@ void chardev_be_size(Chardev *c, uint16_t cols, uint16_t rows)
 void chardev_be_writable(Chardev *c)
 {
     while (c->out && c->out->len) {
-        ssize_t n = c->cls->write(c, c->out->data, c->out->len);
+        size_t n = write_out(c, c->out->data, c->out->len);
         if (n == 0) {
             return;
         }
-        if (n < 0) {
-            g_byte_array_set_size(c->out, 0);
-            break;
-        }
-        write_log(c, c->out->data, (size_t)n);
         g_byte_array_remove_range(c->out, 0, (guint)n);
     }
     if (c->want_write) {

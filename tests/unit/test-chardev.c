@@ -59,6 +59,26 @@ static void test_file_and_log(void)
     g_assert_cmpstr(copy, ==, "hello\nworld\n");
 }
 
+/* What nobody reads is in the log all the same. */
+static void test_log_without_peer(void)
+{
+    static const char *const kinds[] = { "{'backend': 'pty', 'id': 'u', 'logfile': '@/ulog'}",
+        "{'backend': 'socket', 'id': 'u', 'path': '@/usock', 'server': true, 'wait': false, "
+        "'logfile': '@/ulog'}" };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        g_autofree char *log = path("ulog"), *copy = NULL;
+        Front f;
+
+        front_init(&f, make(kinds[i]), 0);
+        g_assert_cmpuint(chardev_write(&f.fe, "early\n", 6), ==, 6);
+        front_fini(&f);
+        drop("u");
+        g_assert_true(g_file_get_contents(log, &copy, NULL, NULL));
+        g_assert_cmpstr(copy, ==, "early\n");
+    }
+}
+
 static void test_file_append_and_input(void)
 {
     g_autofree char *out = path("app"), *in = path("input"), *text = NULL;
@@ -429,6 +449,7 @@ int main(int argc, char **argv)
     g_test_add_func("/chardev/names-and-options", test_names);
     g_test_add_func("/chardev/one-user", test_one_user);
     g_test_add_func("/chardev/file-and-log", test_file_and_log);
+    g_test_add_func("/chardev/log-without-peer", test_log_without_peer);
     g_test_add_func("/chardev/file-append-and-input", test_file_append_and_input);
     g_test_add_func("/chardev/pipe", test_pipe);
     g_test_add_func("/chardev/back-pressure-loses-nothing", test_back_pressure);
