@@ -164,7 +164,65 @@ static Json *run_hmp(void *machine, const void *opaque, GError **err)
     return json_str(out->str);
 }
 
-/* There is no migration and no TPM: nothing to list. */
+/*
+ * Nothing is saved or migrated: of the capabilities there is the one that every libvirt sets before
+ * it starts a domain. It asks for events of migrations, of which there are none.
+ */
+static const char *const capability_names[] = { "events", NULL };
+static PROP_ENUM_TYPE(capability_type, "MigrationCapability", capability_names);
+
+typedef struct Capability {
+    int which;
+    bool state;
+} Capability;
+
+/* clang-format off */
+static const PropSpec capability_rows[] = {
+    { .name = "capability", .type = &capability_type, .offset = PROP_AT(Capability, which, int), .bit = -1, .flags = PROP_REQUIRED },
+    { .name = "state", .type = &prop_bool, .offset = PROP_AT(Capability, state, bool), .bit = -1, .flags = PROP_REQUIRED },
+    PROP_END,
+};
+static const PropSpec capabilities_args[] = {
+    { .name = "capabilities", .type = &prop_json, .offset = 0, .bit = -1, .flags = PROP_NO_DEFAULT | PROP_REQUIRED },
+    PROP_END,
+};
+/* clang-format on */
+
+static Json *set_capabilities(void *machine, const void *args, GError **err)
+{
+    Machine *m = machine;
+    const Json *list = *(Json *const *)args;
+    Capability c = { .state = m->migrate_events };
+
+    if (json_type(list) != JSON_ARRAY) {
+        err_set(err, "Invalid parameter type for 'capabilities', expected: array");
+        return NULL;
+    }
+    for (unsigned i = 0; i < json_len(list); i++) {
+        const Json *item = json_at(list, i);
+
+        if (json_type(item) != JSON_OBJECT) {
+            err_set(err, "Invalid parameter type for 'capabilities[%u]', expected: object", i);
+            return NULL;
+        }
+        if (!prop_apply_struct(capability_rows, &c, item, err)) {
+            return NULL;
+        }
+    }
+    m->migrate_events = c.state;
+    return json_object();
+}
+
+static Json *query_capabilities(void *machine, const void *args, GError **err)
+{
+    Json *list = json_array(), *j = one("capability", json_str(capability_names[0]));
+
+    json_set(j, "state", json_bool(((const Machine *)machine)->migrate_events));
+    json_append(list, j);
+    return list;
+}
+
+/* There is no TPM: nothing to list. */
 static Json *query_nothing(void *machine, const void *args, GError **err)
 {
     return json_array();
@@ -188,7 +246,11 @@ const QmpCmd monitor_misc_cmds[] = {
     { .name = "query-uuid", .run = query_uuid },
     { .name = "query-kvm", .run = query_kvm },
     { .name = "query-target", .run = query_target },
-    { .name = "query-migrate-capabilities", .run = query_nothing },
+    { .name = "query-migrate-capabilities", .run = query_capabilities },
+    { .name = "migrate-set-capabilities",
+        .args_spec = capabilities_args,
+        .args_size = sizeof(Json *),
+        .run = set_capabilities },
     { .name = "query-tpm-models", .run = query_nothing },
     { .name = "query-tpm-types", .run = query_nothing },
     { .name = "stop", .run = run_stop_cmd },

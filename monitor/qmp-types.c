@@ -113,7 +113,7 @@ const QmpTypeRow qmp_returns[] = {
     { "query-memdev", "[{*id:str,size:int,merge:bool,dump:bool,prealloc:bool,share:bool,*reserve:bool,host-nodes:[int],"
         "policy:<default|preferred|bind|interleave>}]" },
     { "query-memory-size-summary", "{base-memory:int,*plugged-memory:int}" },
-    { "query-migrate-capabilities", "[{capability:<>,state:bool}]" },
+    { "query-migrate-capabilities", "[{capability:<events>,state:bool}]" },
     { "query-mice", "[{name:str,index:int,current:bool,absolute:bool}]" },
     { "query-name", "{*name:str}" },
     { "query-named-block-nodes", "[$Node]" },
@@ -156,6 +156,7 @@ const QmpTypeRow qmp_arguments[] = {
     { "device_add", "{driver:str,*bus:str,*id:str}" },
     { "chardev-add", "{id:str,backend:$Chardev}" },
     { "chardev-change", "{id:str,backend:$Chardev}" },
+    { "migrate-set-capabilities", "{capabilities:[{capability:<events>,state:bool}]}" },
     { "input-send-event", "{*device:str,*head:int,events:[$InputEvent]}" },
     { "set_password", "{protocol:<vnc|spice>,password:str,*connected:<keep|fail|disconnect>@protocol vnc={*display:str} "
         "spice={}}" },

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the tables of docs/user/ that the emulator knows best: properties (-device X,help) and QMP's commands.
+"""Writes the tables of docs/user/ that the emulator knows best: properties (-device X,help), commands and events of QMP, of the monitor.
 
 A page has <!-- properties X --> … <!-- end --> around its table; "X - Y Z" leaves out what Y and Z have too, "X & Y Z" keeps only
-that. <!-- commands --> … <!-- end --> is the list of commands. --check changes nothing and fails when a page is stale. It also fails on a link in docs/ that leads nowhere."""
+that. <!-- commands --> … <!-- end --> is the list of QMP's commands; so are events, and hmp and info of the human monitor. --check changes nothing and fails when a page is stale. It also fails on a link in docs/ that leads nowhere."""
 import argparse
 import glob
 import json
@@ -13,7 +13,7 @@ import sys
 import textwrap
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-COMMANDS = re.compile(r"(<!-- commands -->\n).*?(<!-- end -->)", re.S)
+LIST = re.compile(r"(<!-- (commands|events|hmp|info) -->\n).*?(<!-- end -->)", re.S)
 MARK = re.compile(r"(<!-- properties (\S+)(?: ([-&]) ([^>]*?))? -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -48,15 +48,33 @@ def table(binary, device, sign, others):
     return "\n".join(out) + "\n"
 
 
-def commands(binary):
-    script = "\n".join(json.dumps({"execute": c}) for c in ("qmp_capabilities", "query-commands", "quit")) + "\n"
-    r = subprocess.run([binary, "-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio"], input=script, text=True,
-                       stdout=subprocess.PIPE, timeout=30, check=True)
-    for line in r.stdout.splitlines():
-        got = json.loads(line).get("return")
-        if isinstance(got, list):
-            return textwrap.fill(", ".join(f"`{n}`" for n in sorted(c["name"] for c in got)) + ".", 120, break_on_hyphens=False) + "\n"
-    sys.exit("query-commands: no answer")
+def listing(names):
+    return textwrap.fill(", ".join(f"`{n}`" for n in sorted(names)) + ".", 120, break_on_hyphens=False) + "\n"
+
+
+def replies(binary, *requests):
+    with subprocess.Popen([binary, "-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio"], text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as p:
+        p.stdout.readline()  # the greeting
+        got = []
+        for r in ({"execute": "qmp_capabilities"}, *requests):
+            p.stdin.write(json.dumps(r) + "\n")
+            p.stdin.flush()
+            got.append(json.loads(p.stdout.readline())["return"])
+        p.communicate(json.dumps({"execute": "quit"}) + "\n", timeout=30)
+    return got[1:]
+
+
+def lists(binary, cache={}):
+    """What the emulator has, by the names of the marks."""
+    if not cache:
+        hmp = [{"execute": "human-monitor-command", "arguments": {"command-line": line}} for line in ("help", "info")]
+        names, schema, commands, topics = replies(binary, {"execute": "query-commands"}, {"execute": "query-qmp-schema"}, *hmp)
+        cache["commands"] = listing(c["name"] for c in names)
+        cache["events"] = listing(e["name"] for e in schema if e["meta-type"] == "event")
+        cache["hmp"] = listing(re.split(r"[ |]", line)[0] for line in commands.splitlines())
+        cache["info"] = listing(line.split(" ")[1] for line in topics.splitlines())
+    return cache
 
 
 def dead_links():
@@ -78,7 +96,7 @@ def main():
         with open(page, encoding="utf-8") as f:
             old = f.read()
         new = MARK.sub(lambda m: m[1] + table(args.bin, m[2], m[3], (m[4] or "").split()) + m[5], old)
-        new = COMMANDS.sub(lambda m: m[1] + commands(args.bin) + m[2], new)
+        new = LIST.sub(lambda m: m[1] + lists(args.bin)[m[2]] + m[3], new)
         if new != old and args.check:
             bad.append(f"{os.path.relpath(page, ROOT)}: stale; run scripts/doc-tables.py")
         elif new != old:

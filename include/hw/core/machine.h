@@ -88,6 +88,7 @@ struct Machine {
     bool rtc_clock_vm;
     bool acpi;     /* -machine acpi=, -no-acpi */
     bool wakes_up; /* the board suspends to RAM and wakes up again: query-current-machine */
+    bool migrate_events; /* migrate-set-capabilities */
     char *memory_backend, *memory_encryption;
     bool mem_merge, dump_guest_core, usb, graphics;
     char *accel_text;  /* -machine accel=, "kvm:tcg" */
