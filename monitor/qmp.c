@@ -8,7 +8,7 @@ enum { QMP_QUEUE_MAX = 8, QMP_READ_MAX = 4096 };
 
 typedef struct QmpMonitor {
     Monitor mon;
-    bool pretty, negotiated, busy;
+    bool pretty, negotiated, oob, busy;
     JsonStream *stream;
     GQueue requests; /* Json*, or an error reply that waits for its turn */
 } QmpMonitor;
@@ -41,36 +41,53 @@ static Json *error_reply(const Json *request, const GError *err)
     return reply;
 }
 
-/* Shape only: an object with "execute" or "exec-oob", "arguments", "id". *ret_cmd is borrowed from
- * request. */
-static bool check_request(const Json *request, const char **ret_cmd, Json **ret_args, GError **err)
+/* A request, taken apart; borrowed from it. */
+typedef struct Call {
+    const char *cmd;
+    const Json *args;
+    bool oob; /* "exec-oob" */
+} Call;
+
+static bool member_string(const char *key, const Json *val, const char **ret, GError **err)
 {
-    *ret_cmd = NULL;
-    *ret_args = NULL;
+    if (json_type(val) != JSON_STR) {
+        return err_set(err, "QMP input member '%s' must be a string", key);
+    }
+    *ret = json_get_str(val);
+    return true;
+}
+
+/* Shape only: an object with "execute", or "exec-oob" where oob says that it was asked for,
+ * "arguments", "id". */
+static bool check_request(const Json *request, bool oob, Call *ret, GError **err)
+{
+    *ret = (Call){ 0 };
     if (json_type(request) != JSON_OBJECT) {
         return err_set(err, "QMP input must be a JSON object");
     }
     for (unsigned i = 0; i < json_len(request); i++) {
         const char *key = json_key_at(request, i);
         Json *val = json_val_at(request, i);
+        bool is_oob = oob && !strcmp(key, "exec-oob");
 
-        if (!strcmp(key, "execute")) {
-            if (json_type(val) != JSON_STR) {
-                return err_set(err, "QMP input member 'execute' must be a string");
+        if (is_oob || !strcmp(key, "execute")) {
+            if (ret->cmd && ret->oob != is_oob) {
+                return err_set(err, "QMP input member 'execute' clashes with 'exec-oob'");
             }
-            *ret_cmd = json_get_str(val);
+            if (!member_string(key, val, &ret->cmd, err)) {
+                return false;
+            }
+            ret->oob = is_oob;
         } else if (!strcmp(key, "arguments")) {
             if (json_type(val) != JSON_OBJECT) {
                 return err_set(err, "QMP input member 'arguments' must be an object");
             }
-            *ret_args = val;
+            ret->args = val;
         } else if (strcmp(key, "id") != 0) {
-            /* Out-of-band execution is offered to no client, so "exec-oob" lands here as in QEMU.
-             */
             return err_set(err, "QMP input member '%s' is unexpected", key);
         }
     }
-    return *ret_cmd || err_set(err, "QMP input lacks member 'execute'");
+    return ret->cmd || err_set(err, "QMP input lacks member 'execute'");
 }
 
 static Json *success_reply(const Json *request, Json *ret)
@@ -84,17 +101,31 @@ static Json *success_reply(const Json *request, Json *ret)
     return reply;
 }
 
-Json *qmp_reply(Machine *m, const Json *request)
+/* What the schema says of every command: none goes out of band. */
+static Json *run_call(Machine *m, const Call *call, GError **err)
+{
+    if (call->oob && qmp_find(call->cmd)) {
+        err_set(err, "The command %s does not support OOB", call->cmd);
+        return NULL;
+    }
+    return qmp_run(m, call->cmd, call->args, err);
+}
+
+static Json *reply_to(Machine *m, const Json *request, bool oob)
 {
     g_autoptr(GError) err = NULL;
-    const char *cmd;
-    Json *args;
-    Json *ret = check_request(request, &cmd, &args, &err) ? qmp_run(m, cmd, args, &err) : NULL;
+    Call call;
+    Json *ret = check_request(request, oob, &call, &err) ? run_call(m, &call, &err) : NULL;
 
     return ret ? success_reply(request, ret) : error_reply(request, err);
 }
 
-static bool enable_capabilities(const Json *args, GError **err)
+Json *qmp_reply(Machine *m, const Json *request)
+{
+    return reply_to(m, request, false);
+}
+
+static bool enable_capabilities(const Json *args, bool *ret_oob, GError **err)
 {
     const Json *enable = args ? json_get(args, "enable") : NULL;
 
@@ -117,6 +148,7 @@ static bool enable_capabilities(const Json *args, GError **err)
                 err, "Parameter 'enable' does not accept value '%s'", json_get_str(item));
         }
     }
+    *ret_oob = enable && json_len(enable);
     return true;
 }
 
@@ -124,14 +156,13 @@ static bool enable_capabilities(const Json *args, GError **err)
 static Json *negotiate(QmpMonitor *q, const Json *request, bool *ret_handled)
 {
     g_autoptr(GError) err = NULL;
-    const char *cmd;
-    Json *args;
+    Call call;
 
     *ret_handled = false;
-    if (!check_request(request, &cmd, &args, &err)) {
-        return NULL; /* qmp_reply() says what is wrong */
+    if (!check_request(request, q->oob, &call, &err)) {
+        return NULL; /* reply_to() says what is wrong */
     }
-    bool caps = !strcmp(cmd, "qmp_capabilities");
+    bool caps = !strcmp(call.cmd, "qmp_capabilities");
 
     if (caps == q->negotiated) {
         *ret_handled = true;
@@ -144,7 +175,7 @@ static Json *negotiate(QmpMonitor *q, const Json *request, bool *ret_handled)
         return NULL;
     }
     *ret_handled = true;
-    if (!enable_capabilities(args, &err)) {
+    if (!enable_capabilities(call.args, &q->oob, &err)) {
         return error_reply(request, err);
     }
     q->negotiated = true;
@@ -163,7 +194,7 @@ static void answer(QmpMonitor *q, const QmpRequest *r)
         if (!handled) {
             Monitor *before = monitor_set_current(&q->mon);
 
-            reply = qmp_reply(q->mon.machine, r->val);
+            reply = reply_to(q->mon.machine, r->val, q->oob);
             monitor_set_current(before);
             if (q->mon.machine->run) {
                 run_act_now(q->mon.machine->run); /* "RESET", then the reply to system_reset */
@@ -232,7 +263,7 @@ static void qmp_forget(QmpMonitor *q)
         request_free(r);
     }
     g_clear_pointer(&q->stream, json_stream_free);
-    q->negotiated = false;
+    q->negotiated = q->oob = false;
 }
 
 static void qmp_greet(QmpMonitor *q)

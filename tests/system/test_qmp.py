@@ -51,6 +51,24 @@ def greeting():
         same(v.qmp.ok("query-version"), g["QMP"]["version"], "query-version")
 
 
+OOB = [('{"exec-oob":"query-status"}', "The command query-status does not support OOB"),
+       ('{"exec-oob":"nope"}', "The command nope has not been found"),
+       ('{"exec-oob":5}', "QMP input member 'exec-oob' must be a string"),
+       ('{"exec-oob":"query-status","execute":"query-status"}', "QMP input member 'execute' clashes with 'exec-oob'")]
+
+
+@test("exec-oob is understood by those who asked for it, and no command takes it")
+def out_of_band():
+    with Vm(["-M", "none", "-nodefaults"]) as v:
+        v.qmp.send(OOB[0][0])
+        same(v.qmp.reply()["error"]["desc"], "QMP input member 'exec-oob' is unexpected", "without asking")
+    with Vm(["-M", "none", "-nodefaults"], negotiate=False) as v:
+        v.qmp.ok("qmp_capabilities", enable=["oob"])
+        for request, want in OOB:
+            v.qmp.send(request)
+            same(v.qmp.reply()["error"]["desc"], want, request)
+
+
 @test("ids come back unchanged, requests may share a packet or be split")
 def framing():
     with Vm(["-M", "none", "-nodefaults"]) as v:
