@@ -250,7 +250,10 @@ int net_mcast_socket(const struct sockaddr_in *group, const struct in_addr *loca
         return -1;
     }
     if (setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &member, sizeof member) < 0) {
-        err_set_errno(err, "can't add socket to multicast group");
+        char host[INET_ADDRSTRLEN];
+
+        err_set_errno(err, "can't add socket to multicast group %s",
+            inet_ntop(AF_INET, &group->sin_addr, host, sizeof host));
         return -1;
     }
     if (setsockopt(fd, IPPROTO_IP, IP_MULTICAST_LOOP, &one, sizeof one) < 0) {

@@ -182,6 +182,22 @@ void net_filter_forget(NetPort *p)
     }
 }
 
+typedef struct Named {
+    const char *name;
+    bool found;
+} Named;
+
+static void find_filter(NetPort *p, void *opaque)
+{
+    Named *n = opaque;
+
+    for (unsigned i = 0; p->filters && i < p->filters->len; i++) {
+        const NetFilter *f = p->filters->pdata[i];
+
+        n->found |= !g_strcmp0(f->obj.name, n->name);
+    }
+}
+
 static bool find_place(const NetFilter *f, const NetPort *p, unsigned *ret, GError **err)
 {
     const char *pos = f->position ? f->position : "tail";
@@ -199,7 +215,12 @@ static bool find_place(const NetFilter *f, const NetPort *p, unsigned *ret, GErr
             return true;
         }
     }
-    return err_set(err, "filter '%s' not found", pos + 3);
+    Named other = { pos + 3, !g_strcmp0(f->obj.name, pos + 3) };
+
+    net_each(find_filter, &other);
+    return err_set(err,
+        other.found ? "filter '%s' belongs to a different netdev" : "filter '%s' not found",
+        other.name);
 }
 
 static bool filter_status(NetFilter *f, GError **err)
@@ -318,7 +339,12 @@ typedef struct FilterBuffer {
 } FilterBuffer;
 
 static const PropSpec buffer_props[] = {
-    PROP_U32("interval", FilterBuffer, interval, 0, "microseconds packets are held"),
+    { .name = "interval",
+        .type = &prop_u32,
+        .offset = PROP_AT(FilterBuffer, interval, uint32_t),
+        .bit = -1,
+        .flags = PROP_REQUIRED | PROP_NO_DEFAULT,
+        .help = "microseconds packets are held" },
     PROP_END,
 };
 static const PropGroup buffer_groups[] = { { net_filter_props, NULL }, { buffer_props, NULL },

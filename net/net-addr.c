@@ -64,6 +64,23 @@ static bool members_ok(const Json *j, const char *name, unsigned k, GError **err
     return true;
 }
 
+bool net_apply_newer(
+    const PropSpec *props, void *cfg, const Json *args, const char *prefix, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (prop_apply_struct(props, cfg, args, &why)) {
+        return true;
+    }
+    g_autoptr(GString) text = g_string_new(why->message);
+    g_autofree char *named = g_strdup_printf("'%s", prefix);
+
+    g_string_replace(text, "'", named, 1); /* the first word in quotes is the parameter's name */
+    g_string_replace(text, "an int64 value", "integer", 1);
+    g_string_replace(text, "a uint64 value", "integer", 1);
+    return err_set(err, "%s", text->str);
+}
+
 bool net_addr_parse(const Json *j, const char *id, const char *name, SockAddr *ret, GError **err)
 {
     *ret = (SockAddr){ .fd = -1 };
@@ -95,7 +112,8 @@ bool net_addr_parse(const Json *j, const char *id, const char *name, SockAddr *r
 
     json_remove(rest, "type");
     prop_defaults(kinds[k].props, &o);
-    bool ok = prop_apply_struct(kinds[k].props, &o, rest, err);
+    g_autofree char *prefix = g_strdup_printf("%s.", name);
+    bool ok = net_apply_newer(kinds[k].props, &o, rest, prefix, err);
 
     if (ok && k == 2) {
         ret->kind = SOCK_ADDR_FD;
@@ -140,8 +158,11 @@ bool net_inet4(const char *host, const char *port, struct sockaddr_in *ret, GErr
     if (host && *host && inet_pton(AF_INET, host, &ret->sin_addr) != 1) {
         struct addrinfo hints = { .ai_family = AF_INET }, *res = NULL;
 
-        if (g_ascii_isdigit(*host) || getaddrinfo(host, NULL, &hints, &res) != 0) {
+        if (g_ascii_isdigit(*host)) {
             return err_set(err, "host address '%s' is not a valid IPv4 address", host);
+        }
+        if (getaddrinfo(host, NULL, &hints, &res) != 0) {
+            return err_set(err, "can't resolve host address '%s'", host);
         }
         ret->sin_addr = ((const struct sockaddr_in *)(const void *)res->ai_addr)->sin_addr;
         freeaddrinfo(res);

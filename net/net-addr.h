@@ -8,6 +8,10 @@
 
 /* "addr"'s {type: inet|unix|fd, …} for streams; name is the option's. ret's fd is open. */
 bool net_addr_parse(const Json *j, const char *id, const char *name, SockAddr *ret, GError **err);
+/* prop_apply_struct() for stream and dgram. QEMU compat: their words for what is no number, and a
+ * prefix ("addr.") in front of the parameter's name. */
+bool net_apply_newer(
+    const PropSpec *props, void *cfg, const Json *args, const char *prefix, GError **err);
 /* A descriptor the user named: -1 and *err. id: who wants it, for the message; NULL */
 int net_fd(const char *id, const char *text, GError **err);
 /* "host:port", IPv4; an empty host is any. */

@@ -1,5 +1,6 @@
 /* Network ports, cables between them, the registry of -netdev back ends, and what QMP does with
  * them. Tested by test-net. */
+#include "net-addr.h"
 #include "net-internal.h"
 #include "util/keyval.h"
 #include "util/log.h"
@@ -201,22 +202,43 @@ static bool known_members(const PropSpec *props, const Json *args, GError **err)
     return true;
 }
 
-NetPort *net_backend_create(const Json *args, GError **err)
+static const NetBackend *backend_of(const char *type, GError **err)
 {
-    const char *type = json_get_str_or(args, "type", NULL), *id = json_get_str_or(args, "id", NULL);
-    const NetBackend *b = NULL;
-
-    if (!type || !id) {
-        err_set(err, "Parameter '%s' is missing", type ? "id" : "type");
-        return NULL;
-    }
     for (unsigned i = 0; net_backends[i]; i++) {
         if (!strcmp(net_backends[i]->type, type)) {
-            b = net_backends[i];
+            return net_backends[i];
         }
     }
+    /* QEMU compat: words of the older command line, which are no back ends. */
+    err_set(err,
+        !strcmp(type, "none") || !strcmp(type, "nic")
+            ? "network backend '%s' is not compiled into this binary"
+            : "Parameter 'type' does not accept value '%s'",
+        type);
+    return NULL;
+}
+
+/* The text of a member that has to be there. */
+static const char *needed_text(const Json *args, const char *name, GError **err)
+{
+    const Json *val = json_get(args, name);
+
+    if (!val) {
+        err_set(err, "Parameter '%s' is missing", name);
+    } else if (json_type(val) != JSON_STR) {
+        err_set(err, "Invalid parameter type for '%s', expected: string", name);
+    } else {
+        return json_get_str(val);
+    }
+    return NULL;
+}
+
+NetPort *net_backend_create(const Json *args, GError **err)
+{
+    const char *id = needed_text(args, "id", err), *type = id ? needed_text(args, "type", err) : id;
+    const NetBackend *b = type ? backend_of(type, err) : NULL;
+
     if (!b) {
-        err_set(err, "Parameter 'type' does not accept value '%s'", type);
         return NULL;
     }
     /* -nic makes names that begin with '#', which no user can give. */
@@ -231,8 +253,8 @@ NetPort *net_backend_create(const Json *args, GError **err)
     NetPort *p = NULL;
     /* QEMU compat: the newer types have words of their own for what they do not know. */
     bool newer = b == &net_stream || b == &net_dgram;
-    if ((!newer || known_members(b->props, rest, err)) &&
-        prop_apply_struct(b->props, cfg, rest, err)) {
+    if (newer ? known_members(b->props, rest, err) && net_apply_newer(b->props, cfg, rest, "", err)
+              : prop_apply_struct(b->props, cfg, rest, err)) {
         if (net_find(id)) {
             err_set(err, "Duplicate ID '%s' for netdev", id);
         } else {

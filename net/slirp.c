@@ -4,6 +4,7 @@
 #include "slirp-frag.h"
 #include "slirp-fwd.h"
 #include "util/fd.h"
+#include "util/keyval.h"
 #include "util/log.h"
 #include "util/timer.h"
 
@@ -70,6 +71,7 @@ typedef struct UserNet {
     LoopHook hook;
     GHashTable *fds; /* int → UserFd */
     GuestFwd *guests;
+    guint log; /* g_log_set_handler()'s */
     FragPool *fragments;
     UserFd *turn[USER_FDS_MAX]; /* this turn's, by index given to libslirp */
     unsigned nturn;
@@ -329,34 +331,45 @@ static bool ip6(const char *text, const char *what, struct in6_addr *ret, GError
     return !text || inet_pton(AF_INET6, text, ret) == 1 || err_set(err, "Failed to parse %s", what);
 }
 
+/* "10.0.2.0", "10.0.2.0/24", "10.0.2.0/255.255.255.0"; without a length, the class's (RFC
+ * 791, 2.3).
+ */
+static bool parse_net4(const char *text, uint32_t *ret_net, uint32_t *ret_mask, GError **err)
+{
+    g_auto(GStrv) part = g_strsplit(text, "/", 2);
+    struct in_addr a;
+    char *end;
+
+    if (!part[0] || inet_pton(AF_INET, part[0], &a) != 1) {
+        return err_set(err, "Failed to parse netmask");
+    }
+    *ret_net = ntohl(a.s_addr);
+    *ret_mask = *ret_net >> 31 == 0 ? 0xff000000 : *ret_net >> 30 == 2 ? 0xfffff000 : 0xffffff00;
+    if (!part[1]) {
+        return true;
+    }
+    if (inet_pton(AF_INET, part[1], &a) == 1) {
+        *ret_mask = ntohl(a.s_addr);
+        return true;
+    }
+    unsigned long bits = strtoul(part[1], &end, 10);
+
+    if (*end) {
+        return err_set(err, "Failed to parse netmask (trailing chars)");
+    }
+    if (bits < 4 || bits > 32) {
+        return err_set(err, "Invalid netmask provided (must be in range 4-32)");
+    }
+    *ret_mask = bits == 32 ? UINT32_MAX : ~(UINT32_MAX >> bits);
+    return true;
+}
+
 static bool user_net4(const UserOpts *o, SlirpConfig *c, GError **err)
 {
     uint32_t net = 0x0a000200, mask = 0xffffff00;
 
-    if (o->net) {
-        g_auto(GStrv) part = g_strsplit(o->net, "/", 2);
-        struct in_addr a;
-        if (inet_pton(AF_INET, part[0], &a) != 1) {
-            return err_set(err, "Failed to parse netmask");
-        }
-        net = ntohl(a.s_addr);
-        mask = net >> 31 == 0 ? 0xff000000 : net >> 30 == 2 ? 0xfffff000 : 0xffffff00;
-        if (part[1] && strchr(part[1], '.')) {
-            if (inet_pton(AF_INET, part[1], &a) != 1) {
-                return err_set(err, "Failed to parse netmask (trailing chars)");
-            }
-            mask = ntohl(a.s_addr);
-        } else if (part[1]) {
-            char *end;
-            unsigned long bits = strtoul(part[1], &end, 10);
-            if (*end || !*part[1]) {
-                return err_set(err, "Failed to parse netmask (trailing chars)");
-            }
-            if (bits < 4 || bits > 32) {
-                return err_set(err, "Invalid netmask provided (must be in range 4-32)");
-            }
-            mask = bits == 32 ? UINT32_MAX : ~(UINT32_MAX >> bits);
-        }
+    if (o->net && !parse_net4(o->net, &net, &mask, err)) {
+        return false;
     }
     net &= mask;
     c->vnetwork.s_addr = htonl(net);
@@ -364,21 +377,39 @@ static bool user_net4(const UserOpts *o, SlirpConfig *c, GError **err)
     c->vhost.s_addr = htonl(net | (2 & ~mask));
     c->vdhcp_start.s_addr = htonl(net | (15 & ~mask));
     c->vnameserver.s_addr = htonl(net | (3 & ~mask));
-    if (!ip4(o->host, "host", &c->vhost, err) ||
-        !ip4(o->dhcpstart, "DHCP start address", &c->vdhcp_start, err) ||
-        !ip4(o->dns, "DNS", &c->vnameserver, err)) {
+    if (!ip4(o->host, "host", &c->vhost, err)) {
         return false;
     }
     if ((ntohl(c->vhost.s_addr) & mask) != net) {
         return err_set(err, "Host doesn't belong to network");
     }
-    if ((ntohl(c->vdhcp_start.s_addr) & mask) != net) {
-        return err_set(err, "DHCP doesn't belong to network");
+    if (!ip4(o->dns, "DNS", &c->vnameserver, err)) {
+        return false;
+    }
+    if (o->restrict_ && (ntohl(c->vnameserver.s_addr) & mask) != net) {
+        return err_set(err, "DNS doesn't belong to network");
     }
     if (c->vnameserver.s_addr == c->vhost.s_addr) {
         return err_set(err, "DNS must be different from host");
     }
-    return true;
+    if (!ip4(o->dhcpstart, "DHCP start address", &c->vdhcp_start, err)) {
+        return false;
+    }
+    if ((ntohl(c->vdhcp_start.s_addr) & mask) != net) {
+        return err_set(err, "DHCP doesn't belong to network");
+    }
+    return (c->vdhcp_start.s_addr != c->vhost.s_addr &&
+               c->vdhcp_start.s_addr != c->vnameserver.s_addr) ||
+           err_set(err, "DHCP must be different from host and DNS");
+}
+
+static bool in_net6(const SlirpConfig *c, const struct in6_addr *a)
+{
+    unsigned whole = c->vprefix_len / 8u, bits = c->vprefix_len % 8u;
+    const uint8_t *net = c->vprefix_addr6.s6_addr;
+
+    return !memcmp(a->s6_addr, net, whole) &&
+           (!bits || !((a->s6_addr[whole] ^ net[whole]) >> (8 - bits)));
 }
 
 static bool user_net6(const UserOpts *o, SlirpConfig *c, GError **err)
@@ -387,9 +418,12 @@ static bool user_net6(const UserOpts *o, SlirpConfig *c, GError **err)
                                     : o->ipv6_prefix ? o->ipv6_prefix
                                                      : "fec0::",
         "/", 2);
-    int64_t len = part[1] ? g_ascii_strtoll(part[1], NULL, 10) : o->ipv6_prefixlen;
+    int64_t len = o->ipv6_prefixlen;
 
-    if (!ip6(part[0], "IPv6 prefix", &c->vprefix_addr6, err)) {
+    if (part[0] && part[1] && !parse_int(part[1], &len)) {
+        return err_set(err, "parameter 'ipv6-net' expects a number after '/'");
+    }
+    if (!ip6(part[0] ? part[0] : "", "IPv6 prefix", &c->vprefix_addr6, err)) {
         return false;
     }
     if (len < 0 || len > 126) {
@@ -400,8 +434,17 @@ static bool user_net6(const UserOpts *o, SlirpConfig *c, GError **err)
     c->vhost6 = c->vnameserver6 = c->vprefix_addr6;
     c->vhost6.s6_addr[15] |= 2;
     c->vnameserver6.s6_addr[15] |= 3;
-    return ip6(o->ipv6_host, "IPv6 host", &c->vhost6, err) &&
-           ip6(o->ipv6_dns, "IPv6 DNS", &c->vnameserver6, err);
+    if (!ip6(o->ipv6_host, "IPv6 host", &c->vhost6, err)) {
+        return false;
+    }
+    if (!in_net6(c, &c->vhost6)) {
+        return err_set(err, "IPv6 Host doesn't belong to network");
+    }
+    if (!ip6(o->ipv6_dns, "IPv6 DNS", &c->vnameserver6, err)) {
+        return false;
+    }
+    return !o->restrict_ || in_net6(c, &c->vnameserver6) ||
+           err_set(err, "IPv6 DNS doesn't belong to network");
 }
 
 static bool user_refused(const UserOpts *o, GError **err)
@@ -418,6 +461,9 @@ static bool user_refused(const UserOpts *o, GError **err)
     if (!o->ipv4 && !o->ipv6) {
         return !err_set(err, "IPv4 and IPv6 disabled");
     }
+    if (o->hostname && strlen(o->hostname) > 255) {
+        return !err_set(err, "'vhostname' parameter cannot exceed 255 bytes");
+    }
     if (o->tftp_server_name && strlen(o->tftp_server_name) > 255) {
         return !err_set(err, "'tftp-server-name' parameter cannot exceed 255 bytes");
     }
@@ -427,6 +473,13 @@ static bool user_refused(const UserOpts *o, GError **err)
     /* The field of a DHCP answer (RFC 951), of which libslirp would complain by asserting. */
     return o->bootfile && strlen(o->bootfile) > 127 &&
            !err_set(err, "'bootfile' parameter cannot exceed 127 bytes");
+}
+
+/* What libslirp finds wrong, as our other warnings look. */
+static void user_log(G_GNUC_UNUSED const char *domain, G_GNUC_UNUSED GLogLevelFlags level,
+    const char *msg, G_GNUC_UNUSED void *opaque)
+{
+    report_warning("Slirp: %s", msg);
 }
 
 static NetPort *user_open(const char *id, void *cfg, GError **err)
@@ -447,6 +500,7 @@ static NetPort *user_open(const char *id, void *cfg, GError **err)
     }
     c.vdnssearch = (const char **)(void *)o->dnssearch;
     UserNet *u = g_new0(UserNet, 1);
+    u->log = g_log_set_handler("Slirp", G_LOG_LEVEL_WARNING | G_LOG_LEVEL_CRITICAL, user_log, NULL);
     u->fds = g_hash_table_new_full(NULL, NULL, NULL, user_fd_free);
     net_port_init(&u->p, &user_ops, "user", id);
     char net[INET_ADDRSTRLEN];
@@ -479,6 +533,7 @@ static void user_close(NetPort *p)
     loop_hook_del(loop_main(), &u->hook);
     fwd_free_guests(&u->guests);
     slirp_cleanup(u->slirp);
+    g_log_remove_handler("Slirp", u->log);
     frag_pool_free(u->fragments);
     g_hash_table_destroy(u->fds);
     net_port_fini(p);

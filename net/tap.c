@@ -24,9 +24,31 @@
 enum { TAP_BUDGET = 64, TAP_QUEUES_MAX = 256 };
 enum { TAP_QUEUES_UNSET = UINT32_MAX };
 
+/* vnet_hdr: a descriptor has it or not, and may not be told so. */
+typedef enum VnetHdr { VNET_UNSET, VNET_OFF, VNET_ON } VnetHdr;
+
+static bool vnet_set(void *field, const Json *val, GError **err)
+{
+    bool on = false, ok = prop_bool.set(&on, val, err);
+
+    *(VnetHdr *)field = on ? VNET_ON : VNET_OFF;
+    return ok;
+}
+
+static bool vnet_parse(void *field, const char *text, GError **err)
+{
+    bool on = false, ok = prop_bool.parse(&on, text, err);
+
+    *(VnetHdr *)field = on ? VNET_ON : VNET_OFF;
+    return ok;
+}
+
+static const PropType prop_vnet = { .name = "bool", .set = vnet_set, .parse = vnet_parse };
+
 typedef struct TapOpts {
     char *fd, *fds, *ifname, *script, *downscript, *br, *helper, *vhostfd, *vhostfds;
-    bool vnet_hdr, vhost, vhostforce;
+    VnetHdr vnet_hdr;
+    bool vhost, vhostforce;
     uint64_t sndbuf;
     uint32_t queues, poll_us;
 } TapOpts;
@@ -38,7 +60,12 @@ static const PropSpec tap_props[] = {
     PROP_STR("downscript", TapOpts, downscript, "program that takes it down; no: none"),
     PROP_STR("br", TapOpts, br, "bridge for the helper"),
     PROP_STR("helper", TapOpts, helper, "program that opens a tap on a bridge"),
-    PROP_BOOL("vnet_hdr", TapOpts, vnet_hdr, true, "virtio-net header and offloads"),
+    { .name = "vnet_hdr",
+        .type = &prop_vnet,
+        .offset = PROP_AT(TapOpts, vnet_hdr, VnetHdr),
+        .bit = -1,
+        .flags = PROP_NO_DEFAULT,
+        .help = "virtio-net header and offloads; default on" },
     PROP_BOOL("vhost", TapOpts, vhost, false, "refused: no vhost"),
     PROP_STR("vhostfd", TapOpts, vhostfd, "refused: no vhost"),
     PROP_STR("vhostfds", TapOpts, vhostfds, "refused: no vhost"),
@@ -259,30 +286,41 @@ static const NetPortOps tap_ops = { .receive = tap_receive, .writable = tap_writ
 
 /* ---- options ---- */
 
+/* QEMU compat: which options exclude each other, in its order and words. */
+static const char *tap_excluded(const TapOpts *o)
+{
+    bool queues = o->queues != TAP_QUEUES_UNSET;
+    bool made = o->ifname || o->script || o->downscript || o->vnet_hdr || queues;
+
+    if (o->fd && (made || o->helper || o->fds || o->vhostfds)) {
+        return "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, fds=, and "
+               "vhostfds= are invalid with fd=";
+    }
+    if (!o->fd && o->fds && (made || o->helper || o->vhostfd)) {
+        return "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, and "
+               "vhostfd= are invalid with fds=";
+    }
+    if (!o->fd && !o->fds && o->helper && (made || o->vhostfds)) {
+        return "ifname=, script=, downscript=, vnet_hdr=, queues=, and vhostfds= are "
+               "invalid with helper=";
+    }
+    return !o->fds && o->vhostfds ? "vhostfds= is invalid if fds= wasn't specified" : NULL;
+}
+
 static bool tap_refused(const TapOpts *o, GError **err)
 {
+    const char *excluded = tap_excluded(o);
+
+    if (excluded) {
+        return !err_set(err, "%s", excluded);
+    }
     if (o->vhost || o->vhostforce || o->vhostfd || o->vhostfds) {
         return !err_set(err, "tap: 'vhost' is not supported");
     }
-    bool queues = o->queues != TAP_QUEUES_UNSET;
-
-    if (o->fd && (o->ifname || o->script || o->downscript || o->helper || queues || o->fds)) {
-        return !err_set(err,
-            "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, fds=, and "
-            "vhostfds= are invalid with fd=");
-    }
-    if (o->fds && (o->ifname || o->script || o->downscript || o->helper || queues)) {
-        return !err_set(err, "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, and "
-                             "vhostfd= are invalid with fds=");
-    }
-    if (o->helper && (o->ifname || o->script || o->downscript || queues)) {
-        return !err_set(err, "ifname=, script=, downscript=, vnet_hdr=, queues=, and vhostfds= are "
-                             "invalid with helper=");
-    }
-    if (queues && !o->queues) {
+    if (!o->queues) {
         return !err_set(err, "queues=0: a tap has at least one");
     }
-    return queues && o->queues > TAP_QUEUES_MAX &&
+    return o->queues != TAP_QUEUES_UNSET && o->queues > TAP_QUEUES_MAX &&
            !err_set(err, "queues=%u: a tap has at most %d", o->queues, TAP_QUEUES_MAX);
 }
 
@@ -357,8 +395,8 @@ static NetPort *tap_open_fds(const char *id, const TapOpts *o, GError **err)
     unsigned n = g_strv_length(name);
     Tap *t = NULL;
 
-    if (n > TAP_QUEUES_MAX) {
-        err_set(err, "fds=: a tap has at most %d queues", TAP_QUEUES_MAX);
+    if (!n || n > TAP_QUEUES_MAX) {
+        err_set(err, "fds=: a tap has 1 to %d queues", TAP_QUEUES_MAX);
         return NULL;
     }
     for (unsigned i = 0; i < n; i++) {
@@ -388,7 +426,7 @@ static NetPort *tap_open_new(const char *id, const TapOpts *o, GError **err)
     const char *script = o->script ? o->script : "/etc/qemu-ifup";
     const char *down = o->downscript ? o->downscript : "/etc/qemu-ifdown";
     char ifname[IFNAMSIZ] = "";
-    int fd = tap_create(o->ifname, o->vnet_hdr, n > 1, ifname, err);
+    int fd = tap_create(o->ifname, o->vnet_hdr != VNET_OFF, n > 1, ifname, err);
     Tap *t = NULL;
 
     if (fd < 0) {
@@ -406,7 +444,7 @@ static NetPort *tap_open_new(const char *id, const TapOpts *o, GError **err)
     t->downscript = g_strdup(down);
     t->p.queue = g_new0(NetPort *, n);
     for (unsigned i = 1; i < n; i++) {
-        fd = tap_create(ifname, o->vnet_hdr, true, ifname, err);
+        fd = tap_create(ifname, o->vnet_hdr != VNET_OFF, true, ifname, err);
         if (fd < 0 || !tap_add_queue(t, i, fd, o->sndbuf, err)) {
             tap_close(&t->p);
             return NULL;

@@ -54,7 +54,7 @@ static bool uint_from_text(const char *text, uint64_t *ret, GError **err)
         return true;
     }
     if (!parse_int(text, &negative)) {
-        return err_set(err, "Parameter '{name}' expects {int}");
+        return err_set(err, "Parameter '{name}' expects {uint}");
     }
     *ret = (uint64_t)negative;
     return true;
@@ -79,7 +79,13 @@ static bool uint_from_text(const char *text, uint64_t *ret, GError **err)
     {                                                                                              \
         uint64_t v = 0;                                                                            \
                                                                                                    \
-        return uint_from_text(text, &v, err) && u##bits##_store(field, v, err);                    \
+        if (!uint_from_text(text, &v, err)) {                                                      \
+            return false;                                                                          \
+        }                                                                                          \
+        if (v > UINT##bits##_MAX && *text == '-') {                                                \
+            return err_set(err, "Parameter '{name}' expects {negative}uint" #bits "_t");           \
+        }                                                                                          \
+        return u##bits##_store(field, v, err);                                                     \
     }                                                                                              \
     static void u##bits##_get(const void *field, JsonWriter *w, const char *name)                  \
     {                                                                                              \

@@ -11,7 +11,20 @@
 typedef struct PropPlace {
     const char *name;
     const char *cls; /* NULL: a plain struct */
+    bool device;     /* QEMU compat: numbers in the text of -device have words of their own */
 } PropPlace;
+
+/* "{negative}uint32_t": what a negative number is not. */
+static void finish_negative(GString *text, bool device)
+{
+    const char *at = strstr(text->str, "{negative}");
+
+    if (at && !device) {
+        g_string_truncate(text, (gsize)(at - text->str));
+        g_string_append(text, "a uint64 value");
+    }
+    g_string_replace(text, "{negative}", "", 0);
+}
 
 /* Fills in {name} and its like; see PropType. */
 static void finish_error(GError **err, const PropPlace *at, const char *value)
@@ -21,7 +34,9 @@ static void finish_error(GError **err, const PropPlace *at, const char *value)
     }
     GString *text = g_string_new((*err)->message);
 
-    g_string_replace(text, "{int}", at->cls ? "integer" : "an int64 value", 0);
+    g_string_replace(text, "{int}", at->device ? "integer" : "an int64 value", 0);
+    g_string_replace(text, "{uint}", at->device ? "integer" : "a uint64 value", 0);
+    finish_negative(text, at->device);
     g_string_replace(text, "{size}", at->cls ? "size" : "a size value", 0);
     if (at->cls) {
         g_autofree char *qom = g_strdup_printf("%s.%s", at->cls, at->name);
@@ -187,7 +202,9 @@ bool prop_set(Obj *o, const char *name, const Json *val, GError **err)
             "Attempt to set property '%s' on device '%s' (type '%s') after it was realized", name,
             target->name ? target->name : "", target->cls->name);
     }
-    if (!store(spec, target, &(PropPlace){ .name = name, .cls = target->cls->name }, val, err)) {
+    const PropPlace at = { name, target->cls->name, !(target->cls->flags & OBJ_USER_OBJECT) };
+
+    if (!store(spec, target, &at, val, err)) {
         return false;
     }
     mark_set(o, name);

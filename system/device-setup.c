@@ -90,8 +90,8 @@ static void nic_add(Nics *n, const char *typed, const char *text, Json *dev)
     g_ptr_array_insert(all, (int)n->placed++, g_ptr_array_steal_index(all, all->len - 1));
 }
 
-/* QEMU compat: its words for what is written behind mac= and macaddr=. */
-static bool nic_mac_ok(const Json *dev, GError **err)
+/* QEMU compat: its words for what is written behind mac= and macaddr=, where it says more. */
+static bool nic_mac_ok(const Json *dev, const char *more, GError **err)
 {
     const char *text = json_get_str_or(dev, "mac", NULL);
     MacAddr mac = { .set = false };
@@ -99,7 +99,8 @@ static bool nic_mac_ok(const Json *dev, GError **err)
     if (text && !prop_mac.parse(&mac, text, NULL)) {
         return err_set(err, "invalid syntax for ethernet address");
     }
-    return !text || !(mac.a[0] & 1) || err_set(err, "NIC cannot have multicast MAC address");
+    return !text || !(mac.a[0] & 1) ||
+           err_set(err, "NIC cannot have multicast MAC address%s", more);
 }
 
 /* -nic user,model=…,mac=…,id=…: a back end, which the id names, and the device on it. */
@@ -132,7 +133,9 @@ static bool create_nic(Nics *n, unsigned index, const OptItem *item, GError **er
         json_remove(net, "mac");
         json_set(net, "type", json_text(type));
         json_set(net, "id", json_text(id));
-        ok = nic_mac_ok(dev, err) && net_backend_create(net, err);
+        ok = nic_mac_ok(dev, "", err) &&
+             (!net_find(id) || err_set(err, "Duplicate ID '%s' for nic", id)) &&
+             net_backend_create(net, err);
     }
     if (!ok || !strcmp(type, "none")) {
         json_unref(dev);
@@ -146,9 +149,16 @@ static bool create_nic(Nics *n, unsigned index, const OptItem *item, GError **er
 static bool create_net_backend(const OptItem *item, unsigned index, unsigned port, GError **err)
 {
     g_autoptr(Json) net = json_copy(item->args), hub = json_object();
-    g_autofree char *id = g_strdup_printf("#net%03u", index);
+    const char *given = json_get_str_or(net, "id", NULL), *type = json_get_str_or(net, "type", "");
+    g_autofree char *id = given ? g_strdup(given) : g_strdup_printf("#net%03u", index);
     g_autofree char *name = g_strdup_printf("hub0port%u", port);
 
+    if (given && !id_check(given, err)) {
+        return false;
+    }
+    if (!strcmp(type, "hubport")) {
+        return err_set(err, "network backend '%s' is only supported with -netdev/-nic", type);
+    }
     json_set(net, "id", json_text(id));
     json_set(hub, "type", json_text("hubport"));
     json_set(hub, "id", json_text(name));
@@ -186,8 +196,13 @@ static bool create_net_nic(Nics *n, const OptItem *item, unsigned port, GError *
         }
     }
     const char *netdev = json_get_str_or(dev, "netdev", NULL);
+    const char *vectors = json_get_str_or(dev, "vectors", "0");
+    uint64_t n_vectors;
 
-    if (!nic_mac_ok(dev, err)) {
+    if (!parse_uint(vectors, UINT64_MAX, &n_vectors)) {
+        return err_set(err, "Parameter 'vectors' expects a uint64 value");
+    }
+    if (!nic_mac_ok(dev, " (odd 1st byte)", err)) {
         return false;
     }
     if (netdev && !net_find(netdev)) {

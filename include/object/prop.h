@@ -17,8 +17,9 @@ typedef struct VirtioFeatures {
 
 /*
  * Error texts of set and parse may hold {name}, {qom} (class.property), {value} (the text given),
- * {int} and {size} ("integer", "size"; in option structs "an int64 value", "a size value"): the
- * caller fills them in.
+ * {int}, {uint} and {size} ("integer", "size"; in -object and option structs "an int64 value", "a
+ * uint64 value", "a size value"), {negative} in front of a type a negative number does not fit in:
+ * the caller fills them in.
  */
 typedef struct PropType {
     /* "bool", "uint32", "size", "OnOffAuto" */

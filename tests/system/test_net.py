@@ -239,50 +239,6 @@ def forwards():
     same(ours, theirs)
 
 
-WRONG = ["stream,id=n", "stream,id=n,addr.type=foo", "stream,id=n,addr.type=unix", "stream,id=n,addr.type=inet,addr.host=127.0.0.1",
-         "stream,id=n,server=on,reconnect-ms=5,addr.type=unix,addr.path=/x", "stream,id=n,reconnect=1,reconnect-ms=5,addr.type=unix,addr.path=/x",
-         "stream,id=n,bogus=1,addr.type=unix,addr.path=/x", "stream,id=n,addr.type=unix,addr.path=/x,addr.foo=1", "dgram,id=n",
-         "dgram,id=n,local.type=unix,local.path=/tmp/none", "dgram,id=n,remote.type=unix,remote.path=/tmp/none",
-         "dgram,id=n,local.type=inet,local.host=127.0.0.1,local.port=0,remote.type=unix,remote.path=/x", "dgram,id=n,local.type=fd,local.str=99",
-         "dgram,id=n,local.type=fd,local.str=0", "dgram,id=n,local.type=fd,local.str=0,remote.type=unix,remote.path=/x",
-         "dgram,id=n,local.type=unix,local.path=/nonexist/d1,remote.type=unix,remote.path=/x",
-         "dgram,id=n,local.type=inet,local.host=300.1.1.1,local.port=1,remote.type=inet,remote.host=1.1.1.1,remote.port=1",
-         "dgram,id=n,remote.type=inet,remote.host=230.0.0.1,remote.port=1234,local.type=unix,local.path=/tmp/none", "socket,id=n",
-         "socket,id=n,listen=:1,connect=:2", "socket,id=n,listen=foo", "socket,id=n,listen=1.2.3.4:5", "socket,id=n,connect=127.0.0.1:xx",
-         "socket,id=n,fd=99", "socket,id=n,fd=0", "socket,id=n,fd=zz", "socket,id=n,fd=-1", "socket,id=n,mcast=127.0.0.1:1", "socket,id=n,mcast=230.0.0.1",
-         "socket,id=n,mcast=230.0.0.1:1234,localaddr=xx", "socket,id=n,udp=127.0.0.1:1234", "socket,id=n,udp=127.0.0.1:1234,localaddr=xx",
-         "socket,id=n,listen=:1,localaddr=127.0.0.1:3", "bridge,id=n,helper=/nonexist", "bridge,id=n,helper=/bin/false", "tap,id=n,fd=99",
-         "tap,id=n,fd=0", "tap,id=n,fds=1:2,queues=2", "tap,id=n,fds=98:99", "tap,id=n,fd=zz", "tap,id=n,fds=zz:1", "tap,id=n,fd=1,fds=1", "tap,id=n,fd=1,helper=/x",
-         "tap,id=n,helper=/bin/false", "tap,id=n,helper=/bin/false,ifname=x", "user,id=n,guestfwd=foo",
-         "user,id=n,guestfwd=tcp:1.2.3.4:99-null", "user,id=n,guestfwd=udp:10.0.2.100:99-null", "user,id=n,guestfwd=tcp:10.0.2.100:0-null",
-         "user,id=n,tftp-server-name=" + "1" * 300, "user,id=n,ipv4=off,ipv6=off", "user,id=n,ipv4=off,net=10.0.0.0/8",
-         "user,id=n,ipv6=off,ipv6-host=::1", "user,id=n,domainname=" + "1" * 300, "nope,id=n", "user"]
-FILTERS = ["filter-dump,id=f", "filter-dump,id=f,netdev=n", "filter-dump,id=f,netdev=n,file=/nonexist/x",
-           "filter-dump,id=f,netdev=n,file=/dev/null,queue=foo", "filter-dump,id=f,netdev=n,file=/dev/null,position=foo",
-           "filter-dump,id=f,netdev=n,file=/dev/null,position=id=zz", "filter-dump,id=f,netdev=n,file=/dev/null,maxlen=0",
-           "filter-dump,id=f,netdev=n,file=/dev/null,status=foo", "filter-buffer,id=f,netdev=n,interval=0", "filter-mirror,id=f,netdev=n,outdev=x",
-           "filter-redirector,id=f,netdev=n", "filter-redirector,id=f,netdev=n,outdev=x", "filter-redirector,id=f,netdev=n,indev=x",
-           "filter-redirector,id=f,netdev=n,outdev=c,indev=c", "filter-dump,id=f,netdev=zz,file=/dev/null"]
-NICS = [["-net", "foo"], ["-nic", "foo"], ["-net", "nic,model=virtio,name=hugo"], ["-net", "nic,model=virtio,netdev=zz"],
-        ["-nic", "user,mac=x"], ["-nic", "user,mac=52:54:00:12:34"], ["-nic", "user,mac=01:54:00:12:34:56"], ["-net", "nic,macaddr=x"]]
-
-
-@test("wrong use says what QEMU 10.0 says")
-def wrong():
-    cases = [["-netdev", w] for w in WRONG] + [["-chardev", "null,id=c", "-netdev", "user,id=n", "-object", w] for w in FILTERS] + NICS
-    bad = []
-    for c in cases:
-        texts = []
-        for binary, accel in ((None, ["-accel", "qtest"]), (vm.oracle(), ["-accel", "tcg", "-S"])):
-            p = run([*accel, "-M", "none", "-nodefaults", "-display", "none", *c], binary=binary)
-            text = p.err.strip().split("\n")[-1].removeprefix(os.path.basename(binary or vm.BIN) + ": ").removeprefix("qemu-system-x86_64: ")
-            # Objects that are made late have no option in front of QEMU's messages.
-            texts.append((p.rc, text.removeprefix(f"-object {c[-1]}: ")))
-        if texts[0] != texts[1]:
-            bad.append(f"{' '.join(c)}\n  ours      {texts[0]}\n  QEMU 10.0 {texts[1]}")
-    assert not bad, f"{len(bad)} of {len(cases)}\n" + "\n".join(bad)
-
-
 @test("what is refused by name, and busy ports and vanished things")
 def refused():
     with socket.socket() as s:
