@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The plain network cards under Linux's own drivers: DHCP, bulk TCP both ways over the user network with checksums, frames on the wire and what
-the driver counts, link changes, reloads."""
+the driver counts, interrupts throttled, link changes, reloads."""
 import hashlib
 import os
 import re
@@ -14,17 +14,23 @@ import wire
 from guest import Guest
 
 MB, MAC = 8, "52:54:00:65:10:00"
+RATE = 100  # interrupts in a second: the fewest that Linux's e1000 takes
 HASH = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 DRIVER = {"e1000": "e1000", "rtl8139": "8139cp"}
 
 
-def serve(sock, blob, got):
-    """Gives blob to the first who connects; takes what the second sends, as a checksum."""
+def give(sock, blob):
+    """To the first who connects."""
     c, _ = sock.accept()
     with c:
         c.sendall(blob)
         c.shutdown(socket.SHUT_WR)
         c.recv(1)
+
+
+def serve(sock, blob, got):
+    """Gives blob to the first who connects; takes what the second sends, as a checksum."""
+    give(sock, blob)
     c, _ = sock.accept()
     h = hashlib.sha256()
     with c:
@@ -48,6 +54,19 @@ def on_the_wire(g, model, pcap):
     want = {"e1000": "tx_tcp_seg_good", "rtl8139": "tx_ok"}[model]
     n = counted(g, want)
     yield f"the driver counts {want}", n >= (20 if model == "e1000" else len(frames)), (n, len(frames))
+
+
+def throttled(g, sock, blob):
+    """The card holds its interrupts to the driver's rate, by the guest's own clock, however many packets come."""
+    threading.Thread(target=give, args=(sock, blob), daemon=True).start()
+    look = "cat /proc/uptime /sys/class/net/eth0/statistics/?x_packets; grep eth0 /proc/interrupts"
+    rc, out = g.shell(f"rmmod e1000; insmod /modules/e1000.ko InterruptThrottleRate={RATE}; ip link set eth0 up; udhcpc -i eth0 -q -n -t 10 -T 1 -s /dhcp; {look}; "
+                      f"nc 10.0.2.2 {sock.getsockname()[1]} </dev/null | sha256sum; {look}", 240)
+    found = re.findall(r"^([\d.]+) [\d.]+\s+(\d+)\s+(\d+)\s+\d+:\s+(\d+) ", out, re.M)
+    yield f"{len(blob) >> 20} MB with interrupts throttled", hashlib.sha256(blob).hexdigest() in out and len(found) == 2, out
+    seconds, rx, tx, interrupts = (float(b) - float(a) for a, b in zip(*found))
+    yield (f"at most {RATE} interrupts a second, fewer than packets", 0 < interrupts <= seconds * RATE * 1.05 + 2 and interrupts < rx + tx,
+           f"{interrupts:.0f} interrupts, {rx + tx:.0f} packets, {seconds:.2f} s")
 
 
 def card(model, machine):
@@ -95,6 +114,8 @@ def steps(binary, model, machine, pcap):
             rc, out = g.shell(f"for i in 1 2 3 4 5; do rmmod {DRIVER[model]} && insmod /modules/{DRIVER[model]}.ko && ip link set eth0 up || echo B''AD; done; "
                               "udhcpc -i eth0 -q -n -t 10 -T 1 -s /dhcp; ip -4 addr show eth0", 240)
             yield "five times unloaded and loaded", "BAD" not in out and "10.0.2.15" in out, out
+            if model == "e1000":
+                yield from throttled(g, sock, blob[:2 << 20])
             rc, out = g.shell("dmesg | grep -iE 'hang|timed out|BUG|error' || echo clean", 60)
             yield "nothing to complain of", "clean" in out, out
             g.send("poweroff -f\n")
