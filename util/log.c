@@ -139,6 +139,7 @@ bool log_set_file(const char *path, GError **err)
         fclose(sink.file);
     }
     sink.file = f;
+    sink.lines = sink.dropped = 0;
     g_mutex_unlock(&sink.lock);
     return true;
 }

@@ -401,7 +401,7 @@ static VqVerdict blk_request(VirtioDev *d, VqElem *e)
     r->b.joined = 0;
     r->b.lane = vq_index(e->vq);
     if (!giov_get(&e->out, &h, sizeof h) || !e->in.left || !vq_split_in(e, e->in.left - 1)) {
-        vq_fail(e->vq, "virtio-blk: request without header or status");
+        vq_fail(e->vq, "request without header or status (VIRTIO 1.4, 5.2.6)");
         return VQ_DONE;
     }
     r->type = le32_get(h.type) & ~(d->legacy ? (uint32_t)LEGACY_BARRIER : 0u);

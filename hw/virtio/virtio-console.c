@@ -116,7 +116,7 @@ static bool ctrl_send_more(
         return false;
     }
     if (s->ctrl.length >= CTRL_PENDING_MAX) {
-        log_guest_error("virtio-serial: the driver takes no control messages, one is lost");
+        virtio_guest_error(&s->vd, "the driver takes no control messages, one is lost");
         return false;
     }
     g_byte_array_append(b, (const uint8_t *)&c, sizeof c);
@@ -187,7 +187,7 @@ static VqVerdict ctrl_request(VirtioDev *d, VqElem *e)
     ConControl c;
 
     if (!giov_get(&e->out, &c, sizeof c)) {
-        log_guest_error("virtio-serial: short control message");
+        virtio_guest_error(d, "short control message (VIRTIO 1.4, 5.3.6.2)");
         return VQ_DONE;
     }
     uint32_t id = le32_get(c.id);
@@ -203,8 +203,8 @@ static VqVerdict ctrl_request(VirtioDev *d, VqElem *e)
     }
     SerialPort *p = id < s->max_ports ? s->ports[id] : NULL;
     if (!p) {
-        log_guest_error(
-            "virtio-serial: control message %u for absent port %u", le16_get(c.event), id);
+        virtio_guest_error(d, "control message %u for absent port %u (VIRTIO 1.4, 5.3.6.2)",
+            le16_get(c.event), id);
     } else if (le16_get(c.event) == PORT_READY && value) {
         ctrl_port_ready(s, p);
     } else if (le16_get(c.event) == PORT_OPEN) {

@@ -88,7 +88,7 @@ static bool take(VirtioInput *s, VirtQueue *vq, unsigned n)
             return false;
         }
         if (e->in.left < sizeof(VirtioInputEvent)) { /* VIRTIO 1.4, 5.8.6.1 */
-            vq_fail(vq, "virtio-input: an event buffer of %zu bytes", e->in.left);
+            vq_fail(vq, "an event buffer of %zu bytes (VIRTIO 1.4, 5.8.6.1)", e->in.left);
             vq_drop(e);
             return false;
         }
@@ -139,7 +139,7 @@ static VqVerdict status_request(VirtioDev *d, VqElem *e)
     VirtioInputEvent ev;
 
     if (!giov_get(&e->out, &ev, sizeof ev)) {
-        vq_fail(e->vq, "virtio-input: a status buffer of %zu bytes", e->out.left);
+        vq_fail(e->vq, "a status buffer of %zu bytes (VIRTIO 1.4, 5.8.6.1)", e->out.left);
     } else if (s->kind->status) {
         s->kind->status(s, le16_get(ev.type), le16_get(ev.code), (int32_t)le32_get(ev.value));
     }

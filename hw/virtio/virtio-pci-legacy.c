@@ -31,7 +31,7 @@ static void w_driver_features(void *o, uint64_t v)
                              (uint32_t)v & virtio_offered(p->vd, /* legacy= */ true).word[0] } };
 
     if (p->vd->started) {
-        log_guest_error("%s: feature bits written while the device runs", p->fn.dev.obj.cls->name);
+        virtio_guest_error(p->vd, "feature bits written while the device runs");
         return;
     }
     if (virtio_accept(p->vd, f)) {

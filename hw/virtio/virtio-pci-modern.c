@@ -61,7 +61,7 @@ static void w_driver_feature(void *o, uint64_t v)
     VirtioPci *p = o;
 
     if (p->vd->status & VIRTIO_STATUS_FEATURES_OK) {
-        log_guest_error("%s: feature bits written after FEATURES_OK", p->fn.dev.obj.cls->name);
+        virtio_guest_error(p->vd, "feature bits written after FEATURES_OK");
         return;
     }
     if (p->driver_feature_select < 4) {
@@ -123,8 +123,8 @@ static uint64_t r_queue_size(void *o)
 static bool settable(VirtioPci *p, const VpciQueue *q, const char *what)
 {
     if (q && q->enabled) {
-        log_guest_error("%s: %s of queue %u written while it is enabled", p->fn.dev.obj.cls->name,
-            what, p->queue_select);
+        virtio_guest_error(
+            p->vd, "%s of queue %u written while it is enabled", what, p->queue_select);
     }
     return q && !q->enabled;
 }
@@ -140,8 +140,8 @@ static void w_queue_size(void *o, uint64_t v)
     }
     /* 4.1.4.3.1: what we present is 0 or a power of two unless the ring is packed. */
     if (!v || v > virtio_queue_max(p->vd, p->queue_select) || (!packed && (v & (v - 1)))) {
-        log_guest_error("%s: size %u for queue %u is not possible", p->fn.dev.obj.cls->name,
-            (unsigned)v, p->queue_select);
+        virtio_guest_error(
+            p->vd, "size %u for queue %u is not possible", (unsigned)v, p->queue_select);
         return;
     }
     q->size = (uint16_t)v;

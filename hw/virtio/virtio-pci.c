@@ -62,9 +62,18 @@ static bool accept_features(VirtioPci *p)
     for (unsigned i = 0; i < 4; i++) {
         f.word[i / 2] |= (uint64_t)p->driver_features[i] << (i % 2 * 32);
     }
-    /* The modern interface is VERSION_1's: a driver that does not accept it has no business here
-     * (6.1, 6.2). */
-    return !p->features_invalid && vf_has(f, VIRTIO_F_VERSION_1) && virtio_accept(p->vd, f);
+    if (p->features_invalid) {
+        virtio_guest_error(p->vd, "features refused: bits above 127 (VIRTIO 1.4, 2.2.1)");
+        return false;
+    }
+    /* The modern interface is VERSION_1's: a driver that does not accept it has no business here.
+     */
+    if (!vf_has(f, VIRTIO_F_VERSION_1)) {
+        virtio_guest_error(
+            p->vd, "features refused: VERSION_1 is not among them (VIRTIO 1.4, 6.1)");
+        return false;
+    }
+    return virtio_accept(p->vd, f);
 }
 
 void vpci_set_status(VirtioPci *p, uint8_t status, bool legacy)

@@ -24,7 +24,7 @@ static VqVerdict rng_request(VirtioDev *d, VqElem *e)
     size_t given = 0;
 
     if (!e->in.left) {
-        vq_fail(e->vq, "request without a writable buffer");
+        vq_fail(e->vq, "request without a writable buffer (VIRTIO 1.4, 5.4.6.1)");
         return VQ_DONE;
     }
     while (e->in.left && given < RNG_REQUEST_MAX && s->budget) {

@@ -160,13 +160,13 @@ VqVerdict vscsi_control_request(VirtioDev *d, VqElem *e)
     } __attribute__((packed)) none = { .response = S_OK };
 
     if (!giov_get(&e->out, &m.type, sizeof m.type)) {
-        vq_fail(e->vq, "virtio-scsi: control request without a type");
+        vq_fail(e->vq, "control request without a type (VIRTIO 1.4, 5.6.6.2)");
         return VQ_DONE;
     }
     switch (le32_get(m.type)) {
     case T_TMF:
         if (!giov_get(&e->out, &m.subtype, sizeof m - sizeof m.type) || !e->in.left) {
-            vq_fail(e->vq, "virtio-scsi: task management function is too short");
+            vq_fail(e->vq, "task management function is too short (VIRTIO 1.4, 5.6.6.2)");
             return VQ_DONE;
         }
         t->waits = 1; /* this call */
@@ -179,11 +179,11 @@ VqVerdict vscsi_control_request(VirtioDev *d, VqElem *e)
     case T_AN_SUBSCRIBE:
         /* No unit here reports such events (5.6.6.2). */
         if (!giov_get(&e->out, an, sizeof an) || !giov_put(&e->in, &none, sizeof none)) {
-            vq_fail(e->vq, "virtio-scsi: asynchronous notification request is too short");
+            vq_fail(e->vq, "asynchronous notification request is too short (VIRTIO 1.4, 5.6.6.2)");
         }
         return VQ_DONE;
     default:
-        vq_fail(e->vq, "virtio-scsi: unknown control request %u", le32_get(m.type));
+        vq_fail(e->vq, "unknown control request %u (VIRTIO 1.4, 5.6.6.2)", le32_get(m.type));
         return VQ_DONE;
     }
 }

@@ -183,7 +183,7 @@ static VqVerdict cmd_request(VirtioDev *d, VqElem *e)
     c->sense_size = s->sense_size;
     if (!giov_get(&e->out, &h, sizeof h) || !giov_get(&e->out, cdb, cdb_size) ||
         !vq_split_in(e, sizeof(CmdResponse) + c->sense_size)) {
-        vq_fail(e->vq, "virtio-scsi: request or response is too short");
+        vq_fail(e->vq, "request or response is too short (VIRTIO 1.4, 5.6.6.1)");
         return VQ_DONE;
     }
     memcpy(c->r.cdb, cdb, MIN(cdb_size, sizeof c->r.cdb));
@@ -207,7 +207,7 @@ static bool put_event(VirtioScsi *s, const Event *ev)
         return false;
     }
     if (!giov_put(&e->in, ev, sizeof *ev)) {
-        vq_fail(e->vq, "virtio-scsi: event buffer is too short");
+        vq_fail(e->vq, "event buffer is too short (VIRTIO 1.4, 5.6.6.3.1)");
         vq_drop(e);
         return false;
     }
@@ -353,8 +353,8 @@ static void scsi_config_wrote(VirtioDev *d, const void *cfg, size_t off, size_t 
         return; /* nothing else is the driver's */
     }
     if (call.sense > SENSE_LIMIT || call.cdb > CDB_LIMIT) {
-        virtio_fail(
-            d, "virtio-scsi: sense_size %u or cdb_size %u is not possible", call.sense, call.cdb);
+        virtio_fail(d, "sense_size %u or cdb_size %u is not possible (VIRTIO 1.4, 5.6.4)",
+            call.sense, call.cdb);
         return;
     }
     loop_call(d->loop, set_sizes, &call);

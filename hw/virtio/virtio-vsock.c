@@ -27,7 +27,7 @@ ssize_t vsock_send(VirtioVsock *s, VsockHeader h, const void *data, size_t len, 
         return -1;
     }
     if (e->in.left < sizeof h || (len && e->in.left == sizeof h)) {
-        vq_fail(vq, "virtio-vsock: receive buffer is too short");
+        vq_fail(vq, "receive buffer is too short (VIRTIO 1.4, 5.10.6)");
         vq_drop(e);
         return -1;
     }
@@ -89,7 +89,7 @@ static VqVerdict tx_request(VirtioDev *d, VqElem *e)
         return VQ_STOP;
     }
     if (!giov_get(&e->out, &h, sizeof h) || le32_get(h.len) > e->out.left) {
-        vq_fail(e->vq, "virtio-vsock: packet is shorter than its header says");
+        vq_fail(e->vq, "packet is shorter than its header says (VIRTIO 1.4, 5.10.6)");
         return VQ_DONE;
     }
     bool ok = giov_split(&e->out, le32_get(h.len), &rest);
@@ -124,7 +124,7 @@ static void send_event(VirtioVsock *s)
         return;
     }
     if (!giov_put(&e->in, &id, sizeof id)) {
-        vq_fail(vq, "virtio-vsock: event buffer is too short");
+        vq_fail(vq, "event buffer is too short (VIRTIO 1.4, 5.10.6.7)");
         vq_drop(e);
         return;
     }

@@ -5,7 +5,6 @@
  */
 #include "hw/virtio/vq-internal.h"
 #include "memory/iommu.h"
-#include "util/log.h"
 
 #include <string.h>
 
@@ -96,6 +95,12 @@ static bool may_change_features(VirtioDev *d, VirtioFeatures f)
     return true;
 }
 
+static bool refuse(const VirtioDev *d, const char *why)
+{
+    virtio_guest_error(d, "features refused: %s", why);
+    return false;
+}
+
 bool virtio_accept(VirtioDev *d, VirtioFeatures f)
 {
     bool legacy = !vf_has(f, VIRTIO_F_VERSION_1);
@@ -103,76 +108,30 @@ bool virtio_accept(VirtioDev *d, VirtioFeatures f)
     VirtioFeatures before = d->features;
 
     if (d->status & VIRTIO_STATUS_FEATURES_OK) {
-        return false;
+        return refuse(d, "they were accepted before (VIRTIO 1.4, 3.1.1)");
     }
-    /* 2.2.2: only a subset of what was offered. */
     if ((f.word[0] & ~offered.word[0]) || (f.word[1] & ~offered.word[1])) {
-        return false;
+        return refuse(d, "some were not offered (VIRTIO 1.4, 2.2.1)");
     }
     vf_set(&f, VIRTIO_F_BAD_FEATURE, false);
-    /* 6: a device that is behind an IOMMU cannot serve a driver that does not know. */
+    /* A device that is behind an IOMMU cannot serve a driver that does not know. */
     if (vf_has(d->host_features, VIRTIO_F_ACCESS_PLATFORM) &&
         !vf_has(f, VIRTIO_F_ACCESS_PLATFORM)) {
-        return false;
+        return refuse(d, "ACCESS_PLATFORM is not among them (VIRTIO 1.4, 6.1)");
     }
     if (!may_change_features(d, f)) {
-        return false;
+        return refuse(d, "a queue is enabled already (VIRTIO 1.4, 3.1.1)");
     }
     virtio_set_features(d, f);
     d->legacy = legacy;
     if (d->ops->features_ok && !d->ops->features_ok(d)) {
         virtio_set_features(d, before);
-        return false;
+        return refuse(d, "the device type does not take this set (VIRTIO 1.4, 2.2.2)");
     }
     /* 6: a driver that knows nothing of an IOMMU speaks of memory's own addresses. */
     dma_space_set_bypass(d->dma, !vf_has(f, VIRTIO_F_ACCESS_PLATFORM));
     virtio_config_stale(d);
     return true;
-}
-
-/* Failure (2.1.2): any thread; the status and the interrupt follow under the VM lock. */
-static void set_needs_reset(VirtioDev *d)
-{
-    if (d->broken && !(d->status & VIRTIO_STATUS_NEEDS_RESET)) {
-        d->status |= VIRTIO_STATUS_NEEDS_RESET;
-        if (d->status & VIRTIO_STATUS_DRIVER_OK) {
-            d->bus_ops->irq_config(d->transport);
-        }
-    }
-}
-
-static void posted_needs_reset(void *opaque)
-{
-    VirtioDev *d = opaque;
-
-    /* Pairs with the exchange in virtio_fail(): whoever did not post is seen below. */
-    atomic_exchange_explicit(&d->fail_posted, false, memory_order_acq_rel);
-    if (d->vqs) {
-        set_needs_reset(d);
-    }
-    obj_unref(&d->dev.obj);
-}
-
-void virtio_fail(VirtioDev *d, const char *fmt, ...)
-{
-    g_autofree char *why = NULL, *name = dev_name(&d->dev);
-    va_list ap;
-
-    va_start(ap, fmt);
-    why = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    /* One line: what else is found in the same ring says nothing new. */
-    if (!atomic_exchange(&d->broken, true)) {
-        log_guest_error("%s: %s", name, why);
-    }
-    d->halted = true;
-    if (vm_lock_held()) {
-        set_needs_reset(d);
-    } else if (!atomic_exchange_explicit(&d->fail_posted, true,
-                   memory_order_acq_rel)) { /* pairs with posted_needs_reset() */
-        obj_ref(&d->dev.obj);
-        loop_post(loop_main(), posted_needs_reset, d);
-    }
 }
 
 /* Queues in several loops. */

@@ -85,7 +85,9 @@ bool vq_map_rings(VirtQueue *vq, size_t desc_len, size_t driver_len, size_t devi
         !ring_map(vq, &vq->device, vq->at.device, device_len, DMA_TO_GUEST)) {
         vq_unmap_rings(vq);
         if (dma_space_master(vq->d->dma)) {
-            vq_fail(vq, "rings at 0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64 " are not in RAM",
+            vq_fail(vq,
+                "rings at 0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64
+                " are not in RAM (VIRTIO 1.4, 2.6)",
                 vq->at.desc, vq->at.driver, vq->at.device);
         }
         return false;
@@ -198,16 +200,19 @@ bool vq_gather_add(VirtQueue *vq, uint64_t addr, uint32_t len, bool write)
     uint64_t end;
 
     if (!len) {
-        vq_fail(vq, "zero-length buffer");
+        vq_fail(vq, "zero-length buffer (VIRTIO 1.4, 2.7.5, 2.8.4)");
         return false;
     }
     if (!write && g->n > g->nout) {
-        vq_fail(vq, "device-readable buffer after a device-writable one");
+        vq_fail(
+            vq, "device-readable buffer after a device-writable one (VIRTIO 1.4, 2.7.4.2, 2.8.17)");
         return false;
     }
     if (__builtin_add_overflow(addr, len - 1, &end) || !gather_pieces(vq, addr, len, write)) {
         if (dma_space_master(vq->d->dma)) { /* else the chain waits until it is on again */
-            vq_fail(vq, "buffer of %u bytes at 0x%" PRIx64 " is not in RAM", len, addr);
+            vq_fail(vq,
+                "buffer of %u bytes at 0x%" PRIx64 " is not in RAM (VIRTIO 1.4, 2.7.5, 2.8.4)", len,
+                addr);
         }
         return false;
     }
@@ -226,11 +231,11 @@ const uint8_t *vq_gather_table(VirtQueue *vq, uint64_t addr, uint32_t len)
     const DmaWin *w;
 
     if (!len || len % 16) {
-        vq_fail(vq, "indirect table of %u bytes", len);
+        vq_fail(vq, "indirect table of %u bytes (VIRTIO 1.4, 2.7.5.3, 2.8.7)", len);
         return NULL;
     }
     if (len > max) {
-        vq_fail(vq, "indirect table of %u descriptors", len / 16);
+        vq_fail(vq, "indirect table of %u descriptors (VIRTIO 1.4, 2.7.5.3.1, 2.8.19)", len / 16);
         return NULL;
     }
     w = dma_tlb_find(vq->tlb, addr, len, /* write= */ false, &here);
@@ -245,7 +250,8 @@ const uint8_t *vq_gather_table(VirtQueue *vq, uint64_t addr, uint32_t len)
     }
     if (!w || !dma_read(vq->d->dma, (Iova){ addr }, vq->g.table, len)) {
         if (dma_space_master(vq->d->dma)) {
-            vq_fail(vq, "indirect table at 0x%" PRIx64 " is not in RAM", addr);
+            vq_fail(vq,
+                "indirect table at 0x%" PRIx64 " is not in RAM (VIRTIO 1.4, 2.7.5.3, 2.8.7)", addr);
         }
         return NULL;
     }

@@ -155,8 +155,9 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
     uint64_t end;
 
     if (!at->size || at->size > vq->max_size || (!packed && (at->size & (at->size - 1)))) {
-        return err_set(err, "queue %u: size %u is not possible (at most %u)", vq->index, at->size,
-            vq->max_size);
+        return err_set(err,
+            "queue %u: size %u is not possible, at most %u (VIRTIO 1.4, 2.7, 2.8.10.1)", vq->index,
+            at->size, vq->max_size);
     }
     /* Alignments of VIRTIO 1.4, 2.7 and 2.8; nor may a part wrap around the address space. */
     if (at->desc % 16 || at->driver % (packed ? 4 : 2) || at->device % 4 ||
@@ -164,7 +165,8 @@ bool vq_enable(VirtQueue *vq, const VqLayout *at, GError **err)
         __builtin_add_overflow(at->driver, at->size * 2ull + 6, &end) ||
         __builtin_add_overflow(at->device, at->size * 8ull + 6, &end)) {
         return err_set(err,
-            "queue %u: rings at 0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64 " are misplaced",
+            "queue %u: rings at 0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64
+            " are misplaced (VIRTIO 1.4, 2.7, 2.8.10.1)",
             vq->index, at->desc, at->driver, at->device);
     }
     vq->pool_descs = !packed;

@@ -105,7 +105,7 @@ static bool walk_indirect(VirtQueue *vq, const Desc *head)
     const uint8_t *table;
 
     if (!vq_feature(vq, VIRTIO_F_INDIRECT_DESC)) {
-        vq_fail(vq, "indirect descriptor, which was not negotiated");
+        vq_fail(vq, "indirect descriptor, which was not negotiated (VIRTIO 1.4, 2.8.19)");
         return false;
     }
     table = vq_gather_table(vq, head->addr, head->len);
@@ -129,7 +129,7 @@ static unsigned walk(VirtQueue *vq, Desc d, uint16_t *ret_id)
     for (unsigned n = 1; n <= vq->at.size; n++) {
         if (d.flags & DESC_INDIRECT) {
             if (n > 1 || d.flags & DESC_NEXT) {
-                vq_fail(vq, "indirect descriptor inside a chain");
+                vq_fail(vq, "indirect descriptor inside a chain (VIRTIO 1.4, 2.8.19)");
                 return 0;
             }
             *ret_id = d.id;
@@ -145,7 +145,7 @@ static unsigned walk(VirtQueue *vq, Desc d, uint16_t *ret_id)
         pos = (uint16_t)(pos + 1 == vq->at.size ? 0 : pos + 1);
         d = ring_desc(vq, pos);
     }
-    vq_fail(vq, "chain of more than %u descriptors", vq->at.size);
+    vq_fail(vq, "chain of more than %u descriptors (VIRTIO 1.4, 2.8.17)", vq->at.size);
     return 0;
 }
 
@@ -169,11 +169,11 @@ static VqElem *packed_pop(VirtQueue *vq)
         n = 0;
     }
     if (n && vq->ring_out + n > vq->at.size) {
-        vq_fail(vq, "more descriptors available than the ring has");
+        vq_fail(vq, "more descriptors available than the ring has (VIRTIO 1.4, 2.8.17)");
         n = 0;
     }
     if (n && vq->inflight[id]) {
-        vq_fail(vq, "buffer id %u is available while it is in use", id);
+        vq_fail(vq, "buffer id %u is available while it is in use (VIRTIO 1.4, 2.8.21)", id);
         n = 0;
     }
     if (!n) {

@@ -72,11 +72,11 @@ static bool walk_indirect(VirtQueue *vq, const Desc *head)
     unsigned n = head->len / 16, i = 0;
 
     if (!vq_feature(vq, VIRTIO_F_INDIRECT_DESC)) {
-        vq_fail(vq, "indirect descriptor, which was not negotiated");
+        vq_fail(vq, "indirect descriptor, which was not negotiated (VIRTIO 1.4, 2.7.5.3.1)");
         return false;
     }
     if (head->flags & DESC_NEXT) {
-        vq_fail(vq, "descriptor with both INDIRECT and NEXT");
+        vq_fail(vq, "descriptor with both INDIRECT and NEXT (VIRTIO 1.4, 2.7.5.3.1)");
         return false;
     }
     table = vq_gather_table(vq, head->addr, head->len);
@@ -88,7 +88,7 @@ static bool walk_indirect(VirtQueue *vq, const Desc *head)
         Desc d = desc_of(addr, rest);
 
         if (d.flags & DESC_INDIRECT) {
-            vq_fail(vq, "indirect descriptor inside an indirect table");
+            vq_fail(vq, "indirect descriptor inside an indirect table (VIRTIO 1.4, 2.7.5.3.1)");
             return false;
         }
         if (!vq_gather_add(vq, d.addr, d.len, d.flags & DESC_WRITE)) {
@@ -99,11 +99,11 @@ static bool walk_indirect(VirtQueue *vq, const Desc *head)
         }
         i = d.next;
         if (i >= n) {
-            vq_fail(vq, "next %u is outside an indirect table of %u", i, n);
+            vq_fail(vq, "next %u is outside an indirect table of %u (VIRTIO 1.4, 2.7.5.3)", i, n);
             return false;
         }
     }
-    vq_fail(vq, "descriptor loop in an indirect table of %u", n);
+    vq_fail(vq, "descriptor loop in an indirect table of %u (VIRTIO 1.4, 2.7.5.2)", n);
     return false;
 }
 
@@ -127,11 +127,14 @@ static bool walk(VirtQueue *vq, unsigned head)
         }
         i = d.next;
         if (i >= vq->at.size) {
-            vq_fail(vq, "next %u is outside the descriptor table of %u", i, vq->at.size);
+            vq_fail(vq, "next %u is outside the descriptor table of %u (VIRTIO 1.4, 2.7.5)", i,
+                vq->at.size);
             return false;
         }
     }
-    vq_fail(vq, "descriptor loop: more than %u in the chain that starts at %u", vq->at.size, head);
+    vq_fail(vq,
+        "descriptor loop: more than %u in the chain that starts at %u (VIRTIO 1.4, 2.7.5.2)",
+        vq->at.size, head);
     return false;
 }
 
@@ -144,7 +147,8 @@ static inline bool look(VirtQueue *vq)
      * VIRTIO 1.4, 2.7.13.3. */
     atomic_thread_fence(memory_order_acquire);
     if (VQ_UNLIKELY((uint16_t)(idx - vq->rs.avail) > vq->at.size)) {
-        vq_fail(vq, "available index jumped from %u to %u", vq->rs.avail, idx);
+        vq_fail(
+            vq, "available index jumped from %u to %u (VIRTIO 1.4, 2.7.6.1)", vq->rs.avail, idx);
         return false;
     }
     vq->avail_seen = idx;
@@ -162,11 +166,12 @@ static VqElem *split_pop(VirtQueue *vq)
     }
     head = load16(vq_ring_at(&vq->driver, 4 + (vq->rs.avail & (vq->at.size - 1u)) * 2u));
     if (head >= vq->at.size) {
-        vq_fail(vq, "head %u is outside the descriptor table of %u", head, vq->at.size);
+        vq_fail(vq, "head %u is outside the descriptor table of %u (VIRTIO 1.4, 2.7.6)", head,
+            vq->at.size);
         return NULL;
     }
     if (vq->inflight[head]) {
-        vq_fail(vq, "head %u is available while it is in use", head);
+        vq_fail(vq, "head %u is available while it is in use (VIRTIO 1.4, 2.7.13.1)", head);
         return NULL;
     }
     vq_gather_begin(vq);

@@ -4,7 +4,10 @@
 #include "tests/lib/fakes.h"
 #include "tests/lib/vdriver.h"
 #include "tests/lib/vdummy.h"
+#include "util/fd.h"
+#include "util/log.h"
 
+#include <glib/gstdio.h>
 #include <string.h>
 
 enum { PACKED = 1, NO_EVENT = 2, IN_ORDER = 4 };
@@ -17,12 +20,23 @@ typedef struct Fix {
     VDriver d;
     VRing *r; /* request queue */
     uint64_t page;
+    char *log; /* -d guest_errors */
 } Fix;
+
+static void log_open(Fix *x)
+{
+    g_autoptr(GError) err = NULL;
+    autofd fd = g_file_open_tmp("vq-XXXXXX", &x->log, &err);
+
+    g_assert_no_error(err);
+    g_assert_true(log_set_file(x->log, &err) && log_set_items("guest_errors", &err));
+}
 
 static void up(Fix *x, const void *how)
 {
     unsigned f = GPOINTER_TO_UINT(how);
 
+    log_open(x);
     x->b = board_new(false);
     x->dev = board_add(
         x->b, f & PACKED ? "{'driver': 'dummy-pci', 'addr': '4', 'packed': true, 'in_order': true}"
@@ -43,6 +57,21 @@ static void down(Fix *x, const void *how)
         vq_drop(g_ptr_array_steal_index(x->s->held, 0));
     }
     board_free(x->b);
+    g_unlink(x->log);
+    g_free(x->log);
+}
+
+/* One line: the device, the queue, what is wrong, and where the standard says so. */
+static void expect_reason(Fix *x)
+{
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(x->log, &text, NULL, NULL));
+    g_test_message("%s", text);
+    g_assert_true(g_regex_match_simple(
+        "\\Adummy-pci \\(/machine/\\S+\\): needs a reset: queue 0 \\(\\w+\\): [^\n]+ "
+        "\\(VIRTIO 1\\.4, \\d[0-9.]+(, [0-9.]+)?\\)\n\\z",
+        text, 0, 0));
 }
 
 static void kick(Fix *x)
@@ -69,6 +98,7 @@ static void expect_no_used(Fix *x)
 
 static void expect_broken(Fix *x)
 {
+    expect_reason(x);
     g_assert_cmphex(vd_status(&x->d), ==, 15 | 0x40);
     g_assert_cmphex(vd_msi(&x->d, 0), ==, 0x4000); /* a configuration change notification: 2.1.2 */
     expect_no_used(x);
@@ -467,7 +497,7 @@ static void test_both_wrong_order(Fix *x, const void *how)
 
 static VqVerdict complain(Dummy *s, VqElem *e)
 {
-    vq_fail(e->vq, "does not like it");
+    vq_fail(e->vq, "does not like it (VIRTIO 1.4, 2.1.2)");
     return VQ_DONE;
 }
 

@@ -192,7 +192,10 @@ static inline void virtio_config_stale(VirtioDev *d)
 }
 /* main loop or d->loop: generation, ISR, interrupt */
 void virtio_config_changed(VirtioDev *d);
-void virtio_fail(VirtioDev *d, const char *fmt, ...) G_GNUC_PRINTF(2, 3); /* DEVICE_NEEDS_RESET */
+/* What the driver did wrong, for -d guest_errors: names the device. The text says which rule. */
+void virtio_guest_error(const VirtioDev *d, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* That, and DEVICE_NEEDS_RESET. */
+void virtio_fail(VirtioDev *d, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /* What a device gives a transport (hw/virtio/virtio.c); the transport knows no device type. VM lock
  * held. */
