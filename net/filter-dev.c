@@ -156,7 +156,8 @@ typedef struct FilterChar {
     ChardevFe in, out;
     bool in_open, out_open;
     Framing framing;
-    GByteArray *packet; /* one to send, with its length */
+    GByteArray *pending; /* packets with their lengths that the device did not take yet */
+    size_t pending_at;   /* how much of them is gone */
 } FilterChar;
 
 static const PropSpec mirror_props[] = {
@@ -184,30 +185,76 @@ static void put_be32(GByteArray *b, uint32_t v)
     g_byte_array_append(b, at, sizeof at);
 }
 
-static bool char_send(FilterChar *c, const struct iovec *iov, unsigned n, size_t len)
+/* Packets that other filters let go come even to a full one: up to this much, then whole packets
+ * are lost. */
+enum { PENDING_MAX = 16 << 20 };
+
+static bool char_full(NetFilter *f)
+{
+    return ((FilterChar *)f)->pending->len != 0;
+}
+
+/* True: all has gone. */
+static bool char_flush(FilterChar *c)
+{
+    GByteArray *p = c->pending;
+
+    c->pending_at += chardev_write(&c->out, p->data + c->pending_at, p->len - c->pending_at);
+    if (c->pending_at < p->len) {
+        return false;
+    }
+    g_byte_array_set_size(p, 0);
+    c->pending_at = 0;
+    return true;
+}
+
+static void char_send(FilterChar *c, const struct iovec *iov, unsigned n, size_t len)
 {
     size_t vnet = c->f.port->vnet_hdr_len;
     /* Without the support the other side gets bare frames. */
     size_t skip = c->vnet_hdr_support ? 0 : MIN(vnet, len);
+    bool idle = !c->pending->len;
     GIov g;
 
-    if (len > FRAMING_MAX || !chardev_connected(&c->out)) {
-        return false;
+    if (len > FRAMING_MAX || c->pending->len > PENDING_MAX || !chardev_connected(&c->out)) {
+        return;
     }
-    g_byte_array_set_size(c->packet, 0);
-    put_be32(c->packet, (uint32_t)(len - skip));
-    if (c->vnet_hdr_support) {
-        put_be32(c->packet, (uint32_t)MIN(vnet, len));
-    }
-    unsigned at = c->packet->len;
-
-    g_byte_array_set_size(c->packet, at + (unsigned)(len - skip));
     giov_init(&g, iov, n);
-    if (!giov_skip(&g, skip) || !giov_get(&g, c->packet->data + at, len - skip)) {
-        return false;
+    put_be32(c->pending, (uint32_t)(len - skip));
+    if (c->vnet_hdr_support) {
+        put_be32(c->pending, (uint32_t)MIN(vnet, len));
     }
-    chardev_write_all(&c->out, c->packet->data, c->packet->len);
-    return true;
+    unsigned at = c->pending->len;
+
+    g_byte_array_set_size(c->pending, at + (unsigned)(len - skip));
+    bool whole = giov_skip(&g, skip) && giov_get(&g, c->pending->data + at, len - skip);
+
+    g_assert(whole); /* len is what the pieces are */
+    if (idle) {
+        char_flush(c);
+    }
+}
+
+static void out_writable(void *opaque)
+{
+    FilterChar *c = opaque;
+
+    if (char_flush(c)) {
+        net_filter_ready(&c->f);
+    }
+}
+
+static void out_event(void *opaque, ChardevEvent ev)
+{
+    FilterChar *c = opaque;
+
+    if (ev == CHARDEV_CLOSED) {
+        /* What is left of a packet is nothing to the next listener; and nobody waits for this one.
+         */
+        g_byte_array_set_size(c->pending, 0);
+        c->pending_at = 0;
+        net_filter_ready(&c->f);
+    }
 }
 
 static bool mirror_packet(
@@ -255,13 +302,23 @@ static void injected(FilterChar *c, const uint8_t *data, size_t len)
     }
 }
 
+/* While something waits that came this way, nothing more is read. */
 static size_t in_can_receive(void *opaque)
 {
     FilterChar *c = opaque;
     size_t len;
 
     framing_space(&c->framing, &len);
-    return len;
+    return net_filter_waits(&c->f) ? 0 : len;
+}
+
+static void in_drained(NetFilter *f)
+{
+    FilterChar *c = (FilterChar *)f;
+
+    if (c->in_open) {
+        chardev_fe_accept(&c->in);
+    }
 }
 
 static void in_receive(void *opaque, const uint8_t *buf, size_t len)
@@ -302,7 +359,7 @@ static void in_event(void *opaque, ChardevEvent ev)
 static const ChardevFeOps in_ops = {
     .can_receive = in_can_receive, .receive = in_receive, .event = in_event
 };
-static const ChardevFeOps out_ops = { 0 };
+static const ChardevFeOps out_ops = { .event = out_event, .writable = out_writable };
 
 static bool char_open(FilterChar *c, const char *name, bool in, bool named, GError **err)
 {
@@ -332,13 +389,13 @@ static void char_close(FilterChar *c)
     }
     c->in_open = c->out_open = false;
     framing_fini(&c->framing);
-    g_clear_pointer(&c->packet, g_byte_array_unref);
+    g_clear_pointer(&c->pending, g_byte_array_unref);
 }
 
 static bool char_realize(FilterChar *c, bool named, GError **err)
 {
     framing_init(&c->framing, c->vnet_hdr_support ? 8 : 4);
-    c->packet = g_byte_array_new();
+    c->pending = g_byte_array_new();
     if ((c->indev && !char_open(c, c->indev, true, named, err)) ||
         (c->outdev && !char_open(c, c->outdev, false, named, err)) ||
         !net_filter_attach(&c->f, err)) {
@@ -382,8 +439,10 @@ static void char_unrealize(Obj *o)
     char_close(c);
 }
 
-static const NetFilterOps mirror_ops = { .packet = mirror_packet };
-static const NetFilterOps redirector_ops = { .packet = redirector_packet };
+static const NetFilterOps mirror_ops = { .packet = mirror_packet, .full = char_full };
+static const NetFilterOps redirector_ops = {
+    .packet = redirector_packet, .full = char_full, .drained = in_drained
+};
 
 const ObjClass filter_mirror_class = {
     .name = "filter-mirror",

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* What filters let go and a receiver does not take, at most. */
-enum { HELD_MAX = 10000 };
+enum { HELD_MAX = 10000, BUFFER_BYTES_MAX = 32 << 20 };
 
 static const char *const queue_names[] = { "all", "rx", "tx", NULL };
 static PROP_ENUM_TYPE(prop_filter_queue, "NetFilterDirection", queue_names);
@@ -112,10 +112,45 @@ static void hold(NetPort *from, const void *data, size_t len)
     from->blocked = true;
 }
 
+static bool any_full(NetPort *from)
+{
+    const NetPort *b = filtered(from);
+    const GPtrArray *list = b ? b->filters : NULL;
+
+    for (unsigned i = 0; list && i < list->len; i++) {
+        NetFilter *f = list->pdata[i];
+
+        if (ops_of(f)->full && sees(f, b == from) && ops_of(f)->full(f)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void net_filter_ready(NetFilter *f)
+{
+    NetPort *b = f->port;
+
+    if (b) {
+        net_ready(b);
+    }
+    if (b && b->peer) {
+        net_ready(b->peer);
+    }
+}
+
+bool net_filter_waits(const NetFilter *f)
+{
+    const NetPort *b = f->port;
+
+    return b && ((f->queue != FILTER_RX && waits(b)) ||
+                    (f->queue != FILTER_TX && b->peer && waits(b->peer)));
+}
+
 NetVerdict net_filter_send(NetPort *from, const struct iovec *iov, unsigned n, size_t len)
 {
     /* A packet that has to wait is seen by no filter yet: they see it when it goes. */
-    if (waits(from)) {
+    if (waits(from) || any_full(from)) {
         from->blocked = true;
         return NET_QUEUED;
     }
@@ -148,6 +183,8 @@ void net_filter_pass(NetFilter *f, NetPort *from, const void *data, size_t len)
 
 bool net_filter_flush(NetPort *from)
 {
+    bool waited = waits(from);
+
     while (waits(from)) {
         GBytes *b = g_queue_peek_head(from->held);
         gsize len;
@@ -160,6 +197,15 @@ bool net_filter_flush(NetPort *from)
         }
         g_queue_pop_head(from->held);
         g_bytes_unref(b);
+    }
+    const NetPort *b = filtered(from);
+
+    for (unsigned i = 0; waited && b && b->filters && i < b->filters->len; i++) {
+        NetFilter *f = b->filters->pdata[i];
+
+        if (ops_of(f)->drained) {
+            ops_of(f)->drained(f);
+        }
     }
     return true;
 }
@@ -279,13 +325,14 @@ void net_filter_detach(NetFilter *f)
 {
     NetPort *p = f->port;
 
-    f->port = NULL;
     if (p && p->filters) {
         g_ptr_array_remove(p->filters, f);
         if (!p->filters->len) {
             g_clear_pointer(&p->filters, g_ptr_array_unref);
         }
     }
+    net_filter_ready(f); /* who waited for this one */
+    f->port = NULL;
 }
 
 void net_filter_prop_changed(Obj *o, G_GNUC_UNUSED const PropSpec *row)
@@ -293,9 +340,13 @@ void net_filter_prop_changed(Obj *o, G_GNUC_UNUSED const PropSpec *row)
     NetFilter *f = (NetFilter *)o;
     bool was = f->on;
 
-    if (filter_status(f, NULL) && f->on != was && ops_of(f)->status) {
+    if (!filter_status(f, NULL) || f->on == was) {
+        return;
+    }
+    if (ops_of(f)->status) {
         ops_of(f)->status(f);
     }
+    net_filter_ready(f);
 }
 
 /* A value between others has a comma. QEMU compat: "filters:" once, then a line for each. */
@@ -335,6 +386,7 @@ typedef struct FilterBuffer {
     NetFilter f;
     uint32_t interval; /* µs */
     GQueue queue;      /* Delayed* */
+    size_t bytes;      /* in it */
     Timer timer;
 } FilterBuffer;
 
@@ -358,6 +410,7 @@ static void buffer_release(FilterBuffer *b, bool pass)
         gsize len;
         const void *data = g_bytes_get_data(d->data, &len);
 
+        b->bytes -= len;
         if (pass && b->f.port && (d->from == b->f.port || d->from == b->f.port->peer)) {
             net_filter_pass(&b->f, d->from, data, len);
         }
@@ -387,7 +440,8 @@ static bool buffer_packet(
     d->from = from;
     d->data = g_bytes_new_take(flat, net_flatten(iov, n, flat, len));
     g_queue_push_tail(&b->queue, d);
-    if (b->queue.length >= HELD_MAX) {
+    b->bytes += g_bytes_get_size(d->data);
+    if (b->queue.length >= HELD_MAX || b->bytes >= BUFFER_BYTES_MAX) {
         buffer_release(b, true); /* full: time is over early, nothing is lost */
     }
     return true;

@@ -1,5 +1,6 @@
 /* hubport: what one port takes, all others of the same number get. A port is a NIC's back end, or
- * joins another back end by netdev=. Tested by test-net. */
+ * joins another back end by netdev=. What an end does not take now waits in its port; who sends
+ * waits when no port has room any more. Tested by test-net and test-net-storm. */
 #include "net-internal.h"
 #include "util/log.h"
 
@@ -19,10 +20,20 @@ static const PropSpec hub_props[] = {
     PROP_STR("netdev", HubOpts, netdev, "back end to join"),
     PROP_END,
 };
+/* Packets that wait for a port's other end; QEMU compat: what comes on top is lost there, as long
+ * as others take it. */
+enum { HUB_HELD_MAX = 256, HUB_BYTES_MAX = 1 << 20 };
 typedef struct HubPort {
     NetPort p;
     int32_t hub;
+    GQueue held;  /* GBytes* */
+    size_t bytes; /* in it */
 } HubPort;
+
+static bool is_full(const HubPort *h)
+{
+    return h->held.length >= HUB_HELD_MAX || h->bytes >= HUB_BYTES_MAX;
+}
 
 static const HubPort *hub_of(const NetPort *p)
 {
@@ -34,28 +45,86 @@ typedef struct Forward {
     const struct iovec *iov;
     unsigned n;
     size_t len;
+    bool others, room; /* somebody else is on the hub; and takes a packet, or keeps one */
 } Forward;
+
+static HubPort *other_end(NetPort *p, const Forward *f)
+{
+    HubPort *h = (HubPort *)p;
+
+    return hub_of(p) && p != f->from && p->peer && h->hub == hub_of(f->from)->hub ? h : NULL;
+}
+
+static void look_for_room(NetPort *p, void *opaque)
+{
+    Forward *f = opaque;
+    const HubPort *h = other_end(p, f);
+
+    f->others |= h != NULL;
+    f->room |= h && !is_full(h);
+}
 
 static void hub_forward(NetPort *p, void *opaque)
 {
     const Forward *f = opaque;
+    HubPort *h = other_end(p, f);
 
-    /* A hub has no memory: a port that cannot take the packet loses it. */
-    if (hub_of(p) && p != f->from && hub_of(p)->hub == hub_of(f->from)->hub) {
-        net_send(p, f->iov, f->n, f->len);
-        p->blocked = false;
+    if (!h || (!h->held.length && net_send(p, f->iov, f->n, f->len) != NET_QUEUED)) {
+        return;
+    }
+    if (!is_full(h)) {
+        uint8_t *flat = g_malloc(MAX(f->len, 1));
+
+        g_queue_push_tail(
+            &h->held, g_bytes_new_take(flat, net_flatten(f->iov, f->n, flat, f->len)));
+        h->bytes += f->len;
     }
 }
 
 static NetVerdict hub_receive(NetPort *p, const struct iovec *iov, unsigned n, size_t len)
 {
-    Forward f = { p, iov, n, len };
+    Forward f = { p, iov, n, len, false, false };
 
+    net_each(look_for_room, &f);
+    if (f.others && !f.room) {
+        return NET_QUEUED;
+    }
     net_each(hub_forward, &f);
     return NET_SENT;
 }
 
-static const NetPortOps hub_ops = { .receive = hub_receive };
+static void hub_ready(NetPort *p, void *opaque)
+{
+    const HubPort *roomy = opaque;
+
+    if (hub_of(p) && p != &roomy->p && hub_of(p)->hub == roomy->hub) {
+        net_ready(p);
+    }
+}
+
+static void hub_writable(NetPort *p)
+{
+    HubPort *h = (HubPort *)p;
+    bool was_full = is_full(h);
+    GBytes *b;
+
+    while ((b = g_queue_peek_head(&h->held))) {
+        gsize len;
+        struct iovec v = { .iov_base = (void *)(uintptr_t)g_bytes_get_data(b, &len) };
+
+        v.iov_len = len;
+        if (net_send(p, &v, 1, len) == NET_QUEUED) {
+            break;
+        }
+        h->bytes -= len;
+        g_bytes_unref(g_queue_pop_head(&h->held));
+    }
+    if (was_full && !is_full(h)) {
+        net_each(hub_ready, h);
+    }
+}
+
+static const NetPortOps hub_ops = { .receive = hub_receive, .writable = hub_writable };
 
 /* A way from one hub to another by the ports that join them. Hubs are a tree: a frame that came
  * back would go round for ever. */
@@ -123,7 +192,11 @@ static NetPort *hub_open(const char *id, void *cfg, GError **err)
 
 static void hub_close(NetPort *p)
 {
+    HubPort *h = (HubPort *)p;
+
     net_port_fini(p);
+    net_each(hub_ready, h); /* who waited for this one alone */
+    g_queue_clear_full(&h->held, (GDestroyNotify)g_bytes_unref);
     g_free(p);
 }
 

@@ -169,8 +169,39 @@ static void test_hub(void)
     g_assert_cmpstr(nic[1].got->str, ==, "all.");
     g_assert_cmpstr(nic[2].got->str, ==, ""); /* another hub */
     nic[1].say = NET_QUEUED;
-    g_assert_cmpint(say(&nic[0].p, "busy"), ==, NET_SENT); /* a hub keeps nothing */
+    g_assert_cmpint(say(&nic[0].p, "busy"), ==, NET_SENT); /* kept for it */
     g_assert_false(nic[0].p.blocked);
+    g_string_truncate(nic[1].got, 0);
+    nic[1].say = NET_SENT;
+    net_ready(&nic[1].p);
+    g_assert_cmpstr(nic[1].got->str, ==, "busy.");
+    nic[1].say = NET_QUEUED;
+    unsigned kept = 0;
+
+    while (say(&nic[0].p, "x") == NET_SENT) {
+        kept++;
+    }
+    g_assert_cmpuint(kept, ==, 256);
+    g_assert_true(nic[0].p.blocked); /* nobody else is there */
+    nic[1].say = NET_SENT;
+    net_ready(&nic[1].p);
+    g_assert_cmpuint(nic[0].writable, ==, 1);
+    g_assert_cmpuint(nic[1].got->len, ==, strlen("busy.") + 256 * strlen("x."));
+    /* A third end takes it all: the one that takes nothing loses what is too much for its port. */
+    NetPort *other = nic[2].p.peer;
+
+    net_disconnect(&nic[2].p);
+    g_assert_true(net_backend_delete(other->id, NULL));
+    net_connect(&nic[2].p, backend("{'type': 'hubport', 'id': 'h2', 'hubid': 1}", NULL));
+    nic[1].say = NET_QUEUED;
+    for (unsigned i = 0; i < 300; i++) {
+        g_assert_cmpint(say(&nic[0].p, "y"), ==, NET_SENT);
+    }
+    g_assert_cmpuint(nic[2].got->len, ==, 300 * strlen("y."));
+    g_string_truncate(nic[1].got, 0);
+    nic[1].say = NET_SENT;
+    net_ready(&nic[1].p);
+    g_assert_cmpuint(nic[1].got->len, ==, 256 * strlen("y."));
     for (unsigned i = 0; i < 3; i++) {
         end_fini(&nic[i]);
     }
