@@ -309,7 +309,8 @@ static Machine *machine_new(unsigned ncpus)
 {
     Machine *m = g_new0(Machine, 1);
 
-    m->ram = g_malloc0(RAM_SIZE);
+    /* In pages, as all RAM is: lines end where the guest thinks they do. */
+    m->ram = memset(g_aligned_alloc(1, RAM_SIZE, 4096), 0, RAM_SIZE);
     m->bus = (SoftBus){ .page = bus_page,
         .dirtied = bus_dirtied,
         .mmio_read = bus_read,
@@ -348,7 +349,7 @@ static void machine_free(Machine *m)
     for (unsigned i = 0; i < m->ncpus; i++) {
         soft_free(m->cpus[i]);
     }
-    g_free(m->ram);
+    g_aligned_free(m->ram);
     g_free(m);
 }
 
