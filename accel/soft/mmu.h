@@ -60,9 +60,27 @@ static inline void soft_jump_flush(SoftCpu *c, bool kernel)
     c->jump_gen = c->jump_gens[!!(c->mode & MODE_CPL3)];
 }
 
+/* Of n bytes at la those in its page, and where the next one begins. */
+static inline unsigned soft_first_part(uint64_t la, unsigned n)
+{
+    unsigned room = 4096 - (la & 0xfff);
+
+    return n < room ? n : room;
+}
+
+static inline uint64_t soft_next_page(const SoftCpu *c, uint64_t la)
+{
+    uint64_t next = (la | 0xfff) + 1;
+
+    return c->mode & MODE_LMA ? next : (uint32_t)next;
+}
+
 /* tlb.c: which table accesses use now: c->tlb, after CPL, AC, DR7 changes. */
 void soft_tlb_select(SoftCpu *c);
+/* code-tlb.c */
 struct SoftCodeTlb *soft_code_tlb_new(void);
 void soft_code_tlb_free(struct SoftCodeTlb *t);
+void soft_code_flush(SoftCpu *c, bool global);
+void soft_code_flush_page(SoftCpu *c, uint64_t la);
 _Atomic uint64_t *soft_wrote_new(void); /* mem.h */
 void soft_wrote_free(_Atomic uint64_t *wrote);

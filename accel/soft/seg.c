@@ -36,8 +36,8 @@ void soft_mode_update(SoftCpu *c)
         m |= MODE_CODE64;
     } else {
         m |= c->seg[SEG_CS].attr & ATTR_DB ? MODE_CODE32 : 0;
+        m |= c->seg[SEG_SS].attr & ATTR_DB ? MODE_SS32 : 0;
     }
-    m |= c->seg[SEG_SS].attr & ATTR_DB ? MODE_SS32 : 0;
     if (code64 || (seg_flat(&c->seg[SEG_CS], true) && seg_flat(&c->seg[SEG_SS], false) &&
                       seg_flat(&c->seg[SEG_DS], false) && seg_flat(&c->seg[SEG_ES], false))) {
         m |= MODE_FLAT;

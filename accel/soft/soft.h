@@ -138,7 +138,7 @@ enum {
 enum {
     MODE_CODE64 = 1 << 0, /* CS.L with EFER.LMA */
     MODE_CODE32 = 1 << 1, /* CS.D */
-    MODE_SS32 = 1 << 2,   /* SS.B: stack pointer is ESP (ignored in 64-bit code) */
+    MODE_SS32 = 1 << 2,   /* SS.B: stack pointer is ESP; never in 64-bit code */
     MODE_FLAT =
         1 << 3, /* ES, CS, SS, DS have base 0 and 4 GiB limits (or 64-bit code): no checks needed */
     MODE_PE = 1 << 4,

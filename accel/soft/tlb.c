@@ -12,24 +12,7 @@
 #define CR0_AM   (1ull << 18)
 #define CR4_SMAP (1ull << 21)
 
-enum { TLB_LOG_MAX = 16384, CODE_TLB_SIZE = 512 };
-
-typedef struct CodeEntry {
-    uint64_t tag; /* page | CODE_TAG_VALID | user */
-    uint64_t gpa;
-    uint8_t *host;
-    _Atomic uint64_t *codemask;
-    uint32_t gen;
-    bool global;
-} CodeEntry;
-
-enum { CODE_TAG_USER = 1, CODE_TAG_VALID = 2 };
-
-struct SoftCodeTlb {
-    CodeEntry e[CODE_TLB_SIZE];
-    uint32_t gen, global_gen;
-    bool kernel_local; /* a page that is not global was entered for CPL 0..2 since the last flush */
-};
+enum { TLB_LOG_MAX = 16384 };
 
 /* Where one page of an access lands. */
 typedef struct Xlat {
@@ -90,19 +73,6 @@ void soft_wrote_free(_Atomic uint64_t *wrote)
     munmap((void *)(uintptr_t)wrote, (1u << SOFT_WROTE_BITS) / 8);
 }
 
-struct SoftCodeTlb *soft_code_tlb_new(void)
-{
-    struct SoftCodeTlb *t = g_new0(struct SoftCodeTlb, 1);
-
-    t->gen = t->global_gen = 1;
-    return t;
-}
-
-void soft_code_tlb_free(struct SoftCodeTlb *t)
-{
-    g_free(t);
-}
-
 static inline void drop_index(SoftTlb *t, uint32_t i)
 {
     t->e[i].ntag_r = t->e[i].ntag_w = soft_tlb_none(i);
@@ -143,12 +113,7 @@ void soft_tlb_flush(SoftCpu *c, bool global)
 {
     flush_view(c->views[0], global);
     flush_view(c->views[1], global);
-    c->code_tlb->gen++;
-    if (global) {
-        c->code_tlb->global_gen++;
-    }
-    soft_jump_flush(c, global || c->code_tlb->kernel_local);
-    c->code_tlb->kernel_local = false;
+    soft_code_flush(c, global);
 }
 
 /* True if a 1 GiB page that holds la was filled since the last full flush. */
@@ -184,10 +149,7 @@ void soft_tlb_flush_page(SoftCpu *c, uint64_t la)
             }
         }
     }
-    /* Code: a large page may sit in many entries, so all go; invlpg is rare. */
-    c->code_tlb->gen++;
-    c->code_tlb->global_gen++;
-    soft_jump_flush(c, /* kernel= */ true);
+    soft_code_flush_page(c, la);
 }
 
 static void protect_host(SoftTlb *t, const uint32_t *log, uint32_t n, uintptr_t host)
@@ -339,20 +301,6 @@ static void xlat(SoftCpu *c, uint64_t la, unsigned acc, Xlat *x)
 }
 
 /* Bytes of [la, la+n) in its first page. */
-static inline unsigned first_part(uint64_t la, unsigned n)
-{
-    unsigned room = 4096 - (la & 0xfff);
-
-    return n < room ? n : room;
-}
-
-static inline uint64_t next_page(const SoftCpu *c, uint64_t la)
-{
-    uint64_t next = (la | 0xfff) + 1;
-
-    return c->mode & MODE_LMA ? next : (uint32_t)next;
-}
-
 /* Decoded code was overwritten: the granules leave the mask, this vCPU and the others drop their
  * blocks. */
 static void code_written(SoftCpu *c, const Xlat *x, unsigned n)
@@ -446,20 +394,20 @@ static void store_part(SoftCpu *c, const Xlat *x, unsigned n, uint64_t val)
 
 uint64_t soft_ld_acc(SoftCpu *c, uint64_t la, unsigned size, unsigned acc)
 {
-    unsigned n = first_part(la, size);
+    unsigned n = soft_first_part(la, size);
     Xlat a, b;
 
     xlat(c, la, acc, &a);
     if (n == size) {
         return load_part(c, &a, size);
     }
-    xlat(c, next_page(c, la), acc, &b);
+    xlat(c, soft_next_page(c, la), acc, &b);
     return load_part(c, &a, n) | load_part(c, &b, size - n) << (8 * n);
 }
 
 void soft_st_acc(SoftCpu *c, uint64_t la, unsigned size, uint64_t val, unsigned acc)
 {
-    unsigned n = first_part(la, size);
+    unsigned n = soft_first_part(la, size);
     Xlat a, b;
 
     acc |= ACC_WRITE;
@@ -468,7 +416,7 @@ void soft_st_acc(SoftCpu *c, uint64_t la, unsigned size, uint64_t val, unsigned 
         store_part(c, &a, size, val);
         return;
     }
-    xlat(c, next_page(c, la), acc, &b);
+    xlat(c, soft_next_page(c, la), acc, &b);
     store_part(c, &a, n, val & ((1ull << (8 * n)) - 1));
     store_part(c, &b, size - n, val >> (8 * n));
 }
@@ -536,8 +484,8 @@ uint8_t *soft_probe(SoftCpu *c, uint64_t la, unsigned size, bool write)
         slow_checks(c, la, size, write);
     }
     xlat(c, la, acc, &x);
-    if (first_part(la, size) < size) {
-        xlat(c, next_page(c, la), acc, &x);
+    if (soft_first_part(la, size) < size) {
+        xlat(c, soft_next_page(c, la), acc, &x);
         return NULL;
     }
     if (write && (!(x.flags & SOFT_PAGE_RAM) || (x.codemask && atomic_load(x.codemask)))) {
@@ -552,8 +500,8 @@ void soft_check(SoftCpu *c, uint64_t la, unsigned size, bool write)
     Xlat x;
 
     xlat(c, la, acc, &x);
-    if (first_part(la, size) < size) {
-        xlat(c, next_page(c, la), acc, &x);
+    if (soft_first_part(la, size) < size) {
+        xlat(c, soft_next_page(c, la), acc, &x);
     }
 }
 
@@ -587,7 +535,7 @@ static void store_bytes(SoftCpu *c, const Xlat *x, const uint8_t *src, unsigned 
 
 void soft_ld_bytes(SoftCpu *c, uint64_t la, void *dst, unsigned n)
 {
-    unsigned k = first_part(la, n), acc = soft_acc(c);
+    unsigned k = soft_first_part(la, n), acc = soft_acc(c);
     Xlat a, b;
 
     if (c->slow_checks) {
@@ -595,7 +543,7 @@ void soft_ld_bytes(SoftCpu *c, uint64_t la, void *dst, unsigned n)
     }
     xlat(c, la, acc, &a);
     if (k < n) {
-        xlat(c, next_page(c, la), acc, &b);
+        xlat(c, soft_next_page(c, la), acc, &b);
     }
     load_bytes(c, &a, dst, k);
     if (k < n) {
@@ -605,7 +553,7 @@ void soft_ld_bytes(SoftCpu *c, uint64_t la, void *dst, unsigned n)
 
 void soft_st_bytes(SoftCpu *c, uint64_t la, const void *src, unsigned n)
 {
-    unsigned k = first_part(la, n), acc = soft_acc(c) | ACC_WRITE;
+    unsigned k = soft_first_part(la, n), acc = soft_acc(c) | ACC_WRITE;
     Xlat a, b;
 
     if (c->slow_checks) {
@@ -613,7 +561,7 @@ void soft_st_bytes(SoftCpu *c, uint64_t la, const void *src, unsigned n)
     }
     xlat(c, la, acc, &a);
     if (k < n) {
-        xlat(c, next_page(c, la), acc, &b);
+        xlat(c, soft_next_page(c, la), acc, &b);
     }
     store_bytes(c, &a, src, k);
     if (k < n) {
@@ -631,8 +579,8 @@ uint8_t *soft_rmw_ptr(SoftCpu *c, uint64_t la, unsigned size)
         slow_checks(c, la, size, true);
     }
     xlat(c, la, soft_acc(c) | ACC_WRITE, &x);
-    if (first_part(la, size) < size) {
-        xlat(c, next_page(c, la), soft_acc(c) | ACC_WRITE, &x);
+    if (soft_first_part(la, size) < size) {
+        xlat(c, soft_next_page(c, la), soft_acc(c) | ACC_WRITE, &x);
         return NULL;
     }
     if (!(x.flags & SOFT_PAGE_RAM)) {
@@ -668,73 +616,4 @@ void soft_split_unlock(SoftCpu *c)
         c->split_locked = false;
         g_mutex_unlock(&split_mutex);
     }
-}
-
-/* Code fetch */
-
-static CodeEntry *code_lookup(SoftCpu *c, uint64_t la)
-{
-    struct SoftCodeTlb *t = c->code_tlb;
-    uint64_t tag = (la & ~0xfffull) | CODE_TAG_VALID | (c->cpl == 3 ? CODE_TAG_USER : 0);
-    CodeEntry *e = &t->e[((la >> 12) ^ (la >> 21)) & (CODE_TLB_SIZE - 1)];
-    SoftWalk w;
-
-    if (e->tag == tag && e->gen == (e->global ? t->global_gen : t->gen)) {
-        return e;
-    }
-    if (!soft_canonical(c, la)) {
-        soft_raise_err(c, EXC_GP, 0);
-    }
-    if (!soft_walk(c, la, ACC_FETCH | soft_acc(c), &w)) {
-        soft_raise_pf(c, la, w.error);
-    }
-    unsigned flags;
-    bool logged;
-    e->codemask = NULL;
-    e->host = c->bus->page(c->bus_opaque, w.gpa, &flags, &e->codemask, &logged);
-    e->gpa = w.gpa;
-    e->global = w.global;
-    c->code_tlb->kernel_local |= !w.global && c->cpl != 3;
-    e->gen = w.global ? t->global_gen : t->gen;
-    e->tag = tag;
-    return e;
-}
-
-uint8_t *soft_code_page(SoftCpu *c, uint64_t la, uint64_t *ret_gpa, _Atomic uint64_t **ret_codemask)
-{
-    const CodeEntry *e = code_lookup(c, la);
-
-    *ret_gpa = e->gpa;
-    *ret_codemask = e->codemask;
-    return e->host;
-}
-
-static void fetch_part(SoftCpu *c, const CodeEntry *e, uint64_t la, uint8_t *dst, unsigned n)
-{
-    uint64_t off = la & 0xfff;
-
-    if (e->host) {
-        memcpy(dst, e->host + off, n);
-        return;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        dst[i] = (uint8_t)c->bus->mmio_read(c->bus_opaque, (e->gpa | off) + i, 1);
-    }
-}
-
-unsigned soft_fetch(SoftCpu *c, uint64_t la, uint8_t *dst, unsigned n, uint64_t *ret_gpa)
-{
-    unsigned k = first_part(la, n);
-    const CodeEntry *e = code_lookup(c, la);
-
-    *ret_gpa = e->gpa | (la & 0xfff);
-    fetch_part(c, e, la, dst, k);
-    if (k < n) {
-        uint64_t next = next_page(c, la);
-        if (n - k > 4096) {
-            n = k + 4096;
-        }
-        fetch_part(c, code_lookup(c, next), next, dst + k, n - k);
-    }
-    return n;
 }

@@ -95,6 +95,88 @@ static void views(void)
     CHECK_EQ(peek(VA), 8);
 }
 
+/* MOV $n, (%rdi); RET or, for ring 3, INT3 */
+static void put_code(u64 pa, u8 n, u8 end)
+{
+    u8 *p = (u8 *)pa;
+
+    p[0] = 0xc6;
+    p[1] = 0x07;
+    p[2] = n;
+    p[3] = end;
+}
+
+/* What the code at va stores, often enough that the engine knows the way there by heart. */
+static u8 run_kernel(u64 va)
+{
+    volatile u8 got;
+
+    for (unsigned i = 0; i < 40; i++) {
+        got = 0;
+        ((void (*)(volatile u8 *))va)(&got);
+    }
+    return got;
+}
+
+static u8 run_user(u64 va)
+{
+    volatile u8 *got = (u8 *)0x600000;
+
+    for (unsigned i = 0; i < 40; i++) {
+        *got = 0;
+        CHECK_EQ(try_user(va, USER_STACK, 2, 0x600000), 3);
+    }
+    return *got;
+}
+
+/* Code behind a translation that changes: what was known of the old one is gone, whichever page of
+ * its neighbourhood ran last. */
+static void code_moves(u8 (*run)(u64), u64 va, u8 end)
+{
+    enum { A = 0x810000, B = 0x811000, C = 0xa10000, FLAGS = PT_P | PT_W | PT_U };
+    volatile u64 *other = map(va + 0x1000, A | FLAGS), *pte = map(va, A | FLAGS);
+    volatile u64 *pd;
+    u64 large = va + (2ull << 30);
+
+    put_code(A, 1, end);
+    put_code(B, 2, end);
+    put_code(C, 3, end);
+    CHECK_EQ(run(va), 1);
+    CHECK_EQ(run(va + 0x1000), 1);
+    *pte = B | FLAGS;
+    invlpg(va + 0x2000);
+    invlpg(va);
+    CHECK_EQ(run(va), 2);
+    CHECK_EQ(run(va + 0x1000), 1);
+    *pte = A | FLAGS;
+    reload_cr3();
+    CHECK_EQ(run(va), 1);
+    set_cr4(0, 0x80);
+    *pte = B | FLAGS | PT_G;
+    invlpg(va);
+    CHECK_EQ(run(va), 2);
+    reload_cr3();
+    CHECK_EQ(run(va), 2);
+    *pte = A | FLAGS | PT_G;
+    *other = B | FLAGS;
+    invlpg(va);
+    invlpg(va + 0x1000);
+    CHECK_EQ(run(va), 1);
+    CHECK_EQ(run(va + 0x1000), 2);
+    set_cr4(0x80, 0);
+    /* INVLPG of any address drops the whole large page (SDM vol. 3, 4.10.4.1). */
+    pte_of(large);
+    pd = (u64 *)(((volatile u64 *)0x10000)[large >> 39 & 511] & ~0xfffull);
+    pd = (u64 *)(pd[large >> 30 & 511] & ~0xfffull);
+    pd[0] = 0x800000 | FLAGS | PT_PS;
+    invlpg(large);
+    CHECK_EQ(run(large + 0x10000), 1);
+    CHECK_EQ(run(large + 0x11000), 2);
+    pd[0] = 0xa00000 | FLAGS | PT_PS;
+    invlpg(large + 0x1ff000);
+    CHECK_EQ(run(large + 0x10000), 3);
+}
+
 /* The top and the bottom of the address space: edges of the table. */
 static void do_read(u64 a)
 {
@@ -153,6 +235,8 @@ static void device_pages(void)
 void test(void)
 {
     device_pages();
+    code_moves(run_kernel, VA + (8ull << 30), 0xc3);
+    code_moves(run_user, VA + (12ull << 30), 0xcc);
     invlpg_drops();
     global_stays();
     conflicts();
