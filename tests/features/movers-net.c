@@ -56,7 +56,7 @@ const FeatBit feat_net_bits[] = {
     { GUEST_OFFLOADS, NEEDS(CTRL_VQ), "the command reaches the back end" },
     { MTU, ALONE, "configuration; a longer frame does not come" },
     { MAC, ALONE, "configuration" },
-    { GSO, ALONE, "legacy: as HOST_TSO4 and HOST_TSO6" },
+    { GSO, NEEDS(CSUM), "legacy: any gso_type sent, with ECN, too" },
     { G_TSO4, NEEDS(GUEST_CSUM), "gso_type 1 received" },
     { G_TSO6, NEEDS(GUEST_CSUM), "gso_type 4 received" },
     { G_ECN, { G_TSO4, G_TSO6 }, "gso_type with ECN received" },
@@ -565,7 +565,7 @@ static void move_config(Feat *x)
 
 /* Header fields that a bit allows, in a direction: GSO types of 5.1.6. */
 static void move_gso(Feat *x, void (*move)(Feat *x, const Header *h, size_t len, unsigned seed),
-    unsigned csum, unsigned tso4, bool uso)
+    unsigned csum, unsigned tso4, bool uso, bool any)
 {
     static const uint8_t type[] = { 1, 4, 0, 3 };
     Header h = { .flags = 1, .hdr_len = 54, .csum_start = 34, .csum_offset = 16 };
@@ -576,10 +576,10 @@ static void move_gso(Feat *x, void (*move)(Feat *x, const Header *h, size_t len,
     move(x, &h, 200, 3);
     h.gso_size = 536;
     for (unsigned i = 0; i < 4; i++) {
-        if (feat_has(x, tso4 + i) && i != 2) {
+        if ((any || feat_has(x, tso4 + i)) && i != 2) {
             h.gso_type = type[i];
             move(x, &h, 4000, 4 + i);
-            if (i < 2 && feat_has(x, tso4 + 2)) {
+            if (i < 2 && (any || feat_has(x, tso4 + 2))) {
                 h.gso_type |= 0x80;
                 move(x, &h, 4000, 8 + i);
             }
@@ -640,8 +640,8 @@ void feat_net_move(Feat *x)
     transmit(x, &none, most, 2);
     receive(x, &none, 60, 1);
     receive(x, &none, most, 2);
-    move_gso(x, transmit, CSUM, H_TSO4, feat_has(x, H_USO));
-    move_gso(x, receive, GUEST_CSUM, G_TSO4, feat_has(x, G_USO4) || feat_has(x, G_USO6));
+    move_gso(x, transmit, CSUM, H_TSO4, feat_has(x, H_USO), feat_has(x, GSO));
+    move_gso(x, receive, GUEST_CSUM, G_TSO4, feat_has(x, G_USO4) || feat_has(x, G_USO6), false);
     move_tunnels(x, H_TUNNEL, transmit, true);
     move_tunnels(x, G_TUNNEL, receive, feat_has(x, G_TUNNEL_CSUM));
     if (!feat_has(x, G_TUNNEL_CSUM)) {

@@ -384,6 +384,67 @@ static void put_tx(Fix *x, unsigned q, uint32_t number)
     vring_add(&x->v.d.ring[q * 2 + 1], &v, 1, 0);
 }
 
+/* Each command, a byte shorter than it is, two bytes shorter..., and a byte longer. */
+static void test_lengths(Fix *x, const void *unused)
+{
+    static const struct {
+        uint8_t class, cmd;
+        uint32_t len;
+        const char *data;
+    } t[] = { { 0, 0, 1, "" }, { 0, 5, 1, "" }, { 1, 0, 20, "\1\0\0\0AAAAAA\1\0\0\0CCCCCC" },
+        { 1, 1, 6, "RTRTRT" }, { 2, 0, 2, "\1\0" }, { 2, 1, 2, "\1\0" }, { 4, 0, 2, "\1\0" },
+        { 4, 1, 18, "\1\0\0\0\1\0\0\0\1\0\2\0\3\0\3KEY" },
+        { 4, 1, 13, "\1\0\0\0\0\0\0\0\0\0\1\0\0" }, { 4, 2, 16, "\1\0\0\0\0\0\0\0\0\0\0\0\3KEY" },
+        { 4, 2, 13, "\1\0\0\0\0\0\0\0\0\0\0\0\0" }, { 5, 0, 8, "\0\0\0\0\0\0\0\0" },
+        { 6, 0, 8, "\1\0\0\0\1\0\0\0" }, { 6, 1, 8, "\1\0\0\0\1\0\0\0" },
+        { 6, 2, 12, "\1\0\0\0\1\0\0\0\1\0\0\0" } };
+
+    vd_start(&x->v.d, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+        uint8_t longer[32] = { 0 };
+
+        memcpy(longer, t[i].data, t[i].len);
+        for (uint32_t len = 1; len < t[i].len; len++) {
+            g_assert_cmpuint(command(x, CTRL, t[i].class, t[i].cmd, longer, len), ==, 1);
+        }
+        g_assert_cmpuint(command(x, CTRL, t[i].class, t[i].cmd, longer, t[i].len), ==, 0);
+        g_assert_cmpuint(command(x, CTRL, t[i].class, t[i].cmd, longer, t[i].len + 1), ==, 1);
+    }
+}
+
+/* Nothing of what a driver set is there for the next one. */
+static void test_reset(Fix *x, const void *unused)
+{
+    uint8_t f[60] = { 0 };
+    uint64_t memory = x->v.d.alloc;
+
+    vd_start(&x->v.d, 0);
+    g_assert_cmpuint(set_pairs(x, PAIRS), ==, 0);
+    g_assert_cmpuint(rss(x, 0x1ff, 127, 2, 0, PAIRS, 40), ==, 0);
+    vd_set_status(&x->v.d, 0);
+    g_assert_cmpuint(x->w[0].enabled, ==, 1);
+    g_assert_cmpuint(x->w[2].enabled, ==, 0);
+    x->v.d.alloc = memory;
+    vd_start(&x->v.d, 1ull << F_RSS | 1ull << F_HASH);
+    give(x, 0, 8, 2000);
+    give(x, 2, 8, 2000);
+    g_assert_cmpint(from_wire(x, 0, f, sizeof f), ==, NET_SENT);
+    g_assert_cmpuint(used_of(x, 0), ==, 1);
+}
+
+static void tx_tick(Fix *x, int64_t ns)
+{
+    clock_virtual_advance_to(clock_ns(CLOCK_KIND_VIRTUAL) + ns);
+    board_run(x->v.b);
+}
+
+static void tx_kick(Fix *x, unsigned number)
+{
+    put_tx(x, 0, number);
+    vd_kick(&x->v.d, 1);
+    board_run(x->v.b);
+}
+
 static void test_tx_timer(Fix *x, const void *unused)
 {
     vd_start(&x->v.d, 0);
@@ -393,17 +454,30 @@ static void test_tx_timer(Fix *x, const void *unused)
     vd_kick(&x->v.d, 1);
     board_run(x->v.b);
     g_assert_cmpuint(x->w[0].sent_tx, ==, 0);
-    clock_virtual_advance_to(clock_ns(CLOCK_KIND_VIRTUAL) + 999);
-    board_run(x->v.b);
+    tx_tick(x, 999);
     g_assert_cmpuint(x->w[0].sent_tx, ==, 0);
-    clock_virtual_advance_to(clock_ns(CLOCK_KIND_VIRTUAL) + 1);
-    board_run(x->v.b);
+    tx_tick(x, 1);
     g_assert_cmpuint(x->w[0].sent_tx, ==, 2); /* a burst; the others have their own time */
-    clock_virtual_advance_to(clock_ns(CLOCK_KIND_VIRTUAL) + 5000);
-    board_run(x->v.b);
-    clock_virtual_advance_to(clock_ns(CLOCK_KIND_VIRTUAL) + 5000);
-    board_run(x->v.b);
+    tx_tick(x, 5000);
+    tx_tick(x, 5000);
     g_assert_cmpuint(x->w[0].sent_tx, ==, 5);
+    tx_kick(x, 5); /* what is left of the last burst is not for it */
+    g_assert_cmpuint(x->w[0].sent_tx, ==, 5);
+    tx_tick(x, 600);
+    tx_kick(x, 6); /* the time began with the first */
+    tx_tick(x, 399);
+    g_assert_cmpuint(x->w[0].sent_tx, ==, 5);
+    tx_tick(x, 1);
+    g_assert_cmpuint(x->w[0].sent_tx, ==, 7);
+    tx_kick(x, 7);
+    virtio_run_changed(
+        ((VirtioPci *)x->v.dev)->vd, false); /* a machine that stands sends nothing */
+    tx_tick(x, 5000);
+    g_assert_cmpuint(x->w[0].sent_tx, ==, 7);
+    virtio_run_changed(((VirtioPci *)x->v.dev)->vd, true);
+    board_run(x->v.b);
+    tx_tick(x, 1000);
+    g_assert_cmpuint(x->w[0].sent_tx, ==, 8);
 }
 
 /* ---- everything that makes packets wait, at random ---- */
@@ -648,6 +722,10 @@ int main(int argc, char **argv)
     g_test_add("/virtio-net-mq/hash", Fix, ", 'mq': true, 'hash': true", up, test_hash, down);
     g_test_add(
         "/virtio-net-mq/rss", Fix, ", 'mq': true, 'rss': true, 'hash': true", up, test_rss, down);
+    g_test_add("/virtio-net-mq/lengths", Fix,
+        ", 'mq': true, 'rss': true, 'hash': true, 'x-notf-coal': true, 'x-vq-notf-coal': true", up,
+        test_lengths, down);
+    g_test_add("/virtio-net-mq/reset", Fix, ", 'mq': true, 'rss': true", up, test_reset, down);
     g_test_add("/virtio-net-mq/tx-timer", Fix, ", 'tx': 'timer', 'x-txtimer': 1000, 'x-txburst': 2",
         up, test_tx_timer, down);
     g_test_add("/virtio-net-mq/storm", Fix, ", 'mq': true, 'packed': true", up, test_storm, down);

@@ -322,6 +322,9 @@ static void test_mac_table(Fix *x, const void *unused)
     g_assert_cmpint(frame(x, "01:00:5e:00:00:02", 0x0800, 60), ==, NET_DROPPED);
     g_assert_cmpuint(command(x, 1, 1, "\x52\x54\0\0\0\x33", 6), ==, 0);
     g_assert_cmphex(vdev_cfg(&x->v, 4, 2), ==, 0x3300);
+    g_assert_cmpmem(x->nic->mac, 6, "\x52\x54\0\0\0\x33", 6); /* what announce-self says */
+    vd_set_status(&x->v.d, 0);
+    g_assert_cmpmem(x->nic->mac, 6, "\x52\x54\0\xaa\xbb\xcc", 6);
 }
 
 static void test_vlan(Fix *x, const void *unused)
@@ -480,6 +483,29 @@ static void test_many_pieces(Fix *x, const void *unused)
     g_assert_cmpuint(g_bytes_get_size(x->sent->pdata[0]), ==, 1023);
 }
 
+/* A segment of 64 KiB has its link layer's header, with tags, too: 65600 bytes. */
+static void test_giants(Fix *x, const void *unused)
+{
+    enum { MOST = 65600, ROOM = MOST + 64 };
+    static const uint32_t lens[] = { 65535, 65536, 65553, MOST, MOST + 1, 70000 };
+
+    vd_start(&x->v.d, 1 << F_MRG);
+    for (unsigned i = 0; i < G_N_ELEMENTS(lens); i++) {
+        const VBuf in = { x->p, ROOM, true }, out = { x->p + 0x20000, 12 + lens[i], false };
+        bool passes = lens[i] <= MOST;
+
+        vring_add(&x->v.d.ring[RX], &in, 1, 0);
+        vd_kick(&x->v.d, RX);
+        board_run(x->v.b);
+        g_assert_cmpint(frame(x, me, 0x0800, lens[i]), ==, passes ? NET_SENT : NET_DROPPED);
+        g_assert_cmpuint(arrived(x), ==, passes ? 12 + lens[i] : 0);
+        g_ptr_array_set_size(x->sent, 0);
+        g_assert_cmpuint(vdev_do(&x->v, TX, &out, 1, 0), ==, 0);
+        g_assert_cmpuint(x->sent->len, ==, passes);
+        g_assert_true(!passes || g_bytes_get_size(x->sent->pdata[0]) == lens[i]);
+    }
+}
+
 static void test_link(Fix *x, const void *unused)
 {
     vd_start(&x->v.d, 0);
@@ -578,6 +604,7 @@ int main(int argc, char **argv)
     add("back-pressure", NULL, test_back_pressure);
     add("hostile-transmit", NULL, test_hostile_transmit);
     add("many-pieces", NULL, test_many_pieces);
+    add("giants", NULL, test_giants);
     add("link", NULL, test_link);
     add("pause-and-reset", NULL, test_pause_and_reset);
     g_test_add_func("/virtio-net/errors", test_errors);
