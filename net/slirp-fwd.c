@@ -3,6 +3,7 @@
 #include "slirp-fwd.h"
 
 #include "chardev/chardev.h"
+#include "net/csum.h"
 #include "util/err.h"
 #include "util/keyval.h"
 
@@ -117,8 +118,13 @@ struct GuestFwd {
     int port;
     ChardevFe fe;
     bool open;
-    char *chardev; /* ours: goes with the forward */
+    char *chardev;       /* ours: goes with the forward */
+    GByteArray *pending; /* what the device did not take yet */
+    size_t pending_at;   /* how much of it is gone */
 };
+
+/* Segments for a forward with that much are lost: TCP sends them again. */
+enum { PENDING_MAX = 256 << 10 };
 
 static size_t guest_room(void *opaque)
 {
@@ -134,14 +140,61 @@ static void guest_data(void *opaque, const uint8_t *buf, size_t len)
     slirp_socket_recv(g->slirp, g->server, g->port, buf, (int)len);
 }
 
-static const ChardevFeOps guest_ops = { .can_receive = guest_room, .receive = guest_data };
+static void guest_flush(void *opaque)
+{
+    GuestFwd *g = opaque;
+    GByteArray *p = g->pending;
 
-static ssize_t guest_write(const void *buf, size_t len, void *opaque)
+    g->pending_at += chardev_write(&g->fe, p->data + g->pending_at, p->len - g->pending_at);
+    if (g->pending_at == p->len) {
+        g_byte_array_set_size(p, 0);
+        g->pending_at = 0;
+    }
+}
+
+static void guest_event(void *opaque, ChardevEvent ev)
 {
     GuestFwd *g = opaque;
 
-    chardev_write_all(&g->fe, buf, len);
+    if (ev == CHARDEV_CLOSED) { /* the rest is for nobody */
+        g_byte_array_set_size(g->pending, 0);
+        g->pending_at = 0;
+    }
+}
+
+static const ChardevFeOps guest_ops = {
+    .can_receive = guest_room, .receive = guest_data, .event = guest_event, .writable = guest_flush
+};
+
+/* libslirp takes no "less than that": what it gives here is acknowledged. */
+static ssize_t guest_write(const void *buf, size_t len, void *opaque)
+{
+    GuestFwd *g = opaque;
+    bool idle = !g->pending->len;
+
+    g_byte_array_append(g->pending, buf, (guint)len);
+    if (idle) {
+        guest_flush(g);
+    }
     return (ssize_t)len;
+}
+
+bool fwd_takes(const GuestFwd *list, const uint8_t *frame, size_t len)
+{
+    enum { ETHER = 14, IP_MIN = 20, TCP = 6 };
+    const uint8_t *ip = frame + ETHER;
+    size_t head = len < ETHER + IP_MIN + 4 ? 0 : (ip[0] & 15u) * 4;
+
+    if (!head || len < ETHER + head + 4 || net_be16(frame + 12) != 0x0800 || ip[9] != TCP) {
+        return true;
+    }
+    for (; list; list = list->next) {
+        if (list->pending->len > PENDING_MAX && net_be16(ip + head + 2) == list->port &&
+            !memcmp(ip + 16, &list->server, 4)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool guest_device(GuestFwd *g, const char *text, GError **err)
@@ -169,6 +222,7 @@ bool fwd_add_guest(Slirp *s, const char *rule, GuestFwd **list, GError **err)
     GuestFwd *g = g_new0(GuestFwd, 1);
 
     g->slirp = s;
+    g->pending = g_byte_array_new();
     g->next = *list;
     *list = g; /* freed with the others, whatever becomes of it */
     if (!cut(&p, ':', &proto) || (*proto && strcmp(proto, "tcp") != 0) || !cut(&p, ':', &server) ||
@@ -208,6 +262,7 @@ void fwd_free_guests(GuestFwd **list)
         if (g->chardev) {
             chardev_remove(g->chardev, NULL);
         }
+        g_byte_array_unref(g->pending);
         g_free(g->chardev);
         g_free(g);
     }

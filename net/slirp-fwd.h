@@ -13,5 +13,7 @@ bool fwd_del_host(Slirp *s, const char *rule, GError **err);
  * to a character device or a program. */
 typedef struct GuestFwd GuestFwd;
 bool fwd_add_guest(Slirp *s, const char *rule, GuestFwd **list, GError **err);
+/* False: the frame is for a forward whose device takes nothing now; it is to be lost. */
+bool fwd_takes(const GuestFwd *list, const uint8_t *frame, size_t len);
 void fwd_free_guests(GuestFwd **list);
 void fwd_poll_guests(GuestFwd *list); /* the guest read: devices may have more */

@@ -135,7 +135,7 @@ static NetVerdict user_receive(NetPort *p, const struct iovec *iov, unsigned n, 
         len = at;
     }
     frame = frag_take(u->fragments, frame, &len, clock_ns(CLOCK_KIND_VIRTUAL));
-    if (frame) {
+    if (frame && fwd_takes(u->guests, frame, len)) {
         slirp_input(u->slirp, frame, (int)len);
     }
     return NET_SENT;
@@ -374,9 +374,10 @@ static bool user_net4(const UserOpts *o, SlirpConfig *c, GError **err)
     net &= mask;
     c->vnetwork.s_addr = htonl(net);
     c->vnetmask.s_addr = htonl(mask);
-    c->vhost.s_addr = htonl(net | (2 & ~mask));
-    c->vdhcp_start.s_addr = htonl(net | (15 & ~mask));
-    c->vnameserver.s_addr = htonl(net | (3 & ~mask));
+    /* QEMU compat: .2.2, .2.15 and .2.3 of a network that is so wide. */
+    c->vhost.s_addr = htonl(net | (0x202 & ~mask));
+    c->vdhcp_start.s_addr = htonl(net | (0x20f & ~mask));
+    c->vnameserver.s_addr = htonl(net | (0x203 & ~mask));
     if (!ip4(o->host, "host", &c->vhost, err)) {
         return false;
     }

@@ -12,56 +12,13 @@ import subprocess
 import tempfile
 
 import vm
+from net_frames import BASE, checksum, framed, free_port, hub, take, unix
 from qtest import DEVICE, Function, VirtioPci
 from vm import Vm, run, same, test, until
 
 tmp = tempfile.TemporaryDirectory(prefix="virtue-net-")
 D = tmp.name
-BASE = ["-accel", "qtest", "-M", "none", "-nodefaults"]
 FRAME = bytes(range(256)) * 4
-
-
-def hub(*specs):
-    """Options: back ends b0, b1 … on one hub."""
-    out = []
-    for i, s in enumerate(specs):
-        kind, _, rest = s.partition(",")
-        out += ["-netdev", f"{kind},id=b{i},{rest}", "-netdev", f"hubport,id=h{i},hubid=0,netdev=b{i}"]
-    return out
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def unix(kind, path=None, to=None):
-    s = socket.socket(socket.AF_UNIX, kind)
-    s.settimeout(vm.TIMEOUT)
-    if path:
-        s.bind(path)
-    if to:
-        s.connect(to)
-    return s
-
-
-def framed(data):
-    return struct.pack(">I", len(data)) + data
-
-
-def exact(s, n):
-    out = b""
-    while len(out) < n:
-        more = s.recv(n - len(out))
-        assert more, f"the stream ended after {len(out)} of {n} bytes"
-        out += more
-    return out
-
-
-def take(s):
-    """The next frame of a stream."""
-    return exact(s, struct.unpack(">I", exact(s, 4))[0])
 
 
 def dgram(name):
@@ -272,13 +229,6 @@ def loopback():
             wrap=own_network()) as v:
         info = v.qmp.hmp("info network")
         assert "b0" in info and "b1" in info and "b2" in info, info
-
-
-def checksum(data):
-    s = sum(struct.unpack(f">{len(data) // 2}H", data[:len(data) & ~1])) + (data[-1] << 8 if len(data) & 1 else 0)
-    while s >> 16:
-        s = (s & 0xffff) + (s >> 16)
-    return struct.pack(">H", s ^ 0xffff)
 
 
 def ip4(proto, payload, fragment=0):

@@ -8,18 +8,14 @@ import struct
 import tempfile
 
 import vm
+from net_frames import BASE, framed, free_port
 from vm import Vm, same, test
 
 tmp = tempfile.TemporaryDirectory(prefix="virtue-peers-")
 D = tmp.name
-BASE = ["-accel", "qtest", "-M", "none", "-nodefaults"]
 FRAME = bytes(range(256)) * 4
 GIANT = 69632  # the longest packet that a stream may announce; one more ends it
 ROUNDS = 300
-
-
-def framed(data):
-    return struct.pack(">I", len(data)) + data
 
 
 class Net:
@@ -149,12 +145,6 @@ def listening(name, spec, connect):
         net.grown(descriptors=64)  # what waits in its queue of connections
         s.close()
         net.goes_on(99)
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def patient(dial):
