@@ -213,6 +213,7 @@ def table_rows():
         Row("21", "Linux, virtio-blk, 4 KiB reads, 32 out, tcg", "us/request", linuxbench.guest("each"), 0.83, rounds=3),
         Row("21", "Linux, TCP from the guest over tap, tcg", "ms/MiB", linuxbench.guest("out"), 0.83, rounds=3),
         Row("21", "Linux, TCP to the guest over tap, tcg", "ms/MiB", linuxbench.guest("in"), 0.83, rounds=3),
+        Row("21", "Linux, the shell runs a program, tcg", "ms", linuxbench.guest("fork"), 0.83, rounds=3),
         Row("22", "device_add reply, pc", "ms", lambda c, b: measure.device_add(b, ["-M", "pc"], "pci.0") * 1e3, 0.25),
         Row("22", "device_add reply, q35", "ms", lambda c, b: measure.device_add(b, ["-M", "q35", "-device", "pcie-root-port,id=rp"], "rp") * 1e3, 0.25),
         *(Row("24", f"ring code alone, {layout}, two cores polling", "ns/request", ring(layout), most=most, pair=False)

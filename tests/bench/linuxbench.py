@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A Linux guest under tcg: its boot to power-off, virtio-blk with 32 requests out, TCP over a tap both ways. One boot measures all.
+"""A Linux guest under tcg: its boot to power-off, virtio-blk with 32 requests out, TCP over a tap both ways, programs that start and end. One boot measures all.
 As a program (in a network namespace of its own): BINARY; prints the figures as JSON."""
 import json
 import os
@@ -20,7 +20,8 @@ from guest import Guest  # noqa: E402
 
 OFF = "echo VIRTUE-OFF\npoweroff -f\nsleep 60\n"
 TAP, HOST, PEER = "bench0", "192.168.178.1", "192.168.178.2"
-DEPTH, REQUESTS, DISK_MIB, TCP_MIB = 32, 40000, 256, 96
+DEPTH, REQUESTS, DISK_MIB, TCP_MIB, FORKS = 32, 40000, 256, 96, 200
+FIGURES = {"each": 1e3, "out": 1e6, "in": 1e6, "fork": 1e6}  # what the guest says, and how many ns a unit of the table has
 _boots, _guests = {}, {}
 
 
@@ -55,8 +56,10 @@ def figures(binary):
             for _ in range(DISK_MIB):
                 f.write(b"\xa5" * (1 << 20))
         sockbench.serve(tcp)
+        forks = (f"at=$(cut -d' ' -f1 /proc/uptime); n=0; while [ $n -lt {FORKS} ]; do /bin/busybox true; n=$((n + 1)); done; "
+                 f"awk -v at=$at '{{printf \"fork=%d\\n\", ($1 - at) * 1e9 / {FORKS}}}' /proc/uptime")
         run = (f"ip link set eth0 up; ip addr add {PEER}/24 dev eth0; disk-bench /dev/vda {DEPTH} {REQUESTS}; "
-               f"MIB={TCP_MIB} sock-bench tap tcp {HOST} {tcp.getsockname()[1]}; poweroff -f")
+               f"MIB={TCP_MIB} sock-bench tap tcp {HOST} {tcp.getsockname()[1]}; {forks}; poweroff -f")
         tools = [(f"bin/{t}", images.program(f"{HERE}/{t}.c"), 0o755) for t in ("disk-bench", "sock-bench")]
         args = ["-accel", "tcg", "-M", "q35", "-m", "256", "-kernel", kernel.image, "-initrd", images.initramfs(kernel, extra=tools),
                 "-append", "console=ttyS0 quiet panic=-1", "-no-reboot", "-drive", f"if=none,id=d,file={d}/disk,format=raw",
@@ -67,14 +70,14 @@ def figures(binary):
             g.expect("# ", 30)
             g.send(run + "\n")
             g.wait(300)
-            said = dict(re.findall(r"\b(each|out|in)=(\d+)", g.text))
-    if set(said) != {"each", "out", "in"}:
+            said = dict(re.findall(rf"\b({'|'.join(FIGURES)})=(\d+)", g.text))
+    if set(said) != set(FIGURES):
         raise RuntimeError(g.text[-500:])
     return {k: int(v) for k, v in said.items()}
 
 
 def guest(what):
-    """fn(ctx, binary): us a request (each), or ms a MiB over TCP (out, in)."""
+    """fn(ctx, binary): us a request (each), ms a MiB over TCP (out, in) or a program that the shell runs (fork)."""
     calls = {}
 
     def once(b):
@@ -85,7 +88,7 @@ def guest(what):
         if r.returncode:
             raise RuntimeError(r.stderr.strip() or f"status {r.returncode}")
         return json.loads(r.stdout.splitlines()[-1])
-    return lambda _, b: nth(_guests, calls, b, once)[what] / (1e3 if what == "each" else 1e6)
+    return lambda _, b: nth(_guests, calls, b, once)[what] / FIGURES[what]
 
 
 if __name__ == "__main__":
