@@ -164,8 +164,7 @@ static bool ctrl_mac(VirtioNet *s, uint8_t cmd, GIov *in)
         if (!virtio_has(&s->vd, NET_F_CTRL_MAC_ADDR) || in->left != 6 || !giov_get(in, mac, 6)) {
             return false;
         }
-        memcpy(s->mac, mac, 6);
-        memcpy(s->pair[0].port.mac, mac, 6);
+        net_set_mac(s, mac);
         virtio_config_stale(&s->vd);
         return true;
     }

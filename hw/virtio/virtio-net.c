@@ -48,6 +48,16 @@ static void header_clean(NetHeader *h, uint8_t flags)
     }
 }
 
+void net_set_mac(VirtioNet *s, const uint8_t *mac)
+{
+    NetPort *p = &s->pair[0].port;
+
+    memcpy(s->mac, mac, 6);
+    memcpy(p->mac, mac, 6);
+    net_set_info(p, "model=virtio-net-pci,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
+        mac[2], mac[3], mac[4], mac[5]);
+}
+
 /* ---- receive ---- */
 
 /* A checksum that the driver is to complete lies in the packet. */
@@ -412,8 +422,7 @@ static void net_config_wrote(VirtioDev *d, const void *cfg, size_t off, G_GNUC_U
     /* Only a legacy driver sets its address here (VIRTIO 1.4, 5.1.4.3). */
     if (d->legacy && off < 6 && !virtio_has(d, NET_F_CTRL_MAC_ADDR)) {
         net_hold(s);
-        memcpy(s->mac, cfg, 6);
-        memcpy(s->pair[0].port.mac, cfg, 6);
+        net_set_mac(s, cfg);
         net_go_on(s);
     }
 }
@@ -513,8 +522,7 @@ static void net_reset(VirtioDev *d)
     s->guest_switched = false;
     net_filter_reset(s);
     s->status &= (uint16_t)~NET_S_ANNOUNCE;
-    memcpy(s->mac, s->mac_prop.a, 6);
-    memcpy(s->pair[0].port.mac, s->mac, 6);
+    net_set_mac(s, s->mac_prop.a);
     net_rss_reset(s);
     net_set_pairs(s, 1);
     net_each_pair(s, net_pair_ready); /* what waited for the old driver's buffers is dropped now */
@@ -606,9 +614,7 @@ static void net_pairs_new(VirtioNet *s)
 
     p->queue = s->ports;
     p->nqueues = s->npairs;
-    memcpy(p->mac, s->mac, 6);
-    net_set_info(p, "model=virtio-net-pci,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", s->mac[0],
-        s->mac[1], s->mac[2], s->mac[3], s->mac[4], s->mac[5]);
+    net_set_mac(s, s->mac_prop.a);
 }
 
 static void net_unrealize(VirtioDev *d)
@@ -638,7 +644,6 @@ static bool net_realize(VirtioDev *d, GError **err)
     if (!s->mac_prop.set) {
         net_default_mac(&s->mac_prop);
     }
-    memcpy(s->mac, s->mac_prop.a, 6);
     net_pairs_new(s);
     if (!net_loops_new(s, err)) {
         net_unrealize(d);

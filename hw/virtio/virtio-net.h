@@ -179,6 +179,8 @@ typedef struct VirtioNet {
 NetVerdict net_rx_deliver(VirtioNet *s, VirtQueue *rxq, NetHeader *h, GIov *data);
 /* The same, by way of what coalesces segments. In the pair's loop. */
 NetVerdict net_rx_pair(NetPair *q, NetHeader *h, GIov *data);
+/* The address, where it is looked at and shown. */
+void net_set_mac(VirtioNet *s, const uint8_t *mac);
 /* Feature bits of receive offloads; both here and at the back end. */
 void net_apply_offloads(VirtioNet *s, uint64_t features);
 

@@ -288,11 +288,13 @@ def rx_filter():
         look("vlan")
         control(1, 1, bytes((0x52, 0x54, 0, 0, 0, 9)))
         look("address")
+        w.say("address", "network", v.qmp.hmp("info network"))
         control(1, 0, b"\1")
         control(9, 0, b"\1")
         v.qmp.ok("system_reset")
         v.qmp.event("RESET")
         look("reset")
+        w.say("reset", "network", v.qmp.hmp("info network"))
     both(steps)
 
 
