@@ -38,6 +38,14 @@ extern const RegionOps vpci_common_ops, vpci_isr_ops, vpci_device_ops, vpci_noti
 void vpci_set_status(VirtioPci *p, uint8_t status, bool legacy);
 void vpci_reset_registers(VirtioPci *p);
 bool vpci_enable_queue(VirtioPci *p, unsigned i);
+VpciQueue *vpci_selected(VirtioPci *p); /* NULL: no such queue */
+uint64_t vpci_r_status(void *o);
+uint64_t vpci_r_queue_select(void *o);
+void vpci_w_queue_select(void *o, uint64_t v);
+uint64_t vpci_r_config_vector(void *o);
+void vpci_w_config_vector(void *o, uint64_t v);
+uint64_t vpci_r_queue_vector(void *o);
+void vpci_w_queue_vector(void *o, uint64_t v);
 /* virtio-pci-irq.c */
 extern const VirtioBusOps vpci_bus_ops;
 uint8_t vpci_isr_read(VirtioPci *p);

@@ -8,11 +8,6 @@
 
 enum { LEGACY_ALIGN = 4096, CONFIG_AT = 20, CONFIG_AT_MSIX = 24 };
 
-static VpciQueue *selected(VirtioPci *p)
-{
-    return p->queue_select < p->vd->nvqs ? &p->q[p->queue_select] : NULL;
-}
-
 static uint64_t r_device_features(void *o)
 {
     return (uint32_t)virtio_offered(((VirtioPci *)o)->vd, /* legacy= */ true).word[0];
@@ -42,7 +37,7 @@ static void w_driver_features(void *o, uint64_t v)
 
 static uint64_t r_pfn(void *o)
 {
-    const VpciQueue *q = selected(o);
+    const VpciQueue *q = vpci_selected(o);
 
     return q && q->enabled ? (uint32_t)(q->desc / LEGACY_ALIGN) : 0;
 }
@@ -51,7 +46,7 @@ static uint64_t r_pfn(void *o)
 static void w_pfn(void *o, uint64_t v)
 {
     VirtioPci *p = o;
-    VpciQueue *q = selected(p);
+    VpciQueue *q = vpci_selected(p);
 
     if (!v) {
         vpci_set_status(
@@ -75,24 +70,9 @@ static uint64_t r_queue_size(void *o)
     return virtio_queue_max(p->vd, p->queue_select);
 }
 
-static uint64_t r_queue_select(void *o)
-{
-    return ((VirtioPci *)o)->queue_select;
-}
-
-static void w_queue_select(void *o, uint64_t v)
-{
-    ((VirtioPci *)o)->queue_select = (uint16_t)v;
-}
-
 static void w_notify(void *o, uint64_t v)
 {
     virtio_kick_legacy(((VirtioPci *)o)->vd, (unsigned)v);
-}
-
-static uint64_t r_status(void *o)
-{
-    return ((VirtioPci *)o)->vd->status;
 }
 
 static void w_status(void *o, uint64_t v)
@@ -105,46 +85,18 @@ static uint64_t r_isr(void *o)
     return vpci_isr_read(o);
 }
 
-static uint64_t r_config_vector(void *o)
-{
-    return atomic_load_explicit(&((VirtioPci *)o)->config_vector, memory_order_relaxed);
-}
-
-static void w_config_vector(void *o, uint64_t v)
-{
-    VirtioPci *p = o;
-
-    vpci_set_vector(p, &p->config_vector, (uint16_t)v);
-}
-
-static uint64_t r_queue_vector(void *o)
-{
-    const VpciQueue *q = selected(o);
-
-    return q ? atomic_load_explicit(&q->vector, memory_order_relaxed) : VIRTIO_MSI_NO_VECTOR;
-}
-
-static void w_queue_vector(void *o, uint64_t v)
-{
-    VpciQueue *q = selected(o);
-
-    if (q) {
-        vpci_set_vector(o, &q->vector, (uint16_t)v);
-    }
-}
-
 /* clang-format off */
 static const Reg legacy_regs[] = {
     { 0x00, 4, true, "device_features", r_device_features, NULL },
     { 0x04, 4, false, "driver_features", r_driver_features, w_driver_features },
     { 0x08, 4, false, "queue_address", r_pfn, w_pfn },
     { 0x0c, 2, true, "queue_size", r_queue_size, NULL },
-    { 0x0e, 2, false, "queue_select", r_queue_select, w_queue_select },
+    { 0x0e, 2, false, "queue_select", vpci_r_queue_select, vpci_w_queue_select },
     { 0x10, 2, false, "queue_notify", NULL, w_notify },
-    { 0x12, 1, false, "device_status", r_status, w_status },
+    { 0x12, 1, false, "device_status", vpci_r_status, w_status },
     { 0x13, 1, true, "isr", r_isr, NULL },
-    { 0x14, 2, false, "config_msix_vector", r_config_vector, w_config_vector },
-    { 0x16, 2, false, "queue_msix_vector", r_queue_vector, w_queue_vector },
+    { 0x14, 2, false, "config_msix_vector", vpci_r_config_vector, vpci_w_config_vector },
+    { 0x16, 2, false, "queue_msix_vector", vpci_r_queue_vector, vpci_w_queue_vector },
 };
 /* clang-format on */
 

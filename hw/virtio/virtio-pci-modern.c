@@ -10,11 +10,6 @@
 
 #include <string.h>
 
-static VpciQueue *selected(VirtioPci *p)
-{
-    return p->queue_select < p->vd->nvqs ? &p->q[p->queue_select] : NULL;
-}
-
 /* 32 bits of a 128-bit set; 0 for words that no feature reaches (4.1.4.3.1). */
 static uint32_t feature_word(VirtioFeatures f, uint32_t n)
 {
@@ -71,26 +66,9 @@ static void w_driver_feature(void *o, uint64_t v)
     }
 }
 
-static uint64_t r_config_vector(void *o)
-{
-    return atomic_load_explicit(&((VirtioPci *)o)->config_vector, memory_order_relaxed);
-}
-
-static void w_config_vector(void *o, uint64_t v)
-{
-    VirtioPci *p = o;
-
-    vpci_set_vector(p, &p->config_vector, (uint16_t)v);
-}
-
 static uint64_t r_num_queues(void *o)
 {
     return ((VirtioPci *)o)->vd->nvqs;
-}
-
-static uint64_t r_status(void *o)
-{
-    return ((VirtioPci *)o)->vd->status;
 }
 
 static void w_status(void *o, uint64_t v)
@@ -103,19 +81,9 @@ static uint64_t r_generation(void *o)
     return virtio_config_generation(((VirtioPci *)o)->vd);
 }
 
-static uint64_t r_queue_select(void *o)
-{
-    return ((VirtioPci *)o)->queue_select;
-}
-
-static void w_queue_select(void *o, uint64_t v)
-{
-    ((VirtioPci *)o)->queue_select = (uint16_t)v;
-}
-
 static uint64_t r_queue_size(void *o)
 {
-    const VpciQueue *q = selected(o);
+    const VpciQueue *q = vpci_selected(o);
 
     return q ? q->size : 0;
 }
@@ -132,7 +100,7 @@ static bool settable(VirtioPci *p, const VpciQueue *q, const char *what)
 static void w_queue_size(void *o, uint64_t v)
 {
     VirtioPci *p = o;
-    VpciQueue *q = selected(p);
+    VpciQueue *q = vpci_selected(p);
     bool packed = virtio_has(p->vd, VIRTIO_F_RING_PACKED); /* negotiated, not merely written */
 
     if (!settable(p, q, "size")) {
@@ -147,25 +115,9 @@ static void w_queue_size(void *o, uint64_t v)
     q->size = (uint16_t)v;
 }
 
-static uint64_t r_queue_vector(void *o)
-{
-    const VpciQueue *q = selected(o);
-
-    return q ? atomic_load_explicit(&q->vector, memory_order_relaxed) : VIRTIO_MSI_NO_VECTOR;
-}
-
-static void w_queue_vector(void *o, uint64_t v)
-{
-    VpciQueue *q = selected(o);
-
-    if (q) {
-        vpci_set_vector(o, &q->vector, (uint16_t)v);
-    }
-}
-
 static uint64_t r_queue_enable(void *o)
 {
-    const VpciQueue *q = selected(o);
+    const VpciQueue *q = vpci_selected(o);
 
     return q && q->enabled;
 }
@@ -174,7 +126,7 @@ static void w_queue_enable(void *o, uint64_t v)
 {
     VirtioPci *p = o;
 
-    if (v == 1 && selected(p) && !selected(p)->enabled) {
+    if (v == 1 && vpci_selected(p) && !vpci_selected(p)->enabled) {
         vpci_enable_queue(p, p->queue_select);
     }
 }
@@ -187,7 +139,7 @@ static uint64_t r_notify_off(void *o)
 /* Addresses: two independent halves each (4.1.3.1). */
 static uint64_t r_half(void *o, size_t field, unsigned half)
 {
-    const VpciQueue *q = selected(o);
+    const VpciQueue *q = vpci_selected(o);
     uint64_t v = 0;
 
     if (q) {
@@ -198,7 +150,7 @@ static uint64_t r_half(void *o, size_t field, unsigned half)
 
 static void w_half(void *o, size_t field, unsigned half, uint64_t val)
 {
-    VpciQueue *q = selected(o);
+    VpciQueue *q = vpci_selected(o);
     uint64_t v;
 
     if (settable(o, q, "address")) {
@@ -241,7 +193,7 @@ static uint64_t r_notif_config(void *o)
 static uint64_t r_queue_reset(void *o)
 {
     VirtioPci *p = o;
-    VpciQueue *q = selected(p);
+    VpciQueue *q = vpci_selected(p);
 
     if (q && q->resetting && !virtio_queue_busy(p->vd, p->queue_select)) {
         q->resetting = false;
@@ -252,7 +204,7 @@ static uint64_t r_queue_reset(void *o)
 static void w_queue_reset(void *o, uint64_t v)
 {
     VirtioPci *p = o;
-    VpciQueue *q = selected(p);
+    VpciQueue *q = vpci_selected(p);
 
     if (v != 1 || !q || !q->enabled || !ring_reset_on(p)) {
         return;
@@ -272,13 +224,13 @@ static const Reg common_regs[] = {
     { 0x04, 4, true, "device_feature", r_device_feature, NULL },
     { 0x08, 4, false, "driver_feature_select", r_gfselect, w_gfselect },
     { 0x0c, 4, false, "driver_feature", r_driver_feature, w_driver_feature },
-    { 0x10, 2, false, "config_msix_vector", r_config_vector, w_config_vector },
+    { 0x10, 2, false, "config_msix_vector", vpci_r_config_vector, vpci_w_config_vector },
     { 0x12, 2, true, "num_queues", r_num_queues, NULL },
-    { 0x14, 1, false, "device_status", r_status, w_status },
+    { 0x14, 1, false, "device_status", vpci_r_status, w_status },
     { 0x15, 1, true, "config_generation", r_generation, NULL },
-    { 0x16, 2, false, "queue_select", r_queue_select, w_queue_select },
+    { 0x16, 2, false, "queue_select", vpci_r_queue_select, vpci_w_queue_select },
     { 0x18, 2, false, "queue_size", r_queue_size, w_queue_size },
-    { 0x1a, 2, false, "queue_msix_vector", r_queue_vector, w_queue_vector },
+    { 0x1a, 2, false, "queue_msix_vector", vpci_r_queue_vector, vpci_w_queue_vector },
     { 0x1c, 2, false, "queue_enable", r_queue_enable, w_queue_enable },
     { 0x1e, 2, true, "queue_notify_off", r_notify_off, NULL },
     { 0x20, 4, false, "queue_desc_lo", r_desc_lo, w_desc_lo },

@@ -55,6 +55,55 @@ void vpci_reset_registers(VirtioPci *p)
     vpci_isr_read(p);
 }
 
+/* Registers that both layouts have (4.1.4.3, 4.1.4.10). */
+VpciQueue *vpci_selected(VirtioPci *p)
+{
+    return p->queue_select < p->vd->nvqs ? &p->q[p->queue_select] : NULL;
+}
+
+uint64_t vpci_r_status(void *o)
+{
+    return ((VirtioPci *)o)->vd->status;
+}
+
+uint64_t vpci_r_queue_select(void *o)
+{
+    return ((VirtioPci *)o)->queue_select;
+}
+
+void vpci_w_queue_select(void *o, uint64_t v)
+{
+    ((VirtioPci *)o)->queue_select = (uint16_t)v;
+}
+
+uint64_t vpci_r_config_vector(void *o)
+{
+    return atomic_load_explicit(&((VirtioPci *)o)->config_vector, memory_order_relaxed);
+}
+
+void vpci_w_config_vector(void *o, uint64_t v)
+{
+    VirtioPci *p = o;
+
+    vpci_set_vector(p, &p->config_vector, (uint16_t)v);
+}
+
+uint64_t vpci_r_queue_vector(void *o)
+{
+    const VpciQueue *q = vpci_selected(o);
+
+    return q ? atomic_load_explicit(&q->vector, memory_order_relaxed) : VIRTIO_MSI_NO_VECTOR;
+}
+
+void vpci_w_queue_vector(void *o, uint64_t v)
+{
+    VpciQueue *q = vpci_selected(o);
+
+    if (q) {
+        vpci_set_vector(o, &q->vector, (uint16_t)v);
+    }
+}
+
 static bool accept_features(VirtioPci *p)
 {
     VirtioFeatures f = { 0 };
