@@ -412,6 +412,15 @@ static void test_lengths(Fix *x, const void *unused)
     }
 }
 
+/* A card of one pair has no use for the back end's other queues. */
+static void test_one_pair(Fix *x, const void *unused)
+{
+    vd_start(&x->v.d, 0);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        g_assert_cmpuint(x->w[i].enabled, ==, i == 0);
+    }
+}
+
 /* Nothing of what a driver set is there for the next one. */
 static void test_reset(Fix *x, const void *unused)
 {
@@ -725,6 +734,7 @@ int main(int argc, char **argv)
     g_test_add("/virtio-net-mq/lengths", Fix,
         ", 'mq': true, 'rss': true, 'hash': true, 'x-notf-coal': true, 'x-vq-notf-coal': true", up,
         test_lengths, down);
+    g_test_add("/virtio-net-mq/one-pair", Fix, "", up, test_one_pair, down);
     g_test_add("/virtio-net-mq/reset", Fix, ", 'mq': true, 'rss': true", up, test_reset, down);
     g_test_add("/virtio-net-mq/tx-timer", Fix, ", 'tx': 'timer', 'x-txtimer': 1000, 'x-txburst': 2",
         up, test_tx_timer, down);

@@ -296,7 +296,7 @@ static void test_forgotten(Fix *x, const void *unused)
     uint64_t memory = x->v.d.alloc;
 
     header(h, NEEDS_CSUM, NET_GSO_TCPV4, 1000, 34, 16);
-    for (unsigned how = 0; how < 2; how++) {
+    for (unsigned how = 0; how < 3; how++) {
         vdev_fill(&x->v, memory, 0, x->v.d.alloc - memory);
         x->v.d.alloc = memory;
         vd_start(&x->v.d, 0);
@@ -310,6 +310,11 @@ static void test_forgotten(Fix *x, const void *unused)
             vdev_fill(&x->v, memory, 0, x->v.d.alloc - memory);
             x->v.d.alloc = memory;
             vd_start(&x->v.d, 0);
+        } else if (how == 1) { /* the queue alone */
+            vd_write(&x->v.d, 0x16, 2, 1);
+            vd_write(&x->v.d, 0x3a, 2, 1);
+            board_run(x->v.b);
+            vd_setup_queue(&x->v.d, 1, 0);
         } else { /* lost on the wire, and used */
             net_set_link("w", false, NULL);
             board_run(x->v.b);
