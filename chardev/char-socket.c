@@ -11,7 +11,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -277,26 +276,10 @@ static bool sock_refused(const SocketOpts *o, GError **err)
     return false;
 }
 
-/* At the address, or the first free port from there up to to. */
-static int listen_at(SockAddr *a, int32_t to, GError **err)
-{
-    unsigned long port = a->kind == SOCK_ADDR_INET ? strtoul(a->port, NULL, 10) : 0;
-
-    while (to >= 0 && port < (unsigned long)to) {
-        int fd = sock_listen(a, NULL);
-
-        if (fd >= 0) {
-            return fd;
-        }
-        g_free(a->port);
-        a->port = g_strdup_printf("%lu", ++port);
-    }
-    return sock_listen(a, err);
-}
-
 static bool sock_open_server(CharSocket *s, const SocketOpts *o, GError **err)
 {
-    s->listen_fd = listen_at(&s->addr, o->to, err);
+    s->addr.to = o->to;
+    s->listen_fd = sock_listen_up_to(&s->addr, err);
     if (s->listen_fd < 0) {
         return false;
     }

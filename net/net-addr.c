@@ -14,7 +14,7 @@
 typedef struct AddrOpts {
     char *path, *host, *port, *str;
     bool abstract_, tight, ipv4, ipv6, keep_alive, mptcp, numeric;
-    uint64_t to;
+    int32_t to;
 } AddrOpts;
 static const PropSpec unix_props[] = {
     PROP_STR("path", AddrOpts, path, "socket file"),
@@ -25,6 +25,7 @@ static const PropSpec unix_props[] = {
 static const PropSpec inet_props[] = {
     PROP_STR("host", AddrOpts, host, "address"),
     PROP_STR("port", AddrOpts, port, "port"),
+    PROP_OPT_U16("to", AddrOpts, to, "server: last port to try"),
     PROP_BOOL("ipv4", AddrOpts, ipv4, false, "allow IPv4"),
     PROP_BOOL("ipv6", AddrOpts, ipv6, false, "allow IPv6"),
     PROP_BOOL("numeric", AddrOpts, numeric, false, "no name look-ups"),
@@ -129,6 +130,7 @@ bool net_addr_parse(const Json *j, const char *id, const char *name, SockAddr *r
             .ipv6 = o.ipv6,
             .has_ipv4 = json_get(j, "ipv4") != NULL,
             .has_ipv6 = json_get(j, "ipv6") != NULL,
+            .to = o.to,
             .fd = -1 };
     }
     prop_release(kinds[k].props, &o);

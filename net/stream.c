@@ -345,7 +345,7 @@ NetPort *net_stream_new(const char *id, const char *type, StreamStart *how, GErr
         return NULL;
     }
     if (s->server) {
-        s->listen_fd = sock_listen(&s->addr, err);
+        s->listen_fd = sock_listen_up_to(&s->addr, err);
         if (s->listen_fd < 0) {
             net_stream_close(&s->p);
             return NULL;

@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -259,6 +260,22 @@ int sock_udp(const SockAddr *remote, const SockAddr *local, GError **err)
         freeaddrinfo(res);
     }
     return fd;
+}
+
+int sock_listen_up_to(SockAddr *a, GError **err)
+{
+    long port = a->kind == SOCK_ADDR_INET ? strtol(a->port, NULL, 10) : a->to;
+
+    while (port < a->to) {
+        int fd = sock_listen(a, NULL);
+
+        if (fd >= 0) {
+            return fd;
+        }
+        g_free(a->port);
+        a->port = g_strdup_printf("%ld", ++port);
+    }
+    return sock_listen(a, err);
 }
 
 int sock_connect(const SockAddr *a, GError **err)

@@ -11,11 +11,14 @@ typedef struct SockAddr {
     bool abstract_;    /* unix, Linux abstract name */
     char *host, *port; /* inet; host may be empty: any */
     bool ipv4, ipv6, has_ipv4, has_ipv6;
+    long to; /* inet: the last port to try for sock_listen_up_to() */
     int fd;
 } SockAddr;
 void sock_addr_clear(SockAddr *a);
 /* fd, non-blocking; "Failed to bind socket to …: Address already in use" */
 int sock_listen(const SockAddr *a, GError **err);
+/* The same, or at the first free port from there up to a->to, which is a's port then. */
+int sock_listen_up_to(SockAddr *a, GError **err);
 int sock_connect(const SockAddr *a, GError **err); /* fd, non-blocking after a blocking connect */
 /* fd, non-blocking, of UDP between two inet addresses; local's port may be "0". */
 int sock_udp(const SockAddr *remote, const SockAddr *local, GError **err);

@@ -59,6 +59,26 @@ def stream():
         assert not os.path.exists(path)
 
 
+def listening(v):
+    """The TCP ports that the emulator listens on."""
+    fds = f"/proc/{v.p.pid}/fd"
+    ours = {os.readlink(f"{fds}/{f}") for f in os.listdir(fds)}
+    with open(f"/proc/{v.p.pid}/net/tcp", encoding="ascii") as f:
+        rows = [l.split() for l in f.readlines()[1:]]
+    return [int(r[1].split(":")[1], 16) for r in rows if r[3] == "0A" and f"socket:[{r[9]}]" in ours]
+
+
+@test("stream server with addr.to: the first free port")
+def port_range():
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        with Vm(BASE + hub(f"stream,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={port},addr.to={min(port + 50, 65535)}")) as v:
+            found, = listening(v)
+            assert port < found <= port + 50, found
+            with socket.create_connection(("127.0.0.1", found), vm.TIMEOUT) as s:
+                same(v.qmp.event("NETDEV_STREAM_CONNECTED")["data"]["addr"]["port"], str(s.getsockname()[1]))
+
+
 @test("stream as client: reconnect-ms, no reconnection, a descriptor")
 def stream_client():
     text, d, there = dgram("s1")
@@ -229,6 +249,30 @@ def loopback():
             wrap=own_network()) as v:
         info = v.qmp.hmp("info network")
         assert "b0" in info and "b1" in info and "b2" in info, info
+
+
+@test("a multicast group: dgram without and with a local address, and socket mcast=, all hear each; info network as QEMU 10.0")
+def groups():
+    group = "239.192.17.5"
+    kinds = [f"dgram,remote.type=inet,remote.host={group},remote.port=4000", f"socket,mcast={group}:4000,localaddr=127.0.0.1",
+             f"dgram,remote.type=inet,remote.host={group},remote.port=4000,local.type=inet,local.host=127.0.0.1,local.port=0"]
+    wrap = [*own_network(), "sh", "-c", "ip link set lo multicast on up && ip route add 239.0.0.0/8 dev lo && exec \"$@\"", "sh"]
+    args, ends = [], []
+    for i, k in enumerate(kinds):
+        text, d, there = dgram(f"mc{i}")
+        ends.append((d, there))
+        for ident, spec in ((f"m{i}", k), (f"e{i}", text)):
+            kind, rest = spec.split(",", 1)
+            args += ["-netdev", f"{kind},id={ident},{rest}", "-netdev", f"hubport,id=h{ident},hubid={i},netdev={ident}"]
+    said = []
+    for binary in (None, vm.oracle()):
+        with Vm((["-accel", "tcg"] if binary else BASE[:2]) + BASE[2:] + args, binary=binary, wrap=wrap) as v:
+            said.append([l for l in v.qmp.hmp("info network").splitlines() if "mcast=" in l])
+            for i, (d, there) in enumerate(ends):
+                frame = bytes([i]) * 60
+                d.sendto(frame, there)
+                same([e.recv(70000) for e, _ in ends], [frame] * 3, kinds[i])  # its own, too: the host gives it back
+    same((len(said[0]), said[0]), (3, said[1]), "info network")
 
 
 def ip4(proto, payload, fragment=0):
