@@ -72,6 +72,18 @@ GpuRes *gpu_res(VirtioGpu *s, uint32_t id)
     return g_hash_table_lookup(s->resources, GUINT_TO_POINTER(id));
 }
 
+GpuRes *gpu_request_res(VirtioGpu *s, VqElem *e, void *q, size_t size, le32 *id, uint32_t *ret_rc)
+{
+    if (!giov_get(&e->out, q, size)) {
+        *ret_rc = GPU_ERR_INVALID_PARAMETER;
+        return NULL;
+    }
+    GpuRes *r = gpu_res(s, le32_get(*id));
+
+    *ret_rc = r ? GPU_OK_NODATA : GPU_ERR_INVALID_RESOURCE_ID;
+    return r;
+}
+
 bool gpu_charge(VirtioGpu *s, uint64_t bytes)
 {
     if (bytes > s->max_hostmem || s->hostmem > s->max_hostmem - bytes) {
@@ -150,14 +162,11 @@ uint32_t gpu_create_2d(VirtioGpu *s, VqElem *e)
 uint32_t gpu_unref(VirtioGpu *s, VqElem *e)
 {
     IdReq q;
-
-    if (!giov_get(&e->out, &q, sizeof q)) {
-        return GPU_ERR_INVALID_PARAMETER;
-    }
-    GpuRes *r = gpu_res(s, le32_get(q.resource_id));
+    uint32_t rc;
+    GpuRes *r = gpu_request_res(s, e, &q, sizeof q, &q.resource_id, &rc);
 
     if (!r) {
-        return GPU_ERR_INVALID_RESOURCE_ID;
+        return rc;
     }
     drop(s, r);
     return GPU_OK_NODATA;
@@ -194,14 +203,11 @@ static uint32_t attach(VirtioGpu *s, GpuRes *r, GIov *from, uint32_t n)
 uint32_t gpu_attach(VirtioGpu *s, VqElem *e)
 {
     AttachReq q;
-
-    if (!giov_get(&e->out, &q, sizeof q)) {
-        return GPU_ERR_INVALID_PARAMETER;
-    }
-    GpuRes *r = gpu_res(s, le32_get(q.resource_id));
+    uint32_t rc;
+    GpuRes *r = gpu_request_res(s, e, &q, sizeof q, &q.resource_id, &rc);
 
     if (!r) {
-        return GPU_ERR_INVALID_RESOURCE_ID;
+        return rc;
     }
     return r->attached ? GPU_ERR_UNSPEC : attach(s, r, &e->out, le32_get(q.nr_entries));
 }
@@ -209,14 +215,11 @@ uint32_t gpu_attach(VirtioGpu *s, VqElem *e)
 uint32_t gpu_detach(VirtioGpu *s, VqElem *e)
 {
     IdReq q;
-
-    if (!giov_get(&e->out, &q, sizeof q)) {
-        return GPU_ERR_INVALID_PARAMETER;
-    }
-    GpuRes *r = gpu_res(s, le32_get(q.resource_id));
+    uint32_t rc;
+    GpuRes *r = gpu_request_res(s, e, &q, sizeof q, &q.resource_id, &rc);
 
     if (!r) {
-        return GPU_ERR_INVALID_RESOURCE_ID;
+        return rc;
     }
     if (!r->attached) {
         return GPU_ERR_UNSPEC;
@@ -299,14 +302,11 @@ uint32_t gpu_transfer(VirtioGpu *s, VqElem *e)
 {
     TransferReq q;
     Rect rect;
-
-    if (!giov_get(&e->out, &q, sizeof q)) {
-        return GPU_ERR_INVALID_PARAMETER;
-    }
-    GpuRes *r = gpu_res(s, le32_get(q.resource_id));
+    uint32_t rc;
+    GpuRes *r = gpu_request_res(s, e, &q, sizeof q, &q.resource_id, &rc);
 
     if (!r) {
-        return GPU_ERR_INVALID_RESOURCE_ID;
+        return rc;
     }
     if (!r->attached || !r->image) {
         return GPU_ERR_UNSPEC;

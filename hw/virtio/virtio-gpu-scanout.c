@@ -257,14 +257,11 @@ uint32_t gpu_flush(VirtioGpu *s, VqElem *e)
 {
     FlushReq q;
     Rect rect, part;
-
-    if (!giov_get(&e->out, &q, sizeof q)) {
-        return GPU_ERR_INVALID_PARAMETER;
-    }
-    GpuRes *r = gpu_res(s, le32_get(q.resource_id));
+    uint32_t rc;
+    GpuRes *r = gpu_request_res(s, e, &q, sizeof q, &q.resource_id, &rc);
 
     if (!r) {
-        return GPU_ERR_INVALID_RESOURCE_ID;
+        return rc;
     }
     if (!rect_get(&rect, &q.r) || (r->image && !rect_inside(&rect, r->width, r->height))) {
         return GPU_ERR_INVALID_PARAMETER;

@@ -158,7 +158,10 @@ uint32_t gpu_attach(VirtioGpu *s, VqElem *e);
 uint32_t gpu_detach(VirtioGpu *s, VqElem *e);
 uint32_t gpu_transfer(VirtioGpu *s, VqElem *e);
 GpuRes *gpu_res(VirtioGpu *s, uint32_t id); /* NULL: no such resource */
-unsigned gpu_format(uint32_t format);       /* pixman's; 0: unknown */
+/* Reads a request into q and finds the resource that id, in q, names; NULL: *ret_rc is the answer.
+ */
+GpuRes *gpu_request_res(VirtioGpu *s, VqElem *e, void *q, size_t size, le32 *id, uint32_t *ret_rc);
+unsigned gpu_format(uint32_t format); /* pixman's; 0: unknown */
 bool gpu_charge(VirtioGpu *s, uint64_t bytes);
 /* Copies [off, off+len) of the resource's memory; false: it is not there. */
 bool gpu_read(const VirtioGpu *s, const GpuRes *r, uint64_t off, void *to, uint64_t len);
