@@ -1,6 +1,8 @@
 """What the tests of network back ends share: back ends on a hub without a guest, sockets, frames in streams, checksums."""
+import os
 import socket
 import struct
+import subprocess
 
 import vm
 
@@ -55,3 +57,10 @@ def checksum(data):
     while s >> 16:
         s = (s & 0xffff) + (s >> 16)
     return struct.pack(">H", s ^ 0xffff)
+
+
+def own_network():
+    """Words before the binary that put it into a network namespace of its own."""
+    if os.geteuid() or subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        raise vm.Skip("no network namespace of one's own here")
+    return ["unshare", "-n"]

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 
 import vm
-from net_frames import BASE, checksum, framed, free_port, hub, take, unix
+from net_frames import BASE, checksum, framed, free_port, hub, own_network, take, unix
 from qtest import DEVICE, Function, VirtioPci
 from vm import Vm, run, same, test, until
 
@@ -234,13 +234,6 @@ def refused():
             same(p.rc, 1, args)
             same(len(p.err.strip().split("\n")), 1, p.err)
             assert text in p.err, f"{args}: {p.err}"
-
-
-def own_network():
-    """Words before the binary that put it into a network namespace of its own."""
-    if os.geteuid() or subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
-        raise vm.Skip("no network namespace of one's own here")
-    return ["unshare", "-n"]
 
 
 @test("a host with no network but the loopback interface")
