@@ -81,6 +81,13 @@ void net_set_info(NetPort *p, const char *fmt, ...)
     va_end(ap);
 }
 
+void net_set_nic(NetPort *p, const char *model, const uint8_t mac[6])
+{
+    memcpy(p->mac, mac, sizeof p->mac);
+    net_set_info(p, "model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", model, mac[0], mac[1], mac[2],
+        mac[3], mac[4], mac[5]);
+}
+
 char *net_nic_name(const char *model)
 {
     for (unsigned n = 0;; n++) {

@@ -240,6 +240,14 @@ static uint32_t eerd(const E1000 *s)
 
 /* ---- reset ---- */
 
+/* The first receive address is the card's own (13.5.2). */
+static void own_address(E1000 *s)
+{
+    if (s->port_ready) {
+        net_set_nic(&s->port, "e1000", (const uint8_t *)e1000_reg(s, E_RAL));
+    }
+}
+
 static void registers_reset(E1000 *s)
 {
     bool extra = s->port_ready && !s->port.link_down;
@@ -257,6 +265,7 @@ static void registers_reset(E1000 *s)
     *e1000_reg(s, E_MANC) = 0x00222300;
     memcpy(e1000_reg(s, E_RAL), s->mac.a, 4);
     *e1000_reg(s, E_RAL + 4) = 1u << 31 | (uint32_t)s->mac.a[5] << 8 | s->mac.a[4];
+    own_address(s);
     phy_reset(s);
     *e1000_reg(s, E_STATUS) = 0x80080781 | (extra ? STATUS_LU : 0);
     *e1000_reg(s, E_ICR) = 0;
@@ -354,6 +363,11 @@ static void reg_write(E1000 *s, unsigned off, uint32_t v)
     case E_RCTL:
         *e1000_reg(s, off) = v;
         net_ready(&s->port);
+        return;
+    case E_RAL:
+    case E_RAL + 4:
+        *e1000_reg(s, off) = v;
+        own_address(s);
         return;
     case E_TDT:
         *e1000_reg(s, off) = v & 0xffff;
@@ -465,9 +479,6 @@ static bool e1000_realize(PciFn *f, G_GNUC_UNUSED GError **err)
     s->tx_more = (LoopIdle){ .fn = tx_more, .opaque = s };
     net_port_init(&s->port, &port_ops, "nic", name);
     s->port_ready = true;
-    memcpy(s->port.mac, s->mac.a, sizeof s->port.mac);
-    net_set_info(&s->port, "model=e1000,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", s->mac.a[0],
-        s->mac.a[1], s->mac.a[2], s->mac.a[3], s->mac.a[4], s->mac.a[5]);
     if (s->netdev) {
         net_connect(&s->port, s->netdev);
     }

@@ -218,6 +218,13 @@ static void soft_reset(Rtl8139 *s)
     update_line(s);
 }
 
+static void own_address(Rtl8139 *s)
+{
+    if (s->port_ready) {
+        net_set_nic(&s->port, "rtl8139", s->r + R_IDR);
+    }
+}
+
 static void hard_reset(Rtl8139 *s)
 {
     memset(s->r, 0, sizeof s->r);
@@ -225,6 +232,7 @@ static void hard_reset(Rtl8139 *s)
     s->tally = (RtlTally){ 0 };
     s->tctr_base = clock_ns(CLOCK_KIND_VIRTUAL);
     memcpy(s->r + R_IDR, s->mac.a, 6);
+    own_address(s);
     s->r[R_CONFIG1] = 0x0c;
     s->r[R_CONFIG3] = 0x01;
     s->r[R_MSR] = 0xd0;
@@ -273,6 +281,9 @@ static void written(Rtl8139 *s, unsigned at, unsigned size, uint64_t v)
     if (TOUCHES(R_CR, 1) && v >> (R_CR - at) * 8 & CR_RST) {
         soft_reset(s);
         return;
+    }
+    if (TOUCHES(R_IDR, 6)) {
+        own_address(s);
     }
     if (TOUCHES(R_9346CR, 1)) {
         eeprom_pins(s);
@@ -413,9 +424,6 @@ static bool rtl_realize(PciFn *f, G_GNUC_UNUSED GError **err)
     s->tx_more = (LoopIdle){ .fn = tx_more, .opaque = s };
     net_port_init(&s->port, &port_ops, "nic", name);
     s->port_ready = true;
-    memcpy(s->port.mac, s->mac.a, sizeof s->port.mac);
-    net_set_info(&s->port, "model=rtl8139,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", s->mac.a[0],
-        s->mac.a[1], s->mac.a[2], s->mac.a[3], s->mac.a[4], s->mac.a[5]);
     if (s->netdev) {
         net_connect(&s->port, s->netdev);
     }

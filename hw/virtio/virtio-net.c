@@ -50,12 +50,8 @@ static void header_clean(NetHeader *h, uint8_t flags)
 
 void net_set_mac(VirtioNet *s, const uint8_t *mac)
 {
-    NetPort *p = &s->pair[0].port;
-
     memcpy(s->mac, mac, 6);
-    memcpy(p->mac, mac, 6);
-    net_set_info(p, "model=virtio-net-pci,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
-        mac[2], mac[3], mac[4], mac[5]);
+    net_set_nic(&s->pair[0].port, "virtio-net-pci", mac);
 }
 
 /* ---- receive ---- */

@@ -66,6 +66,8 @@ void net_disconnect(NetPort *p);
 bool net_move(NetPort *nic, Loop *loop, GError **err);
 bool net_set_link(const char *id, bool up, GError **err);
 void net_set_info(NetPort *p, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* A NIC's address as of now: the port's, and what info network shows. */
+void net_set_nic(NetPort *p, const char *model, const uint8_t mac[6]);
 /* A NIC's filter changed: NIC_RX_FILTER_CHANGED, once until somebody asks. path: the NIC's object.
  * Main loop. */
 void net_rx_filter_changed(NetPort *p, const char *path);

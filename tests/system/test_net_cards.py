@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""virtio-net with as many queue pairs as there can be, over a tap with as many queues: frames by every pair, changes of their number."""
+"""Network cards without a guest: virtio-net with as many queue pairs as there can be, over a tap with as many queues, frames by every pair and
+changes of their number; what is shown of a plain card's address, beside QEMU 10.0."""
 import ctypes
 import os
 import select
@@ -130,6 +131,32 @@ def pairs():
                 until(f"{SIZE} frames for {n} pairs", all_there)
                 same(sorted(got), list(range(first, first + SIZE)), f"received by {n} pairs")
                 first, before = first + PAIRS, n
+
+
+@test("info network shows the address that a driver gave e1000 and rtl8139, until a reset")
+def addresses():
+    ral, rah, idr, eecr = 0x5400, 0x5404, 0, 0x50
+
+    def log(binary):
+        accel = ["-accel", "tcg", "-S"] if binary else ["-accel", "qtest"]
+        with Vm([*accel, "-M", "pc", "-nodefaults", "-device", "e1000,id=e,addr=4,romfile=", "-device", "rtl8139,id=r,addr=5,romfile="], qtest=True,
+                binary=binary) as v:
+            e, r = Function(v.qtest, 0, 4, 0), Function(v.qtest, 0, 5, 0)
+            out = [v.qmp.hmp("info network")]
+            e.map()
+            v.qtest.put(e.bars[0].at + ral, 4, 0x04030252)
+            v.qtest.put(e.bars[0].at + rah, 4, 0x80000605)
+            r.map()
+            v.qtest.outb(r.bars[0].at + eecr, 0xc0)  # the configuration registers may be written
+            for i in range(6):
+                v.qtest.outb(r.bars[0].at + idr + i, 0x52 + i)
+            out.append(v.qmp.hmp("info network"))
+            v.qmp.ok("system_reset")
+            v.qmp.event("RESET")
+            return out + [v.qmp.hmp("info network")]
+    ours = log(None)
+    assert "52:02:03:04:05:06" in ours[1] and "52:53:54:55:56:57" in ours[1] and ours[2] == ours[0], ours
+    same(ours, log(vm.oracle()), "beside QEMU 10.0")
 
 
 vm.main()
