@@ -361,7 +361,7 @@ static void storm(const void *data)
         loop_turn(loop_main(), false);
     }
     quiet(&s);
-    g_assert_true(s.full && s.flaps && s.unplugs && s.stops);
+    g_assert_true(want < 40000 || (s.full && s.flaps && s.unplugs && s.stops));
     g_test_message("%s: %" G_GUINT64_FORMAT " packets, %" G_GUINT64_FORMAT
                    " times a full receiver, %" G_GUINT64_FORMAT " flaps, %" G_GUINT64_FORMAT
                    " times unplugged, %" G_GUINT64_FORMAT " times stopped",
