@@ -15,6 +15,7 @@ import nic
 import ports
 import scsi
 import tap
+import virt
 import vsock
 from guest import Guest, Skip
 
@@ -55,7 +56,7 @@ def check(test, binary):
 def rows(binary, full):
     """(name, function) of every test for run.py."""
     tests = []
-    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("introspect", introspect), ("tap", tap), ("nic", nic), ("nets", nets), ("netuser", netuser), ("netframes", netframes), ("ipxe", ipxe), ("vsock", vsock), ("scsi", scsi), ("input", evdev), ("display", gpu), ("serial", ports)):
+    for group, module in (("acpi", acpi), ("kernel", kernels), ("identity", identity), ("drivers", lifecycle), ("introspect", introspect), ("tap", tap), ("nic", nic), ("nets", nets), ("netuser", netuser), ("netframes", netframes), ("ipxe", ipxe), ("vsock", vsock), ("scsi", scsi), ("input", evdev), ("display", gpu), ("serial", ports), ("libvirt", virt)):
         tests += [(f"{group}/{name}", t) for name, t in {**module.TESTS, **(module.FULL if full else {})}.items()]
     if full:
         tests.append(("restarts", restarts))

@@ -31,14 +31,19 @@ def ip(*args):
     return subprocess.run(["ip", *args], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).stdout
 
 
-def in_namespace(program, *args):
-    """A test program again, in network and mount namespaces of its own; its STEP lines are the steps."""
+def in_namespace(program, *args, pids=False):
+    """A test program again, in network and mount namespaces of its own; its STEP lines are the steps. pids: what it leaves behind ends with it."""
     if os.geteuid():
         raise Skip("a network namespace of one's own needs root")
     if subprocess.run(["unshare", "-nm", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
         raise Skip("no network namespace of one's own here")
-    r = subprocess.run(["unshare", "-nm", sys.executable, program, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    # The shell is the namespace's first process: it buries what daemons leave behind.
+    first = ["-pf", "--mount-proc", "--kill-child", "bash", "-c", '"$@"; exit $?', "bash"] if pids else []
+    r = subprocess.run(["unshare", "-nm", *first, sys.executable, program, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                        check=False)
+    skip = re.search(r"^SKIP (.*)$", r.stdout, re.M)
+    if skip:
+        raise Skip(skip[1])
     for line in r.stdout.splitlines():
         m = re.match(r"STEP (\d) (.*)$", line)
         if m:
