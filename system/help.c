@@ -259,6 +259,7 @@ void help_for_item(OptKind kind, const OptItem *item)
         }
         break;
     case OPT_NIC:
+    case OPT_NET:
         help_nics(/* backends= */ true);
         break;
     case OPT_CHARDEV:

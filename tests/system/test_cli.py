@@ -254,7 +254,8 @@ HELP = [
     ("-object help", r"rng-random"), ("-object rng-random,help", r"filename=<"), ("-d help", r"guest_errors"),
     ("-nic help", r"(?s)\AAvailable netdev backend types:\n.*user\n.*\n\nAvailable NIC models \(use -nic model=help for a filtered list\):\n"
      r".*\nvirtio-net-pci\n"), ("-nic model=help", r"(?s)\AAvailable NIC models for this configuration:\n.*\nvirtio-net-pci \(aka virtio\)\n"),
-    ("-nic user,model=help", r"virtio-net-pci"), ("-audiodev help", r"\AAvailable audio drivers:\nnone\n"), ("-boot help", r"strict=<"),
+    ("-nic user,model=help", r"virtio-net-pci"), ("-net help", r"\AAvailable netdev backend types:\n"), ("-net nic,model=?", r"\nvirtio-net-pci"),
+    ("-audiodev help", r"\AAvailable audio drivers:\nnone\n"), ("-boot help", r"strict=<"),
     ("-M none -accel help", r"(?m)^tcg$"), ("-M none -netdev help", r"(?m)^user$"),
 ]
 
