@@ -14,6 +14,7 @@ VDEV_TYPES(VDEV_CLASSES(virtio_net), &iothread_class);
 enum { HDR = 12, ROOM = 0x12000, ROOMS = 24, MAX_FRAME = 65600, PAIRS = 2 };
 enum { F_GUEST_CSUM = 1, F_TSO4 = 7, F_TSO6 = 8, F_MRG = 15, F_MQ = 22, F_HASH = 57, F_RSC = 61 };
 enum { NEEDS_CSUM = 1, DATA_VALID = 2, RSC_INFO = 4 };
+enum { HINT = 2000 }; /* hdr_len of the back end, and wrong */
 enum { ETH = 14, SEQ = 1000000, INTERVAL = 300000 };
 
 typedef struct Fix {
@@ -262,7 +263,7 @@ static NetVerdict send(Fix *x, const char *word)
     net_put_be16(f + tcp + 16, (has(word, 'n') ? partial : (uint16_t)~sum) ^ has(word, 'b'));
     hdr[0] = (uint16_t)(has(word, 'n') ? NEEDS_CSUM : has(word, 'd') ? DATA_VALID : 0);
     hdr[0] |= (uint16_t)(has(word, 'G') ? (ip6 ? 4 : 1) << 8 : 0);
-    hdr[1] = 2000; /* hdr_len: a hint, and wrong */
+    hdr[1] = HINT;
     hdr[2] = (uint16_t)(has(word, 'G') ? (body + 2) / 3 : 0);
     hdr[3] = (uint16_t)(has(word, 'n') ? tcp : 0);
     hdr[4] = (uint16_t)(has(word, 'n') ? 16 : 0);
@@ -287,6 +288,7 @@ static void check_large(const uint8_t *h, const uint8_t *f, size_t len, size_t t
     memcpy(v, h + 2, sizeof v);
     g_assert_cmphex(h[0], ==, NEEDS_CSUM | RSC_INFO);
     g_assert_cmphex(h[1], ==, ip6 ? NET_GSO_TCPV6 : NET_GSO_TCPV4);
+    g_assert_true(v[0] == len - body || v[0] == HINT); /* HINT: the back end's own */
     g_assert_cmpuint(v[1], >, 0);
     g_assert_cmpuint((body + v[1] - 1) / v[1], ==, v[2]); /* of one size, but the last */
     g_assert_cmphex(net_be16(f + tcp + 16), ==, net_fold(pseudo(f, ip6, tcp, len)));
