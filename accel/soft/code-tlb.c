@@ -47,14 +47,21 @@ void soft_code_tlb_free(struct SoftCodeTlb *t)
     g_free(t);
 }
 
+/* Each half of the address space has its half of the bits: most flushes are of programs' pages, and
+ * would meet the kernel's few code pages by chance. */
+static unsigned hash(uint64_t number, uint64_t la, unsigned n)
+{
+    return (unsigned)(number ^ number >> 11) % (n / 2) + (unsigned)(la >> 63) * (n / 2);
+}
+
 static unsigned page_hash(uint64_t la)
 {
-    return (unsigned)((la >> 12) ^ (la >> 24)) % SEEN_PAGES;
+    return hash(la >> 12, la, SEEN_PAGES);
 }
 
 static unsigned large_hash(uint64_t la)
 {
-    return (unsigned)((la >> 22) ^ (la >> 31)) % SEEN_LARGE;
+    return hash(la >> 22, la, SEEN_LARGE);
 }
 
 static void see(CodeSeen *s, uint64_t la, const CodeEntry *e)
