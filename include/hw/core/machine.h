@@ -86,8 +86,8 @@ struct Machine {
     int rtc_base_utc;      /* see system/: -rtc */
     int64_t rtc_offset_ns; /* guest wall clock minus host's */
     bool rtc_clock_vm;
-    bool acpi;     /* -machine acpi=, -no-acpi */
-    bool wakes_up; /* the board suspends to RAM and wakes up again: query-current-machine */
+    bool acpi;           /* -machine acpi=, -no-acpi */
+    bool wakes_up;       /* the board suspends to RAM and wakes up again: query-current-machine */
     bool migrate_events; /* migrate-set-capabilities */
     char *memory_backend, *memory_encryption;
     bool mem_merge, dump_guest_core, usb, graphics;
