@@ -476,11 +476,11 @@ static void test_real_gdb(void)
         return;
     }
     target = g_strdup_printf("target remote | %s --serve", self);
-    const char *argv[] = { gdb, "-nx", "-batch", "-ex", target, "-ex", "print/x $rbx", "-ex",
-        "print/x $cr3", "-ex", "print $eflags", "-ex", "x/2i $pc", "-ex", "hbreak *0x1040", "-ex",
-        "continue", "-ex", "print/x $pc", "-ex", "stepi", "-ex", "print/x $pc", "-ex",
-        "set var *(char*)0x1100 = 0x55", "-ex", "x/1xb 0x1100", "-ex", "print $xmm0.v16_int8[0]",
-        "-ex", "info threads", "-ex", "detach", NULL };
+    const char *argv[] = { gdb, "-nx", "-batch", "-ex", "set remotetimeout 60", "-ex", target,
+        "-ex", "print/x $rbx", "-ex", "print/x $cr3", "-ex", "print $eflags", "-ex", "x/2i $pc",
+        "-ex", "hbreak *0x1040", "-ex", "continue", "-ex", "print/x $pc", "-ex", "stepi", "-ex",
+        "print/x $pc", "-ex", "set var *(char*)0x1100 = 0x55", "-ex", "x/1xb 0x1100", "-ex",
+        "print $xmm0.v16_int8[0]", "-ex", "info threads", "-ex", "detach", NULL };
     g_assert_true(g_spawn_sync(NULL, (char **)(uintptr_t)argv, NULL, G_SPAWN_DEFAULT, NULL, NULL,
         &out, &err, &status, NULL));
     g_test_message("%s%s", out, err);
