@@ -314,6 +314,7 @@ void vd_wait_used(VDriver *d, unsigned i, uint32_t *ret_id, uint32_t *ret_len)
 
     while (!vring_used(&d->ring[i], ret_id, ret_len)) {
         d->port->step(d->port->opaque);
-        g_assert_cmpuint(++steps, <, 100000);
+        /* Seconds: a thread of the device may be waiting for a processor. */
+        g_assert_cmpuint(++steps, <, 20000000);
     }
 }
